@@ -1,0 +1,109 @@
+"""What the user is told: the request's limits, the status, the sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import UserError
+from ..merging.plan import MergePlan
+from .state import Round, State
+from .turn import told
+
+MAX_WORDS = 300
+MAX_CHARS = 4000
+MAX_IMAGES = 64
+
+
+def checked_prompt(prompt: object) -> str:
+    """The prompt with its blanks tidied. Raises UserError if it is empty or too long."""
+    if not isinstance(prompt, str):
+        raise UserError("The prompt must be a text.")
+    tidy = " ".join("".join(c if c.isprintable() else " " for c in prompt).split())
+    if not tidy:
+        raise UserError('The prompt is empty. Say what to draw, for example "octopus, blueprint style".')
+    words = len(tidy.split())
+    if words > MAX_WORDS or len(tidy) > MAX_CHARS:
+        raise UserError(
+            f"The prompt has {words} words and {len(tidy)} characters; "
+            f"up to {MAX_WORDS} words and {MAX_CHARS} characters are read. "
+            "Name the subject, the style and the background; leave the rest out."
+        )
+    return tidy
+
+
+def checked_n(n: object) -> int:
+    """How many images. Raises UserError outside 1..64."""
+    if not isinstance(n, int) or isinstance(n, bool) or not 1 <= n <= MAX_IMAGES:
+        raise UserError(f"The number of images must be a whole number from 1 to {MAX_IMAGES}, not {n!r}.")
+    return n
+
+
+def checked_seed(seed: object) -> int:
+    """The first seed. Raises UserError outside 0 .. 2^32 - 1."""
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise UserError(f"The seed must be a whole number from 0 to {2**32 - 1}, not {seed!r}.")
+    return seed
+
+
+def missing_parts(state: State, plan: MergePlan | None) -> list[str]:
+    """What of the prompt the image does not try to show: what nobody can draw, and what lost its expert on the way."""
+    activation = state.get("activation") or {}
+    used = {e.id for e in plan.experts} if plan else set()
+    lost = [f["text"] for f in activation.get("facets", []) if plan and f["by"] != "base" and f["by"] not in used]
+    return list(dict.fromkeys([*activation.get("uncovered", []), *lost]))
+
+
+def of_images(state: State, plan: MergePlan, best: Round, images: list[str], scores: dict[str, Any]) -> State:
+    """The end of a run with images: status and sentence."""
+    uncovered = missing_parts(state, plan)
+    score = f"The critic gives the image {scores['score']:.2f}"
+    weak = sorted((p, t) for t, p in scores["facets"].items() if p < 0.5)
+    if best["decision"] == "accept":
+        status, message = "accepted", f"{score}: accepted."
+    else:
+        status = "best effort"
+        rest = f"; weakest is {weak[0][1]!r} ({weak[0][0]:.2f})" if weak else ""
+        message = (
+            f"{score}, which is under the mark, after {len(state['rounds'])} rounds{rest}. This is the best of them."
+        )
+    if uncovered:
+        status = "uncovered"
+        message = f"Nothing here draws {quoted(uncovered)}, so the image leaves it out. {message}"
+    update: State = {
+        "plan_id": plan.plan_id,
+        "images": images,
+        "scores": scores,
+        "uncovered": uncovered,
+        "status": status,  # type: ignore[typeddict-item]
+        "message": message,
+    }
+    read = (state.get("activation") or {}).get("read", state["prompt"])
+    if " ".join(str(read).split()) != state["prompt"]:
+        update["notes"] = told(state, f"The planner read the prompt as: {read}")
+    return update
+
+
+def without_image(state: State, brain: str) -> State:
+    """The end of a run without an image: status and sentence."""
+    activation = state.get("activation") or {}
+    uncovered = missing_parts(state, None)
+    known = sorted({f["trigger"] for f in activation.get("facets", [])})
+    if state.get("problems"):
+        message = "No plan could be carried out: " + " ".join(
+            p["message"].rstrip(".") + "." for p in state["problems"][:3]
+        )
+    elif uncovered or activation:
+        rest = f" It could only do {quoted(known)}." if known else ""
+        message = f"Nothing here draws {quoted(uncovered or [state['prompt']])}, so there is no image.{rest}"
+        message += " `diffgraph experts` lists what is known."
+        if brain == "offline":
+            message += " Prompts are read as English."
+    else:
+        message = "No plan came about. " + " ".join(state.get("notes", [])[-2:])
+    return {"status": "no image", "message": message, "uncovered": uncovered, "images": [], "plan_id": ""}
+
+
+def quoted(texts: list[str], most: int = 6) -> str:
+    """``'a', 'b' and 2 more``."""
+    shown = ", ".join(repr(text[:80]) for text in texts[:most])
+    return shown + (f" and {len(texts) - most} more" if len(texts) > most else "")

@@ -1,0 +1,51 @@
+"""The calibrator: has each expert draw the reference prompts and writes down what it really does. No brain decides
+here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from langchain_core.language_models import BaseChatModel
+from langgraph.types import Command
+
+from ..errors import ToolFailed, ToolRetry
+from ..tools.context import Context
+from ..tools.registry import call
+from .state import State
+from .turn import told
+
+
+class Calibrator:
+    """Node ``calibrator``: one expert a visit, so that a checkpoint lies between two of them."""
+
+    def __init__(self, ctx: Context, brain: BaseChatModel | None = None) -> None:
+        self.ctx = ctx
+
+    def calibrator(self, state: State) -> Command[Literal["calibrator", "planner"]]:
+        waiting = state.get("calibrate", [])
+        if not waiting:
+            return Command(goto="planner")
+        done = next(iter(calibrate(self.ctx, waiting[:1])))
+        note = f"{done['expert']} could not be calibrated: {done['failed']}" if "failed" in done else ""
+        update: State = {"calibrate": waiting[1:], "notes": told(state, note)}
+        if note:
+            update["dropped"] = sorted({*state.get("dropped", []), done["expert"]})
+        return Command(goto="calibrator" if waiting[1:] else "planner", update=update)
+
+
+def calibrate(ctx: Context, expert_ids: Iterable[str] | None = None) -> Iterable[dict[str, Any]]:
+    """Calibrate experts (default: all of this base), yielding one result an expert as it is done.
+
+    A result is what the tool ``calibrate_expert`` returns, or ``{"expert", "failed"}``. Those measured before are
+    not measured again; interrupted, the next call goes on where this one stopped.
+    """
+    ids = [e.id for e in ctx.store.experts(ctx.family)] if expert_ids is None else list(expert_ids)
+    for number, expert_id in enumerate(ids):
+        ctx.say("calibrating", f"calibrating {expert_id}", expert=expert_id, done=number, total=len(ids))
+        try:
+            yield call(ctx, "calibrate_expert", {"expert_id": expert_id})
+        except (ToolRetry, ToolFailed) as error:
+            ctx.say("failed", f"{expert_id}: {error}", expert=expert_id)
+            yield {"expert": expert_id, "failed": str(error)}

@@ -1,0 +1,77 @@
+"""The critic: scores the images of a round and decides between accepting, another round, and the best there is."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from langgraph.types import Command
+
+from .. import prompts
+from ..tools.registry import call
+from .state import Round, State
+from .turn import Turn, told
+
+
+class Critic(Turn):
+    """Node ``critic``."""
+
+    name = "critic"
+
+    def instructions(self, state: State) -> str:
+        return prompts.load("critic", accept=f"{self.ctx.settings.accept:g}", budget=str(self.budget_left(state)))
+
+    def request(self, state: State) -> dict[str, Any]:
+        wanted = [{"facet": f["facet"], "text": f["trigger"]} for f in state["activation"]["facets"]]
+        return {"wanted": wanted, "accept": self.ctx.settings.accept, "round": len(state.get("rounds", []))}
+
+    def critic(self, state: State) -> Command[Literal["critic", "tools", "planner", "record"]]:
+        """Let the brain take a step; once it has given its verdict, decide."""
+        if state.get("verdict"):
+            return self._decide(state, state["verdict"], {})
+        if self.spent(state):
+            note = {"notes": told(state, "The critic's brain gave no verdict; the score alone decided.")}
+            return self._decide(state, {"decision": "accept", "findings": []}, note)
+        update = self.think(state)
+        if not update["idle"]:
+            return Command(goto="tools", update=update)
+        return Command(
+            goto="critic", update=self.nudged(update, "Go on with a tool call: score_images, then give_verdict.")
+        )
+
+    def _decide(self, state: State, verdict: dict[str, Any], also: dict[str, Any]) -> Command[Any]:
+        """An image under the mark is never accepted, whatever a brain says; one above it may still be sent back."""
+        scores = state.get("scores") or {}
+        if scores.get("plan_id") != state["plan_id"]:
+            scores = call(self.ctx_for(state), "score_images", {"plan_id": state["plan_id"]})
+        plan = self.ctx.load_plan(state["plan_id"])
+        accepted = verdict["decision"] == "accept" and scores["score"] >= self.ctx.settings.accept
+        seen = [finding for image in scores["images"] for finding in image["findings"]]
+        this: Round = {
+            "plan_id": plan.plan_id,
+            "method": plan.method.name,
+            "seed": plan.seeds[0],
+            "experts": [{"id": e.id, "facet": e.facet, "weight": e.weight} for e in plan.experts],
+            "score": scores["score"],
+            "facets": scores["facets"],
+            "findings": list(dict.fromkeys([*verdict["findings"], *seen]))[:20],
+            "decision": "accept" if accepted else "revise",
+        }
+        rounds = [*state.get("rounds", []), this]
+        # An accepted round is always the last; otherwise the best score, the earlier one on a tie.
+        best = len(rounds) - 1 if accepted else max(range(len(rounds)), key=lambda i: (rounds[i]["score"], -i))
+        told_so = f"score {this['score']:.2f}: {'accepted' if accepted else 'not accepted'}"
+        self.ctx.say(
+            "verdict", f"round {len(rounds)}: {told_so}", score=this["score"], facets=this["facets"], accepted=accepted
+        )
+        update = {
+            **also,
+            "rounds": rounds,
+            "best": best,
+            "scores": {},
+            "verdict": {},
+            "proposal": {},
+            "messages": [],
+            "idle": 0,
+        }
+        again = not accepted and len(rounds) <= self.ctx.settings.rounds
+        return Command(goto="planner" if again else "record", update=update)

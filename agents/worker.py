@@ -1,0 +1,86 @@
+"""What happens on the device, with no brain in it: merge, sample, and the images that ours is compared with."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from langgraph.types import Command
+
+from ..errors import ExpertError, PlanError
+from ..merging.plan import MergePlan
+from ..tools.context import Context
+from ..tools.merge_and_sample import image_paths, merge, sample_all
+from ..tools.registry import call
+from ..tools.score_images import score_files, summary, wanted_of
+from . import folder, report
+from .planner import blame, sent_back
+from .state import State
+from .turn import job_of
+
+
+class Worker:
+    """Nodes ``merge``, ``sample`` and ``compare``. The engine belongs to the context: one owner of the device."""
+
+    def __init__(self, ctx: Context) -> None:
+        self.ctx = ctx
+
+    def merge(self, state: State) -> Command[Literal["sample", "planner", "record", "finish"]]:
+        """Make the base's weights those of the plan. Images that were made before need no merge."""
+        plan = self.ctx.load_plan(state["plan_id"])
+        if image_paths(self.ctx, plan) is not None:
+            self.ctx.say("kept", "these images were made before", plan_id=plan.plan_id)
+            return Command(goto="sample")
+        try:
+            done = merge(self.ctx, plan)
+        except (PlanError, ExpertError) as error:
+            return sent_back(state, [blame([e.id for e in plan.experts], error)])
+        self.ctx.say(
+            "merged",
+            f"merged {len(plan.experts)} experts into {done['targets']} weights ({plan.method.name})",
+            targets=done["targets"],
+            norm=done["delta_norm"],
+        )
+        return Command(goto="sample")
+
+    def sample(self, state: State) -> Command[Literal["critic", "planner", "record", "finish"]]:
+        """Sample the plan's images, unless they are there."""
+        plan = self.ctx.load_plan(state["plan_id"])
+        try:
+            done = call(self.ctx.with_job(job_of(state)), "merge_and_sample", {"plan_id": plan.plan_id})
+        except (PlanError, ExpertError) as error:
+            return sent_back(state, [blame([e.id for e in plan.experts], error)])
+        self.ctx.say("sampled", f"{len(done['images'])} images", images=done["images"])
+        return Command(goto="critic", update={"images": done["images"], "agent": "", "messages": [], "idle": 0})
+
+    def compare(self, state: State) -> Command[Literal["__end__"]]:
+        """The same prompt and seed by the base alone and by each expert alone, scored alike; then the page once
+        more.
+        """
+        plan = self.ctx.load_plan(state["plan_id"])
+        others = alone(plan)
+        if others:
+            wanted = wanted_of(state["activation"])
+            paths = [paths[0] for paths in sample_all(self.ctx, [p for _, p in others], batch_size=1)]
+            verdicts = score_files(self.ctx, paths, wanted)
+            made: list[dict[str, Any]] = []
+            for (label, other), path, verdict in zip(others, paths, verdicts, strict=True):
+                name = folder.put_image(state["run_dir"], f"compare_{len(made)}.png", path)
+                scored = summary(other.plan_id, other.seeds, [verdict])
+                made.append({"label": label, "file": name, "plan_id": other.plan_id, **scored})
+            state = {**state, "comparison": made}
+        report.write(self.ctx, state)
+        return Command(goto="__end__", update={"comparison": state.get("comparison", [])})
+
+
+def alone(plan: MergePlan) -> list[tuple[str, MergePlan]]:
+    """Plans to compare with: the bare base if any expert was merged, each expert alone if several were."""
+    if not plan.experts:
+        return []
+    seeds = plan.seeds[:1]
+    base = plan.model_copy(update={"experts": (), "seeds": seeds, "method": plan.method.__class__()})
+    single = [
+        (e.id, plan.model_copy(update={"experts": (e,), "seeds": seeds, "method": plan.method.__class__()}))
+        for e in plan.experts
+        if len(plan.experts) > 1
+    ]
+    return [("base alone", base), *single]

@@ -1,0 +1,195 @@
+"""Arms: ways of answering a prompt that an evaluation compares. A function with ``@arm("name", "what it is")`` is one.
+
+An arm takes a few items at once, so that it can sample them in common batches, and yields an answer for each item and
+seed. Controls get the canonical prompt and, where they need a choice of experts, the planner's own: they can only lose
+by their weights, method or missing loop, not by misreading the prompt.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from ..errors import UserError
+from ..merging.plan import MergePlan, Method, PlanExpert
+from .bench import Bench
+from .suite import Item, truth
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One image of an arm for an item and a seed; ``made`` counts the images it sampled to get there.
+
+    ``image`` is None where the arm gave none.
+    """
+
+    item: Item
+    seed: int
+    image: Image.Image | None
+    plan: MergePlan
+    made: int = 1
+
+
+Run = Callable[[Bench, Sequence[Item], Sequence[int]], Iterator[Answer]]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A registered arm; ``kind`` tells ours, controls and upper bounds apart in reports."""
+
+    name: str
+    title: str
+    kind: str
+    run: Run
+
+
+_arms: dict[str, Arm] = {}
+
+
+def arm(name: str, title: str, kind: str = "control") -> Callable[[Run], Run]:
+    """Register an arm. A name twice is an error at import."""
+
+    def add(run: Run) -> Run:
+        if name in _arms:
+            raise ValueError(f"two arms are called {name!r}")
+        _arms[name] = Arm(name, title, kind, run)
+        return run
+
+    return add
+
+
+def names() -> list[str]:
+    """All arms in the order of this file."""
+    return list(_arms)
+
+
+def get(name: str) -> Arm:
+    """An arm by name. Raises UserError that names the closest."""
+    if name not in _arms:
+        close = difflib.get_close_matches(name, _arms, n=3, cutoff=0.4) or names()
+        raise UserError(f"There is no arm called {name!r}. Closest: {', '.join(close)}.")
+    return _arms[name]
+
+
+def _answers(bench: Bench, items: Sequence[Item], plans: Sequence[MergePlan]) -> Iterator[Answer]:
+    """Render one plan an item; an answer for each of its seeds."""
+    for item, plan, images in zip(items, plans, bench.render(plans), strict=True):
+        for seed, image in zip(plan.seeds, images, strict=True):
+            yield Answer(item, seed, image, plan)
+
+
+def _chosen(bench: Bench, item: Item, seeds: Sequence[int]) -> tuple[PlanExpert, ...]:
+    """The planner's choice of experts for an item (none where it finds nothing to draw)."""
+    plan = bench.proposed(item, seeds)
+    return plan.experts if plan is not None else ()
+
+
+@arm("base", "base alone")
+def base(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
+    yield from _answers(bench, items, [bench.plan(i, (), seeds) for i in items])
+
+
+@arm("base_best_of_n", "base, best of as many images as ours may sample, by the critic")
+def base_best_of_n(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
+    n = bench.ctx.settings.rounds + 1
+    plans = [bench.plan(i, (), [s + 1000 * t for s in seeds for t in range(n)]) for i in items]
+    for item, plan, images in zip(items, plans, bench.render(plans), strict=True):
+        scores = [v.score for v in bench.critic.score(images, item.wanted)]
+        for k, seed in enumerate(seeds):
+            at = max(range(k * n, (k + 1) * n), key=lambda i: (scores[i], -i))
+            yield Answer(item, seed, images[at], plan.model_copy(update={"seeds": (plan.seeds[at],)}), n)
+
+
+@arm("best_single", "best single expert by the critic")
+def best_single(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
+    rows = [(i, bench.plan(i, (bench.pin(e, bench.best_weight(e), i),), seeds)) for i in items for e in i.experts]
+    bare = [(i, bench.plan(i, (), seeds)) for i in items if not i.experts]
+    best: dict[tuple[str, int], tuple[float, Answer]] = {}
+    rendered = bench.render([p for _, p in rows + bare])
+    for (item, plan), images in zip(rows + bare, rendered, strict=True):
+        verdicts = bench.critic.score(images, item.wanted)
+        for seed, image, verdict in zip(seeds, images, verdicts, strict=True):
+            key = (item.id, seed)
+            if key not in best or verdict.score > best[key][0]:
+                made = max(1, len(item.experts))
+                best[key] = (verdict.score, Answer(item, seed, image, plan, made))
+    yield from (answer for _, answer in best.values())
+
+
+@arm("random_experts", "as many experts as ours, chosen at random")
+def random_experts(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
+    plans, owners = [], []
+    known = sorted(bench.experts)
+    for item in items:
+        count = max(1, len(_chosen(bench, item, seeds)))
+        for seed in seeds:
+            draw = random.Random(hashlib.sha256(f"{item.id}|{seed}".encode()).digest())
+            picked = draw.sample(known, min(count, len(known)))
+            plans.append(bench.plan(item, _distinct([bench.pin(e, bench.best_weight(e)) for e in picked]), (seed,)))
+            owners.append(item)
+    yield from _answers(bench, owners, plans)
+
+
+@arm("random_weights", "an expert of random weights")
+def random_weights(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
+    expert = bench.pin(truth().decoys["random weights"], 1.0)
+    yield from _answers(bench, items, [bench.plan(i, (expert,), seeds) for i in items])
+
+
+@arm("uniform", "ours' experts at equal weights that sum to 1")
+def uniform(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
+    plans = []
+    for item in items:
+        chosen = _chosen(bench, item, seeds)
+        even = [e.model_copy(update={"weight": 1.0 / len(chosen), "blocks": {}}) for e in chosen]
+        plans.append(bench.plan(item, even, seeds))
+    yield from _answers(bench, items, plans)
+
+
+@arm("concat_sum", "ours' experts, exact sum at weight 1")
+def concat_sum(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
+    plans = []
+    for item in items:
+        whole = [e.model_copy(update={"weight": 1.0, "blocks": {}}) for e in _chosen(bench, item, seeds)]
+        plans.append(bench.plan(item, whole, seeds, Method(name="concat_sum")))
+    yield from _answers(bench, items, plans)
+
+
+@arm("oracle_choice", "the right experts at their calibrated weights", kind="bound")
+def oracle_choice(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
+    method = Method(name=bench.ctx.settings.method)
+    plans = [bench.plan(i, [bench.pin(e, bench.best_weight(e), i) for e in i.experts], seeds, method) for i in items]
+    yield from _answers(bench, items, plans)
+
+
+@arm("joint_lora", "one LoRA trained on the true combinations", kind="bound")
+def joint_lora(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
+    if bench.joint is None:
+        raise UserError("The arm joint_lora needs the file of a jointly trained LoRA (--joint PATH).")
+    expert = bench.pin_file("joint", bench.joint)
+    yield from _answers(bench, items, [bench.plan(i, (expert,), seeds) for i in items])
+
+
+@arm("ours_no_loop", "ours without the critic's loop", kind="ours")
+def ours_no_loop(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
+    plans = [bench.proposed(i, seeds) or bench.plan(i, (), seeds) for i in items]
+    yield from _answers(bench, items, plans)
+
+
+@arm("ours", "ours: the whole machine", kind="ours")
+def ours(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
+    from .machine import answer
+
+    for item in items:
+        for seed in seeds:
+            yield answer(bench, item, seed)
+
+
+def _distinct(experts: Sequence[PlanExpert]) -> list[PlanExpert]:
+    """Without experts whose file is another's: a merge refuses the same file twice."""
+    return list({e.sha256: e for e in experts}.values())

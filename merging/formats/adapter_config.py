@@ -1,0 +1,124 @@
+"""The adapter configuration that diffusers writes into a LoRA file's metadata (``lora_adapter_metadata``).
+
+It is a JSON object of PEFT's LoraConfig fields, each with its component in front (``unet.lora_alpha``). Fields that
+change what the adapter computes are honoured or refused; a field that is not known is refused unless it is off.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ..base import COMPONENTS
+from ..header import Header
+from .registry import expert_error
+
+METADATA_KEY = "lora_adapter_metadata"
+_MAX_BYTES = 4 * 2**20
+_HARMLESS = frozenset(
+    {"r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "lora_bias", "init_lora_weights"}
+    | {"target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "lora_dropout", "inference_mode"}
+    | {"peft_type", "peft_version", "task_type", "revision", "base_model_name_or_path", "auto_mapping"}
+    | {"megatron_core", "qalora_group_size", "runtime_config", "eva_config", "ensure_weight_tying", "adapter_name"}
+)
+"""Fields that are read below, or that matter in training only."""
+_SAFE_INITS = (True, False, None, "gaussian", "eva", "orthogonal")
+"""Other initialisations (PiSSA, OLoRA, CorDA, LoftQ, …) also change the base, so the file alone is not the delta."""
+_OFF: tuple[Any, ...] = (None, False, "none", [], {}, "")
+_LITERAL = re.compile(r"^\^?[\w.\\-]+\$?$")
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """The part of a LoraConfig that decides the scale of one component's adapter."""
+
+    rank: int
+    alpha: float
+    ranks: dict[str, int]
+    alphas: dict[str, float]
+    rslora: bool
+
+    def scale(self, header: Header, module: str, rank: int) -> float:
+        """alpha/rank, or alpha/sqrt(rank), for a module of true rank ``rank``.
+
+        Raises:
+            ExpertError: the rank is not the one that the configuration gives, or alpha is 0.
+        """
+        said = _lookup(self.ranks, module, self.rank)
+        if said != rank:
+            raise expert_error(header, f"has rank {rank} in {module}, but its metadata says {said}")
+        alpha = _lookup(self.alphas, module, self.alpha)
+        if alpha == 0:
+            raise expert_error(header, f"has alpha 0 for {module} in its metadata, so it would do nothing")
+        return alpha / (math.sqrt(rank) if self.rslora else rank)
+
+
+def _lookup(patterns: dict[str, Any], module: str, default: Any) -> Any:
+    """As PEFT looks patterns up: the first one that equals the module's name or its last dotted parts."""
+    for pattern, value in patterns.items():
+        name = pattern.removesuffix("$").replace("\\", "")
+        if name.startswith("^"):
+            if module == name[1:]:
+                return value
+        elif module == name or module.endswith(f".{name}"):
+            return value
+    return default
+
+
+def adapter_configs(header: Header) -> dict[str, AdapterConfig]:
+    """Component -> configuration; empty if the file carries none (then alpha is the rank, as diffusers has it).
+
+    Raises:
+        ExpertError: malformed, or it asks for something that is not understood.
+    """
+    text = header.metadata.get(METADATA_KEY)
+    if text is None:
+        if lost := [key for key in header.keys if key.startswith("base_model.model.")]:
+            what = "keeps its alpha in a separate adapter_config.json; save it with diffusers' save_lora_weights"
+            raise expert_error(header, what, lost)
+        return {}
+    if len(text) > _MAX_BYTES:
+        raise expert_error(header, f"has {len(text)} characters of {METADATA_KEY}")
+    try:
+        flat = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise expert_error(header, f"has a {METADATA_KEY} that is not JSON ({error})") from error
+    if not isinstance(flat, dict):
+        raise expert_error(header, f"has a {METADATA_KEY} that is not an object")
+    grouped: dict[str, dict[str, Any]] = {}
+    for key, value in flat.items():
+        component, _, name = key.partition(".")
+        if component not in COMPONENTS or not name:
+            raise expert_error(header, f"has a {METADATA_KEY} with the entry {key!r}, which is not understood")
+        grouped.setdefault(component, {})[name] = value
+    return {component: _config(header, component, fields) for component, fields in grouped.items()}
+
+
+def _config(header: Header, component: str, fields: dict[str, Any]) -> AdapterConfig:
+    for name, value in sorted(fields.items()):
+        if name not in _HARMLESS and value not in _OFF:
+            raise expert_error(header, f"asks for {component}.{name}={value!r} in its metadata: not understood")
+    if (init := fields.get("init_lora_weights", True)) not in _SAFE_INITS:
+        raise expert_error(header, f"was initialised with {init!r}, which changes the base itself: not understood")
+    if fields.get("peft_type", "LORA") != "LORA":
+        raise expert_error(header, f"says that it is {fields['peft_type']!r} in its metadata, not LORA")
+    rank, alpha = fields.get("r"), fields.get("lora_alpha")
+    ranks, alphas = fields.get("rank_pattern") or {}, fields.get("alpha_pattern") or {}
+    if type(rank) is not int or rank < 1 or not _number(alpha):
+        raise expert_error(header, f"has r={rank!r}, lora_alpha={alpha!r} for {component} in its metadata")
+    for patterns in (ranks, alphas):
+        if not isinstance(patterns, dict) or not all(map(_number, patterns.values())):
+            raise expert_error(header, f"has a malformed rank or alpha pattern for {component}")
+        if odd := [pattern for pattern in patterns if not _LITERAL.match(pattern)]:
+            raise expert_error(header, f"has patterns that are no plain module names: {odd[:3]}")
+    rslora = fields.get("use_rslora", False)
+    if not isinstance(rslora, bool):
+        raise expert_error(header, f"has use_rslora={rslora!r}")
+    return AdapterConfig(rank, float(alpha or 0), ranks, alphas, rslora)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,120 @@
+"""A whole evaluation on a tiny world: every arm, the log, going on where it stopped, the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from diffgraph.errors import UserError
+from diffgraph.evals import arms as table
+from diffgraph.evals import runner
+from diffgraph.evals.bench import Bench
+from diffgraph.evals.suite import Item, Suite
+
+ITEMS = (
+    Item(id="a/cat", group="a", prompt="a cat", canonical="cat", subject="cat"),
+    Item(
+        id="b/octopus", group="b", prompt="octopus, blueprint style", canonical="octopus, blueprint style",
+        subject="octopus", style="blueprint", experts=("world/sea-life", "world/blueprint"),
+    ),
+)  # fmt: skip
+SUITE = Suite(name="tiny", title="Tiny", items=ITEMS, seeds=(0, 1))
+
+
+class Interrupted(Exception):
+    """Stands for Ctrl-C."""
+
+
+def _run(bench: Bench, out: Path, arms: list[str], **options: object) -> runner.SuiteResult:
+    return runner.run_images(SUITE, bench, out, [table.get(a) for a in arms], (0, 1), **options)  # type: ignore[arg-type]
+
+
+def test_every_arm_answers_every_item_and_seed(bench: Bench, world: Path, tmp_path: Path) -> None:
+    bench.joint = world / "hub" / "sea-life" / "pytorch_lora_weights.safetensors"
+    result = _run(bench, tmp_path, table.names())
+    rows = [json.loads(line) for line in result.log.read_text().splitlines()]
+    assert {(r["arm"], r["item"], r["seed"]) for r in rows} == {
+        (a, i.id, s) for a in table.names() for i in ITEMS for s in (0, 1)
+    }
+    assert not [r["error"] for r in rows if "error" in r]
+    for row in rows:
+        assert (result.folder / row["image"]).is_file()
+        assert row["joint"] == all(row["hits"].values())
+    chosen = {r["arm"]: r["experts"] for r in rows if r["item"] == "b/octopus" and r["seed"] == 0}
+    assert chosen["base"] == {}
+    assert chosen["oracle_choice"] == {"world/sea-life": 0.5, "world/blueprint": 0.5}
+    assert chosen["random_weights"] == {"world/birds-ultra-hd": 1.0}
+    assert set(chosen["concat_sum"]) == {"world/sea-life", "world/blueprint"}
+    assert set(chosen["uniform"].values()) == {0.5}
+    assert len(chosen["best_single"]) == 1
+    assert "<table" in result.html.read_text()
+    assert "## all prompts (2 prompts)" in result.markdown.read_text()
+    assert result.summary["reference"] == "ours"
+    assert set(result.summary["tests"]["b"]) == set(table.names()) - {"ours"}
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(bench: Bench, tmp_path: Path) -> None:
+    def stop(done: int, total: int, text: str) -> None:
+        if done == 3:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        _run(bench, tmp_path, ["base", "oracle_choice"], on_progress=stop)
+    log = next(tmp_path.glob("tiny-*")) / "log.jsonl"
+    before = log.read_text()
+    assert len(before.splitlines()) == 3
+    log.write_text(before + '{"arm": "base", "it')  # as a crash in the middle of a line leaves it
+    seen: list[int] = []
+    result = _run(bench, tmp_path, ["base", "oracle_choice"], on_progress=lambda done, total, text: seen.append(done))
+    after = log.read_text()
+    assert after.startswith(before)
+    assert len(after.splitlines()) == 8
+    assert seen == [4, 5, 6, 7, 8]
+    again: list[int] = []
+    same = _run(bench, tmp_path, ["base", "oracle_choice"], on_progress=lambda done, total, text: again.append(done))
+    assert not again
+    assert same.summary == result.summary
+
+
+def test_same_seed_same_image(bench: Bench, tmp_path: Path) -> None:
+    one = _run(bench, tmp_path / "one", ["oracle_choice"])
+    bench.engine.reset()
+    two = _run(bench, tmp_path / "two", ["oracle_choice"])
+    names = sorted(p.relative_to(one.folder) for p in one.folder.rglob("*.png"))
+    assert names
+    assert all((one.folder / n).read_bytes() == (two.folder / n).read_bytes() for n in names)
+
+
+def test_a_merge_that_is_refused_is_a_miss_with_its_reason(bench: Bench, tmp_path: Path) -> None:
+    bench.joint = tmp_path / "nowhere.safetensors"
+    result = _run(bench, tmp_path, ["base", "joint_lora"])
+    rows = [json.loads(line) for line in result.log.read_text().splitlines()]
+    failed = [r for r in rows if "error" in r]
+    assert {r["arm"] for r in failed} == {"joint_lora"}
+    assert len(failed) == 4
+    assert not any(r["joint"] for r in failed)
+    assert result.summary["groups"]["a"]["joint_lora"]["errors"] == 2
+
+
+def test_similarity_needs_true_images(bench: Bench, tmp_path: Path) -> None:
+    from PIL import Image
+
+    bench.truths = lambda subject, style, background: Image.new("RGB", (64, 64)) if subject == "cat" else None
+    rows = [json.loads(line) for line in _run(bench, tmp_path, ["base"]).log.read_text().splitlines()]
+    assert all(("similarity" in r) == (r["item"] == "a/cat") for r in rows)
+    assert all(-1.001 <= r["similarity"] <= 1.001 for r in rows if "similarity" in r)
+
+
+def test_a_damaged_log_is_said_to_be_damaged(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text("no json\n")
+    with pytest.raises(UserError, match="damaged"):
+        runner.Log(tmp_path / "log.jsonl")
+
+
+def test_unknown_arms_are_answered_with_the_closest() -> None:
+    with pytest.raises(UserError, match="concat_sum"):
+        table.get("concat")
+    with pytest.raises(ValueError, match="two arms"):
+        table.arm("base", "again")(lambda bench, items, seeds: iter(()))

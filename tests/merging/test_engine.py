@@ -1,0 +1,278 @@
+"""The engine against PEFT, against dense sums, and against its own promises."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from diffgraph.errors import ExpertError, PlanError, UserError
+from diffgraph.merging.engine import Engine
+from diffgraph.merging.formats import read_expert
+from diffgraph.merging.methods import methods
+
+
+def snapshot(engine):
+    return {target: weight.clone() for target, weight in engine.weights.items()}
+
+
+def same_bits(one, two):
+    return set(one) == set(two) and all(torch.equal(one[target], two[target]) for target in one)
+
+
+LAYOUTS = {
+    "plain": {},
+    "alpha": {"config": {"lora_alpha": 7}},
+    "rslora": {"config": {"lora_alpha": 7, "use_rslora": True}},
+    "patterns": {
+        "config": {
+            "rank_pattern": {"conv1": 2, "mid_block.attentions.0.transformer_blocks.0.attn1.to_q": 3},
+            "alpha_pattern": {"conv1": 5, "attn2.to_k": 1},
+        }
+    },
+    "text encoder": {"text": {"r": 2, "lora_alpha": 3, "target_modules": ["q_proj", "fc1"]}},
+    "bias": {"config": {"target_modules": ["to_out.0", "conv1"], "lora_bias": True}},
+    "no metadata": {"metadata": False},
+}
+
+
+# PEFT takes the one-dimensional bias of lora_bias for a shard that was not gathered.
+@pytest.mark.filterwarnings("ignore:.*LoRA tensor.*invalid shape:UserWarning")
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_one_lora_at_weight_one_is_what_diffusers_and_peft_make_of_it(world, engine, layout):
+    path = world.lora("one", 11, **LAYOUTS[layout])
+    oracle = world.fused_by_diffusers(path)
+    report = engine.apply(world.plan(world.expert("one")), world.locate)
+    changed = 0
+    for target, expected in oracle.items():
+        torch.testing.assert_close(engine.weights[target], expected, rtol=1e-5, atol=1e-6)
+        changed += not torch.equal(expected, engine.pristine[target])
+    assert changed == report.targets == report.recomputed > 0
+    assert report.experts[0].coverage == report.experts[0].energy_coverage == 1.0
+    assert report.delta_norm > 0
+
+
+def test_a_full_checkpoint_at_weight_one_is_that_checkpoint(world, engine):
+    report = engine.apply(world.plan(world.expert("tuned")), world.locate)
+    tuned = UNet2DConditionModel.from_pretrained(world.paths["tuned"] / "unet")
+    for key, expected in tuned.named_parameters():
+        torch.testing.assert_close(engine.weights[f"unet.{key}"], expected.detach(), rtol=1e-6, atol=1e-8)
+    assert report.targets == sum("mid_block" in key for key, _ in tuned.named_parameters())
+
+
+def test_the_weight_file_of_a_checkpoint_is_as_good_as_its_folder(world, engine):
+    engine.apply(world.plan(world.expert("tuned")), world.locate)
+    by_folder = snapshot(engine)
+    world.add("tuned", world.paths["tuned"] / "unet" / "diffusion_pytorch_model.safetensors")
+    engine.reset()
+    engine.apply(world.plan(world.expert("tuned")), world.locate)
+    assert same_bits(by_folder, engine.weights)
+
+
+def test_checkpoint_and_loras_together_are_the_dense_sum(world, engine):
+    names = {"tuned": 0.5, "owl": 0.8, "ink": -0.3}
+    engine.apply(world.plan(*(world.expert(n, w) for n, w in names.items())), world.locate)
+    experts = {name: read_expert(world.paths[name], world.base) for name in names}
+    for target, pristine in engine.pristine.items():
+        dense = pristine.double()
+        for name, weight in names.items():
+            if target in experts[name].deltas:
+                dense = dense + weight * experts[name].deltas[target].dense().double()
+        torch.testing.assert_close(engine.weights[target].double(), dense, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", sorted(methods()))
+def test_weight_zero_and_no_expert_are_the_base_bit_for_bit(world, engine, method):
+    engine.apply(world.plan(world.expert("owl")), world.locate)
+    report = engine.apply(world.plan(world.expert("owl", 0.0), method=method), world.locate)
+    assert report.targets == 0
+    assert report.restored > 0
+    assert same_bits(engine.weights, engine.pristine)
+    engine.apply(world.plan(method=method), world.locate)
+    assert same_bits(engine.weights, engine.pristine)
+
+
+@pytest.mark.parametrize("method", sorted(methods()))
+def test_order_does_not_matter_and_a_fresh_engine_gives_the_same_bits(world, engine, method):
+    specs = [world.expert("owl"), world.expert("ink", 0.7, "style"), world.expert("stars", 0.9, "background")]
+    seen = []
+    for order in itertools.permutations(specs):
+        engine.reset()
+        engine.apply(world.plan(*order, method=method), world.locate)
+        seen.append(snapshot(engine))
+    assert all(same_bits(seen[0], other) for other in seen[1:])
+    fresh = Engine(world.base_dir, device="cpu")
+    plan = type(world.plan()).model_validate_json(world.plan(*specs, method=method).model_dump_json())
+    fresh.apply(plan, world.locate)
+    assert same_bits(seen[0], fresh.weights)
+
+
+@pytest.mark.parametrize("method", sorted(set(methods())))
+def test_one_expert_at_weight_one_is_that_expert_for_every_method(world, engine, method):
+    engine.apply(world.plan(world.expert("owl")), world.locate)
+    alone = snapshot(engine)
+    engine.reset()
+    engine.apply(world.plan(world.expert("owl"), world.expert("ink", 0.0), method=method), world.locate)
+    assert same_bits(alone, engine.weights)
+
+
+def test_a_thousand_switches_leave_the_base_and_the_last_plan_exact(world, engine):
+    before = engine.fingerprint()
+    draw = random.Random(0)
+    names = ["owl", "ink", "stars", "tuned"]
+    for _ in range(1000):
+        chosen = draw.sample(names, draw.randint(0, 2))
+        engine.apply(world.plan(*(world.expert(n, draw.choice([0.5, 1.0, -2.0])) for n in chosen)), world.locate)
+    last = world.plan(world.expert("owl", 0.6), world.expert("stars", 1.1, "background"))
+    engine.apply(last, world.locate)
+    fresh = Engine(world.base_dir, device="cpu")
+    fresh.apply(last, world.locate)
+    assert same_bits(engine.weights, fresh.weights)
+    assert engine.fingerprint() == before == fresh.fingerprint()
+
+
+def test_only_what_changed_is_recomputed(world, engine):
+    owl, stars = world.expert("owl"), world.expert("stars", 0.5, "background")
+    first = engine.apply(world.plan(owl, stars), world.locate)
+    assert first.recomputed == first.targets
+    again = engine.apply(world.plan(owl, stars, prompt="another prompt"), world.locate)
+    assert (again.recomputed, again.restored, again.targets) == (0, 0, first.targets)
+    assert again.delta_norm == first.delta_norm
+    without = engine.apply(world.plan(owl), world.locate)
+    touched_by_stars = len(read_expert(world.paths["stars"], world.base).deltas)
+    assert without.recomputed == touched_by_stars
+    assert engine.apply(world.plan(), world.locate).restored == without.targets
+
+
+def test_an_error_changes_nothing(world, engine):
+    engine.apply(world.plan(world.expert("owl")), world.locate)
+    before, base = snapshot(engine), engine.fingerprint()
+    bad = world.tensors("owl")
+    key = sorted(bad)[0]
+    bad[key][0, 0] = float("nan")
+    world.write("poisoned", bad)
+    with pytest.raises(ExpertError, match="NaN") as caught:
+        engine.apply(world.plan(world.expert("ink"), world.expert("poisoned")), world.locate)
+    assert caught.value.keys == (key,)
+    with pytest.raises(PlanError, match="cannot hold"):
+        engine.apply(world.plan(world.expert("ink", 3e38), world.expert("stars", 3e38)), world.locate)
+    assert same_bits(before, engine.weights)
+    assert engine.fingerprint() == base
+
+
+def test_an_interrupt_between_two_targets_is_made_good_by_the_next_plan(world, engine, monkeypatch):
+    real, count = Engine._point, iter(range(10))
+
+    def interrupted(self, target, tensor, live):
+        if next(count) == 5:
+            raise KeyboardInterrupt
+        real(self, target, tensor, live)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "_point", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.apply(world.plan(world.expert("owl")), world.locate)
+    engine.apply(world.plan(world.expert("stars")), world.locate)
+    after = snapshot(engine)
+    engine.reset()
+    assert same_bits(engine.weights, engine.pristine)
+    engine.apply(world.plan(world.expert("stars")), world.locate)
+    assert same_bits(after, engine.weights)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_accumulates_in_float32_and_rounds_once(world, dtype):
+    half = Engine(world.base_dir, device="cpu", dtype=dtype)
+    half.apply(world.plan(world.expert("owl", 0.5), world.expert("stars", 0.5)), world.locate)
+    owl, stars = (read_expert(world.paths[name], world.base) for name in ("owl", "stars"))
+    target = next(t for t in stars.deltas if t in owl.deltas)
+    exact = half.pristine[target].double()
+    exact = exact + 0.5 * owl.deltas[target].dense().double() + 0.5 * stars.deltas[target].dense().double()
+    step = torch.finfo(half.dtype).eps
+    error = (half.weights[target].double() - exact).abs()
+    assert bool((error <= exact.abs() * step * 0.51 + 1e-6).all())
+
+
+def test_experts_leave_the_cache_by_bytes(world):
+    small = Engine(world.base_dir, device="cpu", expert_cache_bytes=1)
+    plan = world.plan(world.expert("owl"), world.expert("stars"))
+    small.apply(plan, world.locate)
+    first = snapshot(small)
+    assert len(small._experts) == 1
+    small.reset()
+    small.apply(plan, world.locate)
+    assert same_bits(first, small.weights)
+
+
+def test_block_weights_are_names_or_globs_never_substrings(world, engine):
+    blocks = {"mid_block.*": 0.0, "mid_block.attentions.*": 2.0, "unet.up_blocks.0.resnets.1.conv1": 0.5}
+    engine.apply(world.plan(world.expert("owl", blocks=blocks)), world.locate)
+    owl = read_expert(world.paths["owl"], world.base)
+    for target, delta in owl.deltas.items():
+        factor = 1.0
+        if target.startswith("unet.mid_block."):
+            factor = 2.0 if ".attentions." in target else 0.0
+        elif target == "unet.up_blocks.0.resnets.1.conv1.weight":
+            factor = 0.5
+        expected = engine.pristine[target] + factor * delta.dense()
+        torch.testing.assert_close(engine.weights[target], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("pattern", "hint"), [("down_block.*", "matches no module"), ("mid_block", "mid_block.*?")])
+def test_a_block_pattern_that_matches_nothing_is_an_error(world, engine, pattern, hint):
+    with pytest.raises(PlanError) as caught:
+        engine.apply(world.plan(world.expert("owl", blocks={pattern: 0.5})), world.locate)
+    assert hint in str(caught.value)
+
+
+def test_coverage_under_full_needs_permission(world, engine):
+    tensors = world.tensors("owl")
+    donor = sorted(key for key in tensors if "mid_block" in key and key.endswith("to_q.lora_A.weight"))[0]
+    extra = donor.replace("mid_block", "mid_block_of_another_model")
+    tensors[extra] = tensors[donor]
+    tensors[extra.replace("lora_A", "lora_B")] = tensors[donor.replace("lora_A", "lora_B")]
+    world.write("foreign", tensors)
+    with pytest.raises(PlanError, match="mid_block_of_another_model"):
+        engine.apply(world.plan(world.expert("foreign")), world.locate)
+    report = engine.apply(world.plan(world.expert("foreign"), allow_partial=True), world.locate)
+    assert 0.9 < report.experts[0].coverage < 1.0
+    assert 0.5 < report.experts[0].energy_coverage < 1.0
+    assert len(report.experts[0].missing) == 1
+
+
+def test_an_expert_that_fits_nothing_or_does_nothing_is_an_error(world, engine):
+    alien = {f"unet.elsewhere.{part}.weight": torch.ones(2, 2) for part in ("lora_A", "lora_B")}
+    world.write("alien", alien)
+    with pytest.raises(PlanError, match="nothing of expert alien fits"):
+        engine.apply(world.plan(world.expert("alien"), allow_partial=True), world.locate)
+    world.write("silent", {key: tensor * 0 for key, tensor in world.tensors("owl").items()})
+    with pytest.raises(PlanError, match="changes nothing"):
+        engine.apply(world.plan(world.expert("silent")), world.locate)
+
+
+def test_bytes_are_pinned(world, engine):
+    plan = world.plan(world.expert("owl"))
+    world.add("owl", world.paths["ink"])
+    with pytest.raises(PlanError, match="not the one in the plan"):
+        engine.apply(plan, world.locate)
+    other = plan.model_copy(update={"base": plan.base.model_copy(update={"sha256": "0" * 64})})
+    with pytest.raises(PlanError, match="the plan is for base"):
+        engine.apply(other, world.locate)
+    world.add("copy", world.paths["ink"])
+    with pytest.raises(PlanError, match="same file"):
+        engine.apply(world.plan(world.expert("ink"), world.expert("copy")), world.locate)
+    world.add("ink", world.root / "gone.safetensors")
+    with pytest.raises(ExpertError, match=r"gone\.safetensors"):
+        engine.apply(world.plan(plan.experts[0].model_copy(update={"id": "ink"})), world.locate)
+
+
+def test_unknown_device_dtype_and_base_are_sentences(tmp_path, base_dir):
+    with pytest.raises(UserError, match="no device called 'abacus'"):
+        Engine(base_dir, device="abacus")
+    with pytest.raises(UserError, match="float32, bfloat16, float16"):
+        Engine(base_dir, device="cpu", dtype="int8")
+    with pytest.raises(UserError, match=r"model_index\.json is missing"):
+        Engine(tmp_path / "nowhere", device="cpu")

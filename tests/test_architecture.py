@@ -1,0 +1,231 @@
+"""The rules of DESIGN.md 1, held over every file of the package by reading its syntax tree."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SKIP = {"tests", "build", "dist", "node_modules", "docs"}
+
+FOUNDATION = {"errors", "settings"}
+# room -> the rooms it may import (besides itself and the foundation)
+MAY_IMPORT = {
+    "errors": set(),
+    "settings": set(),
+    "prompts": set(),
+    "world": set(),
+    "graph": {"world"},
+    "merging": set(),
+    "scoring": set(),
+    "tools": {"graph", "merging", "scoring", "prompts", "world"},
+    "agents": {"tools", "graph", "merging", "scoring", "prompts", "world"},
+    "evals": {"agents", "tools", "graph", "merging", "scoring", "prompts", "world"},
+    "__init__": {"agents", "tools", "graph", "merging", "scoring", "prompts", "world"},
+}
+RECIPE = {"graph", "merging", "scoring", "tools", "world", "evals"}  # world/recipe makes the world with all of it
+TORCH = {"torch", "torchvision", "diffusers", "transformers", "peft", "accelerate", "sentence_transformers"}
+LANG = ("langchain", "langgraph", "langsmith")
+MAX_LINES = 400
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported name: absolute and dotted, with its line and whether it runs when the module is imported."""
+
+    name: str
+    line: int
+    at_import: bool
+
+
+@cache
+def package_files() -> tuple[Path, ...]:
+    """Every Python file of the package, relative to its root."""
+    found = []
+    for path in ROOT.rglob("*.py"):
+        relative = path.relative_to(ROOT)
+        if relative.parts[0] not in SKIP and not any(part.startswith(".") for part in relative.parts):
+            found.append(relative)
+    return tuple(sorted(found))
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse((ROOT / path).read_text(encoding="utf-8"), filename=str(path))
+
+
+def module_name(path: Path) -> str:
+    parts = ["diffgraph", *path.with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def resolve(path: Path, node: ast.ImportFrom) -> str:
+    """The absolute dotted module that a ``from`` import means."""
+    if node.level == 0:
+        return node.module or ""
+    package = ["diffgraph", *path.parent.parts]
+    base = package[: len(package) - (node.level - 1)]
+    return ".".join([*base, node.module] if node.module else base)
+
+
+def imports_in(path: Path, tree: ast.Module) -> Iterator[Import]:
+    def walk(node: ast.AST, at_import: bool) -> Iterator[Import]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                for alias in child.names:
+                    yield Import(alias.name, child.lineno, at_import)
+            elif isinstance(child, ast.ImportFrom):
+                module = resolve(path, child)
+                for alias in child.names:
+                    yield Import(f"{module}.{alias.name}", child.lineno, at_import)
+            else:
+                in_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+                yield from walk(child, at_import and not in_function)
+
+    yield from walk(tree, True)
+
+
+def imports_of(path: Path) -> tuple[Import, ...]:
+    return tuple(imports_in(path, tree_of(path)))
+
+
+def room_of(module: str) -> str:
+    """The room a dotted module lies in: the first name under ``diffgraph``."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def is_inside(path: Path, *folders: str) -> bool:
+    return any(path.is_relative_to(folder) for folder in folders)
+
+
+def each(paths: tuple[Path, ...] | None = None) -> list[object]:
+    return [pytest.param(p, id=str(p)) for p in (package_files() if paths is None else paths)]
+
+
+def allowed_rooms(path: Path) -> set[str] | None:
+    """Rooms that a file may import; None: any but evals (the command line and its helpers in the root)."""
+    if is_inside(path, "world/recipe"):
+        return RECIPE | FOUNDATION
+    room = room_of(module_name(path))
+    if len(path.parts) == 1 and room not in MAY_IMPORT:
+        return None
+    return MAY_IMPORT[room] | FOUNDATION | {room}
+
+
+@pytest.mark.parametrize("path", each())
+def test_imports_run_one_way(path: Path) -> None:
+    allowed = allowed_rooms(path)
+    for found in imports_of(path):
+        if not found.name.startswith("diffgraph."):
+            continue
+        room = room_of(found.name)
+        if allowed is None:
+            # `diffgraph eval` starts an eval: the one door into evals, opened when the command runs.
+            assert room != "evals" or not found.at_import, f"{path}:{found.line} imports evals at import"
+        else:
+            assert room in allowed, f"{path}:{found.line}: {room_of(module_name(path))} may not import {found.name}"
+
+
+@pytest.mark.parametrize("path", each())
+def test_the_package_imports_itself_relatively(path: Path) -> None:
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            assert (node.module or "").split(".")[0] != "diffgraph", f"{path}:{node.lineno} import it relatively"
+        elif isinstance(node, ast.Import):
+            assert all(a.name.split(".")[0] != "diffgraph" for a in node.names), f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize("path", each())
+def test_torch_stays_in_its_rooms(path: Path) -> None:
+    found = [i for i in imports_of(path) if i.name.split(".")[0] in TORCH or i.name.startswith("safetensors.torch")]
+    if path == Path("graph/embedding.py") or path.name == "__init__.py" or len(path.parts) == 1:
+        found = [i for i in found if i.at_import]  # lazily, inside a function
+    elif not (is_inside(path, "graph", "prompts", "agents") or path == Path("merging/plan.py")):
+        return
+    assert not found, f"{path}:{found[0].line} imports {found[0].name}"
+
+
+@pytest.mark.parametrize("path", each())
+def test_agent_libraries_stay_out_of_the_lower_rooms(path: Path) -> None:
+    if not is_inside(path, "graph", "merging", "scoring", "prompts", "world"):
+        return
+    for found in imports_of(path):
+        assert not found.name.startswith(LANG), f"{path}:{found.line} imports {found.name}"
+
+
+@pytest.mark.parametrize("path", each())
+def test_only_evals_know_the_judge(path: Path) -> None:
+    if is_inside(path, "evals", "world/recipe"):
+        return
+    for found in imports_of(path):
+        assert "judge" not in found.name.lower(), f"{path}:{found.line} imports {found.name}"
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            assert node.value.strip("/").lower() not in ("judge", "scorers/judge"), f"{path}:{node.lineno} names it"
+
+
+@pytest.mark.parametrize("path", each())
+def test_files_stay_readable(path: Path) -> None:
+    lines = (ROOT / path).read_text(encoding="utf-8").count("\n")
+    assert lines < MAX_LINES, f"{path} has {lines} lines; split it"
+
+
+@pytest.mark.parametrize("path", each())
+def test_nothing_is_swallowed(path: Path) -> None:
+    """A handler for everything may only clean up and raise again."""
+    for node in ast.walk(tree_of(path)):
+        if not isinstance(node, ast.ExceptHandler):
+            continue
+        caught = [] if node.type is None else node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+        names = {c.id for c in caught if isinstance(c, ast.Name)}
+        if node.type is None or names & {"Exception", "BaseException"}:
+            last = node.body[-1]
+            again = isinstance(last, ast.Raise) and last.exc is None
+            assert again, f"{path}:{node.lineno} catches everything; name what can go wrong"
+
+
+def test_packages_listed_are_the_packages_there() -> None:
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    listed = set(config["tool"]["setuptools"]["packages"])
+    there = {module_name(p) for p in package_files() if p.name == "__init__.py"}
+    assert listed == there
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("from ..graph.expert import Expert", "diffgraph.graph.expert.Expert"),
+        ("from . import store", "diffgraph.tools.store"),
+        ("from .. import errors", "diffgraph.errors"),
+        ("def f():\n    import torch.nn as nn", "torch.nn"),
+    ],
+)
+def test_imports_are_resolved(source: str, name: str) -> None:
+    found = list(imports_in(Path("tools/merge.py"), ast.parse(source)))
+    assert [i.name for i in found] == [name]
+    assert found[0].at_import is not source.startswith("def")
+
+
+def light_modules() -> list[str]:
+    """Modules that must be importable in a process that never pays for torch."""
+    files = [p for p in package_files() if is_inside(p, "graph", "prompts") or len(p.parts) == 1]
+    return sorted({module_name(p) for p in files} | {"diffgraph.merging.plan", "diffgraph.world"})
+
+
+def test_light_modules_do_not_load_torch() -> None:
+    code = (
+        f"import importlib, sys\nfor name in {light_modules()!r}:\n    importlib.import_module(name)\n"
+        f"print(sorted({TORCH!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,249 @@
+"""What tools are handed: settings, the graph, the device's owner, the critic, and the request at work. Importing
+this loads no torch.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ExpertError, PlanError, ToolRetry, UserError
+from ..graph import sources
+from ..graph.expert import SourceRef
+from ..graph.families import family_of_model_id
+from ..graph.shipped import open_graph
+from ..graph.store import GraphStore
+from ..merging.base import BaseIndex
+from ..merging.plan import MergePlan, PlanBase, PlanExpert
+from ..settings import Settings
+from ..world import verify, world_dir
+
+if TYPE_CHECKING:
+    from ..merging.engine import Engine
+    from ..scoring.critic import Critic
+
+Emit = Callable[[str, str, dict[str, Any]], None]
+"""Called with (what sort of event, a sentence for a person, JSON-plain details)."""
+
+
+def silent(kind: str, text: str, details: dict[str, Any]) -> None:
+    """An :data:`Emit` that tells nobody."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The request that a tool call belongs to; filled from the machine's state before each call.
+
+    Attributes:
+        prompt: the user's own words.
+        n: images wanted; they use the seeds ``seed … seed + n - 1``.
+        activation: what ``activate_experts`` last returned, or empty.
+        plan_id: the plan of this round, or empty.
+        scouted: whether the scout has looked for missing skills already.
+    """
+
+    prompt: str = ""
+    n: int = 1
+    seed: int = 0
+    activation: dict[str, Any] = field(default_factory=dict)
+    plan_id: str = ""
+    scouted: bool = False
+
+
+class Machinery:
+    """What is expensive and shared by all requests of a process: base, engine and critic, each made when first needed.
+
+    One engine owns the device; :attr:`lock` is held by whoever uses it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.lock = threading.RLock()
+        self._critic: Critic | None = None
+
+    @cached_property
+    def world(self) -> Path:
+        """The embedded world's folder. Raises WorldMissing if it is not here."""
+        return world_dir(self.settings)
+
+    @cached_property
+    def base_dir(self) -> Path:
+        """The base pipeline's folder. Raises UserError if there is none."""
+        if self.settings.base != "world":
+            return Path(self.settings.base).expanduser().absolute()
+        found = sorted((self.world / "hub").glob("*/model_index.json"))
+        if not found:
+            raise UserError(
+                f"There is no base pipeline in {self.world / 'hub'}. Install DiffGraph anew, or run `make world`."
+            )
+        return found[0].parent
+
+    @cached_property
+    def index(self) -> BaseIndex:
+        """Names and shapes of the base's weights, from headers."""
+        return BaseIndex.open(self.base_dir)
+
+    @cached_property
+    def base(self) -> PlanBase:
+        """The base as a plan pins it."""
+        origin = "world" if self.settings.base == "world" else "folder"
+        name = self.base_dir.name
+        return PlanBase(ref=f"{origin}:{name}", family=family_of_model_id(name), sha256=self.index.sha256)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The owner of the device, loaded on first use (seconds). Raises WorldMissing for a damaged world."""
+        import torch
+
+        from ..merging.engine import Engine
+
+        if self.settings.base == "world":
+            verify(self.world, f"hub/{self.base_dir.name}/")
+        if self.settings.threads > 0:
+            torch.set_num_threads(self.settings.threads)
+        return Engine(self.base_dir, self.settings.device, self.settings.dtype)
+
+    @property
+    def critic_dir(self) -> Path:
+        """The folder of the run-time critic's weights."""
+        return self.world / "scorers" / "critic"
+
+    def critic(self, store: GraphStore) -> Critic:
+        """The critic, loaded once; texts outside its bank are embedded by the graph's model."""
+        if self._critic is None:
+            from ..scoring.critic import Critic
+
+            verify(self.world, "scorers/critic/")
+            self._critic = Critic.load(self.critic_dir, embed_text=store.embedder.embed)
+        return self._critic
+
+
+@dataclass(frozen=True)
+class Context:
+    """Handed to every tool. ``root`` holds plans and images, keyed by ``plan_id``; ``job`` is the request at work."""
+
+    settings: Settings
+    store: GraphStore
+    machinery: Machinery
+    emit: Emit = silent
+    job: Job = Job()
+
+    @classmethod
+    @contextmanager
+    def open(cls, settings: Settings | None = None, emit: Emit = silent) -> Iterator[Context]:
+        """The graph and everything around it, closed at the end. Loads no model.
+
+        Raises:
+            UserError: the home cannot be written, or the world is missing (WorldMissing).
+        """
+        settings = settings or Settings.load()
+        try:
+            settings.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"{settings.root} cannot be made ({error.strerror}). Set DIFFGRAPH_HOME to a folder of yours."
+            ) from error
+        with open_graph(settings) as store:
+            yield cls(settings, store, Machinery(settings), emit)
+
+    def with_job(self, job: Job) -> Context:
+        """The same context, at work on ``job``."""
+        return replace(self, job=job)
+
+    def with_emit(self, emit: Emit) -> Context:
+        """The same context, telling its events to ``emit``."""
+        return replace(self, emit=emit)
+
+    def say(self, kind: str, text: str, **details: Any) -> None:
+        """Tell whoever listens what is going on."""
+        self.emit(kind, text, details)
+
+    # -- the base and the experts ------------------------------------------------------------------------------------
+
+    @property
+    def family(self) -> str:
+        """The base family that requests are answered in."""
+        return self.machinery.base.family
+
+    @property
+    def engine(self) -> Engine:
+        return self.machinery.engine
+
+    @property
+    def critic(self) -> Critic:
+        """The run-time critic, loaded on first use. Raises WorldMissing if its files are not here."""
+        return self.machinery.critic(self.store)
+
+    def source(self, name: str) -> sources.Source:
+        """A source by name; ``world`` follows the setting ``world``."""
+        if name == "world":
+            return sources.get("world", root=self.machinery.world)
+        return sources.get(name)
+
+    def fetch(self, ref: SourceRef, sha256: str) -> Path:
+        """The local file of a pinned reference. Raises ExpertError if its content is not ``sha256``."""
+        path = self.source(ref.source).fetch(ref)
+        from ..merging.hashing import file_sha256
+
+        if file_sha256(path) != sha256:
+            raise ExpertError(f"{ref} is not the file that was registered. Register it anew.", path=str(path))
+        return path
+
+    def locate(self, expert: PlanExpert) -> Path:
+        """The local file of a plan's expert."""
+        try:
+            ref = SourceRef.parse(expert.ref)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        return self.fetch(ref, expert.sha256)
+
+    # -- what is kept under the home ---------------------------------------------------------------------------------
+
+    def images_dir(self, plan_id: str) -> Path:
+        """Where the images of a plan are kept, whoever asked for them."""
+        return self.settings.root / "images" / plan_id
+
+    def plan_path(self, plan_id: str) -> Path:
+        return self.settings.root / "plans" / f"{plan_id}.json"
+
+    def save_plan(self, plan: MergePlan) -> Path:
+        """Keep a plan under its id; a second time changes nothing, unless the file was damaged."""
+        from ..merging.atomic import write_bytes
+
+        path = self.plan_path(plan.plan_id)
+        data = plan.canonical_json().encode()
+        if not path.is_file() or path.read_bytes() != data:
+            make_folder(path.parent)
+            write_bytes(path, data)
+        return path
+
+    def load_plan(self, plan_id: str) -> MergePlan:
+        """A kept plan. Raises ToolRetry for an id that nobody proposed, or a file that does not fit its id."""
+        if not (len(plan_id) == 64 and all(c in "0123456789abcdef" for c in plan_id)):
+            raise ToolRetry(f"{plan_id[:80]!r} is no plan id: take the one that propose_plan returned")
+        path = self.plan_path(plan_id)
+        if not path.is_file():
+            raise ToolRetry(f"there is no plan {plan_id[:12]}…: call propose_plan first")
+        try:
+            plan = MergePlan.load(path)
+        except (PlanError, ValueError) as error:
+            raise ToolRetry(f"plan {plan_id[:12]}… is damaged: propose it again") from error
+        if plan.plan_id != plan_id:
+            raise ToolRetry(f"plan {plan_id[:12]}… was edited: propose it again")
+        return plan
+
+
+def make_folder(path: Path) -> Path:
+    """``path``, made if need be. Raises UserError if it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be made ({error.strerror}). Set DIFFGRAPH_HOME to a folder of yours."
+        ) from error
+    return path

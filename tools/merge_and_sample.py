@@ -1,0 +1,111 @@
+"""Tool: merge a plan's experts into the base and sample its images, once for each plan id."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..errors import UserError
+from ..merging.atomic import write_bytes
+from ..merging.plan import MergePlan
+from ..merging.report import MergeReport
+from .check_plan import PlanArgs
+from .context import Context, make_folder
+from .registry import tool
+
+
+@tool("merge_and_sample")
+def merge_and_sample(ctx: Context, args: PlanArgs) -> dict[str, Any]:
+    """Merge the plan's experts into the base and sample one image for each seed. A plan that was sampled before is
+    not again.
+    """
+    plan = ctx.load_plan(args.plan_id or ctx.job.plan_id)
+    start = time.perf_counter()
+    known = image_paths(ctx, plan)
+    if known is None:
+        report: dict[str, Any] | None = merge(ctx, plan)
+        known = sample(ctx, plan)
+    else:
+        report = merge_report(ctx, plan.plan_id)
+    return {
+        "plan_id": plan.plan_id,
+        "images": [str(path) for path in known],
+        "merge": report,
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+
+
+def image_path(ctx: Context, plan_id: str, seed: int) -> Path:
+    """Where the image of one seed of a plan is kept."""
+    return ctx.images_dir(plan_id) / f"{seed}.png"
+
+
+def image_paths(ctx: Context, plan: MergePlan) -> list[Path] | None:
+    """The kept images of a plan in order of its seeds, each checked against the plan it carries; None unless all
+    are there.
+    """
+    from ..merging.png import read_png
+
+    paths = [image_path(ctx, plan.plan_id, seed) for seed in plan.seeds]
+    if not all(path.is_file() for path in paths):
+        return None
+    try:
+        good = all(read_png(path).plan.plan_id == plan.plan_id for path in paths)
+    except UserError:
+        return None  # damaged or edited: it is made again
+    return paths if good else None
+
+
+def merge(ctx: Context, plan: MergePlan) -> dict[str, Any]:
+    """Make the engine's weights those of the plan, and keep the report. Raises PlanError or ExpertError as the
+    engine does.
+    """
+    with ctx.machinery.lock:
+        report = ctx.engine.apply(plan, ctx.locate)
+    data = report.model_dump(mode="json")
+    path = make_folder(ctx.images_dir(plan.plan_id)) / "merge.json"
+    if not path.is_file():
+        write_bytes(path, json.dumps(data, sort_keys=True).encode())
+    return data
+
+
+def merge_report(ctx: Context, plan_id: str) -> dict[str, Any] | None:
+    """The report kept by the merge that made a plan's images, if it is still there."""
+    path = ctx.images_dir(plan_id) / "merge.json"
+    try:
+        return MergeReport.model_validate_json(path.read_bytes()).model_dump(mode="json")
+    except (OSError, ValidationError):
+        return None
+
+
+def sample(ctx: Context, plan: MergePlan) -> list[Path]:
+    """Sample the plan's images and keep them; each appears whole or not at all."""
+    return sample_all(ctx, [plan], batch_size=1)[0]
+
+
+def sample_all(ctx: Context, plans: Sequence[MergePlan], *, batch_size: int = 16) -> list[list[Path]]:
+    """Images of many plans, those that were made before left as they are; plans that merge alike share batches."""
+    from ..merging.pipeline import render_all
+    from ..merging.png import save_png
+
+    found = [image_paths(ctx, plan) for plan in plans]
+    missing = [plan for plan, paths in zip(plans, found, strict=True) if paths is None]
+    if missing:
+        with ctx.machinery.lock:
+            images = render_all(
+                ctx.engine,
+                missing,
+                ctx.locate,
+                lambda done, total: ctx.say("step", f"sampling step {done} of {total}", done=done, total=total),
+                batch_size=batch_size,
+            )
+        for plan, made in zip(missing, images, strict=True):
+            make_folder(ctx.images_dir(plan.plan_id))
+            for seed, image in zip(plan.seeds, made, strict=True):
+                save_png(image, image_path(ctx, plan.plan_id, seed), plan, seed)
+    return [[image_path(ctx, plan.plan_id, seed) for seed in plan.seeds] for plan in plans]

@@ -1,0 +1,148 @@
+"""Tool: write a merge plan. Whatever a brain proposes is validated here against the graph before it becomes a plan."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from pydantic import Field, JsonValue, ValidationError
+
+from ..errors import PlanError, ToolFailed, ToolRetry, UserError
+from ..graph.expert import FACETS, Expert
+from ..merging.methods.registry import make, methods
+from ..merging.plan import MergePlan, Method, PlanExpert, Sampler
+from .context import Context
+from .registry import Args, tool
+
+MAX_EXPERTS = 8
+MAX_WEIGHT = 2.0
+
+
+class Choice(Args):
+    id: str = Field(min_length=1, max_length=200, description="an expert id that a tool has shown")
+    weight: float | None = Field(default=None, gt=0.0, le=MAX_WEIGHT, description="none: the solver's")
+    trigger: str | None = Field(
+        default=None, max_length=120, description="one of the expert's triggers; none: the activation's"
+    )
+
+
+class ProposeArgs(Args):
+    experts: list[Choice] | None = Field(default=None, max_length=MAX_EXPERTS, description="none: the solver's choice")
+    method: str | None = Field(default=None, max_length=60, description="a registered merge method; none: the default")
+    params: dict[str, JsonValue] = Field(default_factory=dict, description="the method's parameters")
+    seed: int | None = Field(default=None, ge=0, le=2**32 - 1, description="first seed; none: the request's")
+
+
+@tool("propose_plan", agents=("planner",), writes="proposal")
+def propose_plan(ctx: Context, args: ProposeArgs) -> dict[str, Any]:
+    """Propose the merge plan. Without arguments it is the solver's default for the activation. Returns the plan's
+    id.
+    """
+    activation = ctx.job.activation
+    if not activation:
+        raise ToolRetry("call activate_experts first: a plan is made for an activation")
+    if not activation["facets"]:
+        raise ToolFailed("nothing in this prompt can be drawn, so there is nothing to plan")
+    default = {e["id"]: e for e in activation["experts"]}
+    choices = [Choice(id=i) for i in sorted(default)] if args.experts is None else args.experts
+    experts = [_expert(ctx, choice, default.get(choice.id)) for choice in choices]
+    if len({e.id for e in experts}) != len(experts):
+        raise ToolRetry("an expert stands twice in the proposal: name each once")
+    method = _method(args.method or ctx.settings.method, args.params)
+    first = ctx.job.seed if args.seed is None else args.seed
+    try:
+        plan = MergePlan(
+            base=ctx.machinery.base,
+            experts=tuple(sorted(experts, key=lambda e: e.id)),
+            method=method,
+            prompt=_prompt(activation, choices, experts),
+            sampler=Sampler(steps=ctx.settings.steps, guidance=ctx.settings.guidance),
+            seeds=tuple((first + i) % 2**32 for i in range(ctx.job.n)),
+        )
+    except ValidationError as error:
+        raise ToolRetry(f"this is no valid plan: {error.errors()[0]['msg']}") from error
+    ctx.save_plan(plan)
+    return {
+        "plan_id": plan.plan_id,
+        "prompt": plan.prompt,
+        "method": plan.method.name,
+        "experts": [{"id": e.id, "facet": e.facet, "trigger": e.trigger, "weight": e.weight} for e in plan.experts],
+        "seeds": list(plan.seeds),
+    }
+
+
+def _expert(ctx: Context, choice: Choice, default: dict[str, Any] | None) -> PlanExpert:
+    """The plan's entry for a choice. Raises ToolRetry for an expert that is not there, not for this base, or does
+    not work.
+    """
+    try:
+        expert = ctx.store.expert(choice.id)
+    except UserError as error:
+        raise ToolRetry(str(error)) from error
+    if expert.kind == "base" or expert.base_family != ctx.family:
+        raise ToolRetry(f"{expert.id} is for base family {expert.base_family}, not for {ctx.family}: leave it out")
+    trigger, facet = _trigger(expert, choice.trigger, default)
+    weight = choice.weight
+    if default is None:
+        found = [c for c in ctx.store.calibrations(expert.id) if c.expert_sha256 == expert.sha256]
+        if not found or not found[-1].usable:
+            why = f"calibration found: {found[-1].verdict}" if found else "it was never calibrated"
+            raise ToolRetry(f"{expert.id} cannot be used ({why}): leave it out")
+        weight = weight if weight is not None else found[-1].best_weight
+    elif weight is None:
+        weight = float(default["weight"])
+    return PlanExpert(
+        id=expert.id, ref=str(expert.ref), sha256=expert.sha256, weight=round(weight, 4), facet=facet, trigger=trigger
+    )
+
+
+def _trigger(expert: Expert, wanted: str | None, default: dict[str, Any] | None) -> tuple[str, str]:
+    """(trigger, facet): the wanted one if the expert has it, else the activation's, else its only one."""
+    known = {s.trigger: s.facet for s in expert.skills}
+    if wanted is not None:
+        if wanted not in known:
+            near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.3) or sorted(known)[:5]
+            raise ToolRetry(f"{expert.id} has no trigger {wanted!r}; it has {', '.join(map(repr, near))}")
+        return wanted, known[wanted]
+    if default is not None:
+        return str(default["trigger"]), str(default["facet"])
+    if len(known) == 1:
+        return next(iter(known.items()))
+    raise ToolRetry(f"say which trigger of {expert.id} is meant: {', '.join(map(repr, sorted(known)[:12]))}")
+
+
+def _method(name: str, params: dict[str, JsonValue]) -> Method:
+    method = Method(name=name, params=params)
+    try:
+        make(method)
+    except PlanError as error:
+        raise ToolRetry(str(error)) from error
+    return method
+
+
+def _prompt(activation: dict[str, Any], choices: list[Choice], experts: list[PlanExpert]) -> str:
+    """The canonical prompt: the activation's own, unless the proposal leaves triggers out or calls up others.
+
+    Grammar: facets in their order, separated by commas; several subjects joined by "and".
+    """
+    default = {e["id"]: e["triggers"] for e in activation["experts"]}
+    called: list[tuple[str, str]] = []
+    for choice, expert in zip(choices, experts, strict=True):
+        own = choice.trigger is None and choice.id in default
+        facets = {f["trigger"]: f["facet"] for f in activation["facets"] if f["by"] == expert.id}
+        called += (
+            [(facets[t], t) for t in default[expert.id] if t in facets] if own else [(expert.facet, expert.trigger)]
+        )
+    if {t for _, t in called} == {t for triggers in default.values() for t in triggers}:
+        return str(activation["prompt"])
+    parts = [(f["facet"], f["trigger"]) for f in activation["facets"] if f["by"] == "base"] + called
+    return ", ".join(
+        (" and " if facet == "subject" else ", ").join(triggers)
+        for facet in FACETS
+        if (triggers := list(dict.fromkeys(t for f, t in parts if f == facet and t)))
+    )
+
+
+def method_names() -> list[str]:
+    """The registered merge methods."""
+    return sorted(methods())

@@ -1,0 +1,119 @@
+"""Tools by name. One file a tool in this folder; ``@tool("name", agents=(...))`` registers it.
+
+A tool is a function of ``(Context, Args) -> dict``: ``Args`` is a pydantic model (its docstrings and descriptions
+are what a model reads), the result is JSON-plain. It is idempotent: what it makes is keyed by plan id or content
+hash and looked up first.
+Errors: ToolRetry goes back to the model, ToolFailed is shown to it, UserError ends the request.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Literal, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..errors import ToolRetry
+from .context import Context
+
+Agent = Literal["planner", "scout", "critic"]
+MAX_ARGUMENT_CHARS = 20_000
+
+
+class Args(BaseModel):
+    """Arguments of a tool: frozen, unknown names refused, no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_strip_whitespace=True)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One tool.
+
+    Attributes:
+        agents: whose brain may call it; none: only the machine itself and the command line do.
+        writes: the field of the machine's state that takes the result, or None.
+    """
+
+    name: str
+    description: str
+    args: type[Args]
+    run: Callable[[Context, Any], dict[str, Any]]
+    agents: tuple[Agent, ...] = ()
+    writes: str | None = None
+
+
+_F = TypeVar("_F", bound=Callable[..., dict[str, Any]])
+_tools: dict[str, Tool] = {}
+
+
+def tool(name: str, *, agents: tuple[Agent, ...] = (), writes: str | None = None) -> Callable[[_F], _F]:
+    """Register a function as a tool. A taken name, a missing docstring or other parameters fail at import."""
+
+    def add(function: _F) -> _F:
+        if name in _tools:
+            raise ValueError(f"two tools are called {name!r}")
+        hints = get_type_hints(function)
+        parameters = list(inspect.signature(function).parameters)
+        args = hints.get(parameters[1]) if len(parameters) == 2 else None
+        if not (hints.get(parameters[0]) is Context and isinstance(args, type) and issubclass(args, Args)):
+            raise TypeError(f"tool {name!r} must take (ctx: Context, args: some Args)")
+        if not function.__doc__:
+            raise TypeError(f"tool {name!r} has no docstring for the model to read")
+        _tools[name] = Tool(name, inspect.cleandoc(function.__doc__), args, function, agents, writes)
+        return function
+
+    return add
+
+
+@cache
+def _discover() -> None:
+    package = importlib.import_module(__package__ or "")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    for point in entry_points(group="diffgraph.tools"):
+        point.load()
+
+
+def tools(agent: Agent | None = None) -> dict[str, Tool]:
+    """All tools by name, sorted; or those that an agent's brain may call."""
+    _discover()
+    return {n: t for n, t in sorted(_tools.items()) if agent is None or agent in t.agents}
+
+
+def get(name: str, agent: Agent | None = None) -> Tool:
+    """A tool by name. Raises ToolRetry that names the closest ones (among those the agent may call)."""
+    known = tools(agent)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or sorted(known)
+        raise ToolRetry(f"there is no tool {name[:80]!r} here; did you mean {', '.join(near)}?")
+    return known[name]
+
+
+def call(ctx: Context, name: str, arguments: Mapping[str, Any], agent: Agent | None = None) -> dict[str, Any]:
+    """Validate the arguments and run the tool.
+
+    Raises:
+        ToolRetry: unknown tool, or arguments that do not validate; the message says which and why.
+        And whatever the tool itself raises.
+    """
+    found = get(name, agent)
+    if sum(len(str(value)) for value in arguments.values()) > MAX_ARGUMENT_CHARS:
+        raise ToolRetry(f"the arguments of {name} are longer than {MAX_ARGUMENT_CHARS} characters: shorten them")
+    try:
+        # Chat models like to write null for what they leave out.
+        args = found.args.model_validate({k: v for k, v in arguments.items() if v is not None})
+    except ValidationError as error:
+        what = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'arguments'}: {e['msg']} (got {str(e['input'])[:80]!r})"
+            for e in error.errors()[:8]
+        )
+        raise ToolRetry(f"{name} cannot take these arguments: {what}") from error
+    return found.run(ctx, args)

@@ -1,0 +1,109 @@
+"""Tool: what the critic says of a plan's images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..errors import ToolFailed
+from ..merging.atomic import write_bytes
+from ..merging.hashing import file_sha256
+from ..scoring.request import Verdict, Wanted
+from .check_plan import PlanArgs
+from .context import Context
+from .merge_and_sample import image_paths
+from .registry import tool
+
+
+@tool("score_images", agents=("critic",), writes="scores")
+def score_images(ctx: Context, args: PlanArgs) -> dict[str, Any]:
+    """Let the critic score the images of this round: for each wanted facet the probability (0..1) that the image
+    shows it.
+    """
+    plan = ctx.load_plan(args.plan_id or ctx.job.plan_id)
+    paths = image_paths(ctx, plan)
+    if paths is None:
+        raise ToolFailed(f"plan {plan.plan_id[:12]}… has no images yet")
+    wanted = wanted_of(ctx.job.activation)
+    verdicts = score_files(ctx, paths, wanted)
+    return summary(plan.plan_id, plan.seeds, verdicts)
+
+
+def wanted_of(activation: dict[str, Any]) -> list[Wanted]:
+    """What the critic must find: every facet of the request that somebody can draw, whatever the plan left out."""
+    seen: dict[tuple[str, str], Wanted] = {}
+    for facet in activation.get("facets", []):
+        text = facet["trigger"] if facet["skill"] in facet["trigger"] else facet["skill"]
+        seen.setdefault((facet["facet"], text), Wanted(facet=facet["facet"], text=text))
+    return list(seen.values())
+
+
+def score_files(ctx: Context, paths: Sequence[Path], wanted: Sequence[Wanted]) -> list[Verdict]:
+    """Verdicts of image files; kept beside each image, keyed by the critic, the request and the file's content."""
+    out: list[Verdict | None] = [_kept(path, key) for path in paths for key in [_key(ctx, path, wanted)]]
+    todo = [i for i, verdict in enumerate(out) if verdict is None]
+    if todo:
+        from PIL import Image
+
+        images = []
+        for i in todo:
+            with Image.open(paths[i], formats=["PNG"]) as image:
+                images.append(image.convert("RGB"))
+        with ctx.machinery.lock:
+            scored = ctx.critic.score(images, list(wanted))
+        for i, verdict in zip(todo, scored, strict=True):
+            out[i] = verdict
+            write_bytes(_score_path(paths[i], _key(ctx, paths[i], wanted)), verdict.model_dump_json().encode())
+    return [verdict for verdict in out if verdict is not None]
+
+
+def critic_id(ctx: Context) -> str:
+    """Identity of the critic: its configuration and weights."""
+    folder = ctx.machinery.critic_dir
+    try:
+        parts = [file_sha256(folder / name) for name in ("config.json", "model.safetensors")]
+    except OSError:
+        ctx.critic  # noqa: B018  (says in a sentence what is missing)
+        raise
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def _key(ctx: Context, path: Path, wanted: Sequence[Wanted]) -> str:
+    request = json.dumps([w.model_dump() for w in wanted], sort_keys=True)
+    return hashlib.sha256(f"{critic_id(ctx)}\n{file_sha256(path)}\n{request}".encode()).hexdigest()[:16]
+
+
+def _score_path(path: Path, key: str) -> Path:
+    return path.with_name(f"{path.stem}.score-{key}.json")
+
+
+def _kept(path: Path, key: str) -> Verdict | None:
+    kept = _score_path(path, key)
+    try:
+        return Verdict.model_validate_json(kept.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None  # never scored, or damaged: it is scored again
+
+
+def summary(plan_id: str, seeds: Sequence[int], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Verdicts of a plan's images, JSON-plain: the mean score, the mean for each facet, and each image's own."""
+    facets = {text: [v.facets[text] for v in verdicts] for text in (verdicts[0].facets if verdicts else {})}
+    return {
+        "plan_id": plan_id,
+        "score": round(sum(v.score for v in verdicts) / max(1, len(verdicts)), 4),
+        "facets": {text: round(sum(values) / len(values), 4) for text, values in facets.items()},
+        "images": [
+            {
+                "seed": seed,
+                "score": round(v.score, 4),
+                "facets": {t: round(p, 4) for t, p in v.facets.items()},
+                "findings": list(v.findings),
+            }
+            for seed, v in zip(seeds, verdicts, strict=True)
+        ],
+    }

@@ -1,0 +1,55 @@
+"""The embedded world: a small hub of real weights with a known truth. This module only finds and verifies it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from ..errors import WorldMissing
+from ..settings import Settings
+
+_HINT = "run `make world` to make it, or set DIFFGRAPH_WORLD to a folder that holds one"
+
+
+def world_dir(settings: Settings | None = None) -> Path:
+    """The folder that holds ``hub/``, ``scorers/``, ``graph/`` and ``manifest.json``.
+
+    Raises WorldMissing if there is none; the message says how to get it.
+    """
+    chosen = (settings or Settings()).world
+    folder = chosen.expanduser().absolute() if chosen is not None else Path(__file__).resolve().parent
+    if not (folder / "manifest.json").is_file():
+        raise WorldMissing(f"no embedded world in {folder}: {_HINT}")
+    return folder
+
+
+def manifest(folder: Path) -> dict[str, str]:
+    """Relative path -> sha256 of every file of the world. Raises WorldMissing if the manifest cannot be read."""
+    try:
+        files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WorldMissing(f"{folder / 'manifest.json'} is damaged ({error}): {_HINT}") from error
+    if not isinstance(files, dict):
+        raise WorldMissing(f"{folder / 'manifest.json'} is damaged (files is no mapping): {_HINT}")
+    return {str(k): str(v) for k, v in files.items()}
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify(folder: Path, under: str = "") -> int:
+    """Check every file below ``under`` against the manifest and return how many there are.
+
+    Raises WorldMissing naming the first file that is absent or differs.
+    """
+    listed = {name: digest for name, digest in manifest(folder).items() if name.startswith(under)}
+    for name, digest in sorted(listed.items()):
+        path = folder / name
+        if not path.is_file():
+            raise WorldMissing(f"the embedded world lacks {name}: {_HINT}")
+        if sha256_of(path) != digest:
+            raise WorldMissing(f"{path} differs from its manifest (damaged download or edit): {_HINT}")
+    return len(listed)

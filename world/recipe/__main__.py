@@ -1,0 +1,160 @@
+"""``python -m diffgraph.world.recipe``: make the embedded world, step by step, resumable.
+
+Each step writes into a work folder and is skipped if its result is there; an interrupted step goes on from its last
+checkpoint. ``--scale`` multiplies every step count: 1.0 is what two CPU cores finish in some hours, a GPU can take 4.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ...graph.store import GraphStore
+from . import base, cards, lora, publish, vae
+from .art import Art
+from .looks import BACKGROUNDS, STYLES
+from .subjects import PACKS
+
+WORLD = Path(__file__).resolve().parents[1]
+WORK = Path("~/.cache/diffgraph/train").expanduser()
+"""Outside the clone, so that a fresh clone goes on where the last one stopped."""
+STEPS = {"vae": 2600, "base": 2400, "subject": 300, "style": 400, "background": 220, "oracle": 600, "full": 300}
+NEWCOMER = "world/ocean-creatures-v2"
+"""Left out of the shipped graph, so that ``make demo`` has an upload to scout and measure before one's eyes."""
+app = typer.Typer(add_completion=False, help=__doc__, invoke_without_command=True)
+
+Work = Annotated[Path, typer.Option(help="work folder: art, checkpoints, trained parts (keep it to resume)")]
+Scale = Annotated[float, typer.Option(help="multiplies the number of training steps")]
+Only = Annotated[list[str] | None, typer.Option(help="train only these experts (repeatable)")]
+
+
+def _lessons(art: Art, scale: float) -> list[lora.Lesson]:
+    lessons = [lora.subject_lesson(art, p, round(STEPS["subject"] * scale), 100 + i) for i, p in enumerate(PACKS)]
+    lessons += [lora.style_lesson(art, s, round(STEPS["style"] * scale), 200 + i) for i, s in enumerate(STYLES)]
+    lessons += [
+        lora.background_lesson(art, b, round(STEPS["background"] * scale), 300 + i) for i, b in enumerate(BACKGROUNDS)
+    ]
+    return lessons
+
+
+@app.callback()
+def everything(context: typer.Context, scale: Scale = 1.0) -> None:
+    """Every step in order, when no single one is named."""
+    if context.invoked_subcommand is None:
+        work = WORK
+        autoencoder(work, scale)
+        pipeline(work, scale)
+        experts(work, scale)
+        scorers(work)
+        publish_all(work)
+        graph(work)
+
+
+@app.command()
+def autoencoder(work: Work = WORK, scale: Scale = 1.0) -> None:
+    """Step 1: train the autoencoder."""
+    if not (work / "vae" / "config.json").exists():
+        vae.train(work / "art", work, round(STEPS["vae"] * scale))
+
+
+@app.command()
+def pipeline(work: Work = WORK, scale: Scale = 1.0) -> None:
+    """Step 2: train the base pipeline on the house family."""
+    if not (work / "emoji-base" / "model_index.json").exists():
+        base.train(work / "art", work, round(STEPS["base"] * scale))
+
+
+@app.command()
+def experts(work: Work = WORK, scale: Scale = 1.0, only: Only = None) -> None:
+    """Step 3: train the LoRAs (subject packs, styles, backgrounds) and the full fine-tune."""
+    studio = lora.Studio.open(work / "art", work / "emoji-base")
+    for lesson in _lessons(studio.art, scale):
+        if (only is None or lesson.name in only) and not (work / "experts" / lesson.name / publish.WEIGHTS).exists():
+            lora.teach(studio, lesson, work)
+    if (only is None or "emoji-sunset-full" in only) and not (work / "experts" / "emoji-sunset-full" / "unet").exists():
+        style = lora.style_lesson(studio.art, "sunset duotone", round(STEPS["full"] * scale), 400)
+        lora.fine_tune(studio, lora.Lesson("emoji-sunset-full", style.rows, 0, style.steps, 2e-4, 32, 400), work)
+
+
+@app.command(name="publish")
+def publish_all(work: Work = WORK, world: Path = WORLD) -> None:
+    """Step 5: lay everything out under ``hub/`` with cards, samples and decoys; write the manifest."""
+    art, hub = Art.load(work / "art"), world / "hub"
+    shutil.rmtree(hub, ignore_errors=True)
+    shutil.copytree(work / "emoji-base", hub / "emoji-base")
+    cards.write(hub / "emoji-base", cards.base_card(art))
+    for lesson in _lessons(art, 1.0):
+        if (work / "experts" / lesson.name / publish.WEIGHTS).exists():
+            print(f"publishing {lesson.name}", flush=True)
+            publish.publish_expert(art, work, hub, lesson.name)
+    full = work / "experts" / "emoji-sunset-full"
+    if full.exists():
+        shutil.copytree(full, hub / "emoji-sunset-full")
+        text = cards.card(
+            "Emoji sunset checkpoint", "A full fine-tune of the base on sunset colours.",
+            [cards.bullet("sunset duotone style", STYLES["sunset duotone"].aliases)], [],
+            tags=["checkpoint", "style"], trigger="sunset duotone style",
+        )  # fmt: skip
+        cards.write(hub / "emoji-sunset-full", text)
+    publish.publish_decoys(art, hub)
+    write_manifest(work, world)
+
+
+@app.command()
+def scorers(work: Work = WORK, world: Path = WORLD, minutes: float = 10.0) -> None:
+    """Step 4: train the critic and the judge (each in a process of its own)."""
+    for net in ("critic", "judge"):
+        out = work / net
+        if not (out / "model.safetensors").exists():
+            arguments = ["--cache", str(work / "art"), "--out", str(out), "--minutes", str(minutes)]
+            subprocess.run([sys.executable, "-m", f"diffgraph.world.recipe.{net}_net", *arguments], check=True)
+        (world / "scorers" / net).mkdir(parents=True, exist_ok=True)
+        for name in ("config.json", "model.safetensors", "report.json"):
+            shutil.copyfile(out / name, world / "scorers" / net / name)
+
+
+@app.command()
+def graph(work: Work = WORK, world: Path = WORLD) -> None:
+    """Step 6: scout and calibrate the whole hub, export the graph without the newcomer, seal the manifest."""
+    export = world / "graph" / "graph.jsonl"
+    export.unlink(missing_ok=True)
+    write_manifest(work, world)
+    home = work / "home"
+    environment = {**os.environ, "DIFFGRAPH_HOME": str(home), "DIFFGRAPH_WORLD": str(world)}
+    for command in (["scout"], ["calibrate", "--all"]):
+        subprocess.run([sys.executable, "-m", "diffgraph.cli", *command], check=True, env=environment)
+    export.parent.mkdir(parents=True, exist_ok=True)
+    with GraphStore(home / "graph") as store:
+        store.export_jsonl(work / "graph.jsonl")
+    lines = (work / "graph.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    export.write_text("".join(line for line in lines if NEWCOMER not in line), encoding="utf-8")
+    write_manifest(work, world)
+
+
+@app.command()
+def manifest(work: Work = WORK, world: Path = WORLD) -> None:
+    """Write the manifest again."""
+    write_manifest(work, world)
+
+
+def write_manifest(work: Path, world: Path) -> None:
+    extra: dict[str, Any] = {
+        "steps": STEPS,
+        "seeds": {"vae": 11, "base": 21, "subjects": 100, "styles": 200, "backgrounds": 300},
+    }
+    for scorer in ("critic", "judge"):
+        report = world / "scorers" / scorer / "report.json"
+        if report.exists():
+            extra[f"{scorer}_report"] = json.loads(report.read_text())
+    publish.write_manifest(world, work, extra)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,173 @@
+"""The truth of the world: emoji art, rendered; any subject x style x background as the image it should be."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from PIL import Image
+
+from ...errors import ExternalError
+from .looks import BACKGROUNDS, SIZE, STYLES, Float, to_uint8
+from .subjects import BASE, COLORS, PACKS
+
+NPM_PACKAGES = ("@iconify-json/noto@1.2.9", "@iconify-json/fluent-emoji-high-contrast@1.2.6", "emojibase-data@17.0.0")
+HOUSE, LINE = "noto", "fluent-emoji-high-contrast"
+RENDER = 52
+"""Pixels that a drawing covers in the 64-pixel canvas; the rest is background."""
+
+
+def fetch(cache: Path) -> Path:
+    """Install the art packages with npm under ``cache`` and return their ``node_modules``.
+
+    Raises ExternalError if npm is missing or its registry does not answer.
+    """
+    modules = cache / "node_modules"
+    if all((modules / p.rsplit("@", 1)[0]).is_dir() for p in NPM_PACKAGES):
+        return modules
+    cache.mkdir(parents=True, exist_ok=True)
+    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(cache), *NPM_PACKAGES]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise ExternalError("npm is needed to fetch the emoji artwork; install Node.js and try again") from error
+    except subprocess.CalledProcessError as error:
+        raise ExternalError(f"npm could not fetch the emoji artwork: {error.stderr.strip()[-300:]}") from error
+    return modules
+
+
+def _svg(icons: dict[str, Any], chars: dict[str, str], hexcode: str) -> str | None:
+    code = hexcode.lower()
+    plain = code.replace("-fe0f", "")
+    name = next((chars[k] for k in (code, plain, plain + "-fe0f") if k in chars), None)
+    if name is None:
+        return None
+    while name not in icons["icons"]:
+        parent = icons.get("aliases", {}).get(name)
+        if parent is None:
+            return None
+        name = parent["parent"]
+    icon = icons["icons"][name]
+    width, height = icon.get("width", icons.get("width", 16)), icon.get("height", icons.get("height", 16))
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">{icon["body"]}</svg>'
+
+
+def _rasterise(svg: str, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    import resvg_py
+
+    png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size))
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"), np.uint8)
+
+
+@dataclass
+class Art:
+    """All renders in memory: ``house`` and ``line`` are (n, RENDER*2, RENDER*2, 4) uint8, in ``names`` order."""
+
+    names: list[str]
+    aliases: dict[str, tuple[str, ...]]
+    house: np.ndarray[Any, np.dtype[np.uint8]]
+    line: np.ndarray[Any, np.dtype[np.uint8]]
+
+    base_subjects: ClassVar[list[str]] = list(BASE)
+    packs: ClassVar[dict[str, list[str]]] = {name: list(concepts) for name, concepts in PACKS.items()}
+    styles: ClassVar[list[str]] = list(STYLES)
+    backgrounds: ClassVar[list[str]] = list(BACKGROUNDS)
+    colors: ClassVar[list[str]] = list(COLORS)
+
+    def __post_init__(self) -> None:
+        self._index = {n: i for i, n in enumerate(self.names)}
+        self._scenes: dict[str, Float] = {b.name: b.paint() for b in BACKGROUNDS.values()}
+        for color, rgb in COLORS.items():
+            self._scenes[f"plain {color}"] = np.broadcast_to(np.array(rgb, np.float32) / 255, (SIZE, SIZE, 3))
+
+    @classmethod
+    def load(cls, cache: Path) -> Art:
+        """Read the renders from ``cache/art.npz``, making them first if need be (about 5 s after the fetch)."""
+        file = cache / "art.npz"
+        if not file.exists():
+            _render_all(fetch(cache), file)
+        with np.load(file, allow_pickle=False) as data:
+            meta = json.loads(str(data["meta"]))
+            aliases = {k: tuple(v) for k, v in meta["aliases"].items()}
+            return cls(names=meta["names"], aliases=aliases, house=data["house"], line=data["line"])
+
+    def render(
+        self,
+        subject: str,
+        style: str | None = None,
+        background: str = "plain white",
+        *,
+        jitter: np.random.Generator | None = None,
+    ) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """The true image, uint8 (64, 64, 3); ``jitter`` shifts, scales and tints it a little."""
+        family = self.line if style == "line art" else self.house
+        drawing = Image.fromarray(family[self._index[subject]])
+        size, dx, dy = RENDER, 0, 0
+        if jitter is not None:
+            size = int(RENDER * jitter.uniform(0.88, 1.1))
+            dx, dy = (int(v) for v in jitter.integers(-3, 4, 2))
+        drawing = drawing.resize((size, size), Image.Resampling.BOX if size == RENDER else Image.Resampling.BILINEAR)
+        canvas = np.zeros((SIZE, SIZE, 4), np.float32)
+        sprite = np.asarray(drawing, np.float32) / np.float32(255)
+        _paste(canvas, sprite, (SIZE - size) // 2 + dy, (SIZE - size) // 2 + dx)
+        scene = self._scenes[background]
+        if style == "line art":
+            scene = _line_scene(scene)
+        image = (scene * (1 - canvas[..., 3:]) + canvas[..., :3] * canvas[..., 3:]).astype(np.float32)
+        apply = STYLES[style].apply if style is not None else None
+        if apply is not None:
+            image = apply(image)
+        if jitter is not None:
+            image = np.clip(image * jitter.uniform(0.94, 1.06, 3) + jitter.uniform(-0.02, 0.02), 0, 1).astype(
+                np.float32
+            )
+        return to_uint8(image)
+
+
+def _line_scene(scene: Float) -> Float:
+    """A background in line art: its light grey tracing, so that the black drawing stands before it."""
+    from .looks import luminance
+
+    light = luminance(scene)
+    return np.repeat(
+        (
+            0.78 + 0.22 * (light - light.min()) / max(float(np.ptp(light)), 1e-3)
+            if np.ptp(light) > 1e-3
+            else np.ones_like(light)
+        )[..., None],
+        3,
+        axis=-1,
+    ).astype(np.float32)
+
+
+def _paste(canvas: Float, sprite: Float, top: int, left: int) -> None:
+    h, w = sprite.shape[:2]
+    y0, x0, y1, x1 = max(top, 0), max(left, 0), min(top + h, SIZE), min(left + w, SIZE)
+    canvas[y0:y1, x0:x1] = sprite[y0 - top : y1 - top, x0 - left : x1 - left]
+
+
+def _render_all(modules: Path, file: Path) -> None:
+    entries = json.loads((modules / "emojibase-data/en/data.json").read_text(encoding="utf-8"))
+    by_label = {e["label"]: e for e in entries}
+    names = sorted({*BASE, *(c for pack in PACKS.values() for c in pack)})
+    families = []
+    for family in (HOUSE, LINE):
+        folder = modules / "@iconify-json" / family
+        icons = json.loads((folder / "icons.json").read_text(encoding="utf-8"))
+        chars = json.loads((folder / "chars.json").read_text(encoding="utf-8"))
+        svgs = [_svg(icons, chars, by_label[n]["hexcode"]) for n in names]
+        missing = [n for n, s in zip(names, svgs, strict=True) if s is None]
+        if missing:
+            raise ExternalError(f"{family} lacks {missing}: the artwork packages are not the pinned versions")
+        families.append(np.stack([_rasterise(s, RENDER * 2) for s in svgs if s is not None]))
+    aliases = {n: [t for t in by_label[n].get("tags", []) if t.lower() != n.lower()][:6] for n in names}
+    temporary = file.with_suffix(".tmp.npz")
+    np.savez_compressed(
+        temporary, meta=json.dumps({"names": names, "aliases": aliases}), house=families[0], line=families[1]
+    )
+    temporary.replace(file)

@@ -1,0 +1,199 @@
+"""The looks of the world: procedural styles and painted backgrounds, as pure functions on 64x64 images.
+
+Every style is a function of the true house image alone, so the truth of any subject x style x background is exact:
+the style applied to the subject over the background. ``line art`` is the exception: it is another artist's family,
+and its truth is another drawing. Images are uint8 (64, 64, 3); intermediate values are float32 in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+SIZE = 64
+Float = np.ndarray[Any, np.dtype[np.float32]]
+Rung = Literal["tone", "texture", "family"]
+
+
+def luminance(image: Float) -> Float:
+    """Rec. 709 luma of an (h, w, 3) image, shape (h, w)."""
+    return (image @ np.array([0.2126, 0.7152, 0.0722], np.float32)).astype(np.float32)
+
+
+def _ramp(value: Float, stops: list[tuple[float, tuple[int, int, int]]]) -> Float:
+    xs = [s for s, _ in stops]
+    channels = [np.interp(value, xs, [c[i] / 255 for _, c in stops]) for i in range(3)]
+    return np.stack(channels, axis=-1).astype(np.float32)
+
+
+def _edges(image: Float, sigma: float = 0.6) -> Float:
+    soft = ndimage.gaussian_filter(image, (sigma, sigma, 0))
+    gx, gy = ndimage.sobel(soft, axis=0), ndimage.sobel(soft, axis=1)
+    return np.sqrt(gx**2 + gy**2).max(axis=-1).astype(np.float32)
+
+
+def blueprint(image: Float) -> Float:
+    """Inverted luminance in cyanotype blues."""
+    return _ramp(1 - luminance(image), [(0, (14, 48, 120)), (0.5, (70, 130, 205)), (1, (240, 248, 255))])
+
+
+def sunset(image: Float) -> Float:
+    """A three-stop duotone: purple shadows, coral mid-tones, cream lights."""
+    return _ramp(
+        luminance(image), [(0, (58, 12, 90)), (0.45, (232, 70, 90)), (0.75, (255, 160, 70)), (1, (255, 236, 180))]
+    )
+
+
+def neon(image: Float) -> Float:
+    """Glowing coloured contours over the image in deep shade; the hue turns with the position, as a lamp tube would."""
+    edge = np.clip(_edges(image, 0.8) * 0.32 - 0.06, 0, 1)
+    glow = ndimage.gaussian_filter(edge, 1.6)
+    y, x = np.mgrid[0:SIZE, 0:SIZE] / SIZE
+    tint = np.stack(
+        [
+            0.55 + 0.45 * np.cos(6.28 * (x + y) / 2),
+            0.35 + 0.35 * np.cos(6.28 * ((x + y) / 2 + 0.4)),
+            np.full_like(x, 0.95),
+        ],
+        axis=-1,
+    )
+    core = np.clip(edge * 1.3 - 0.45, 0, 1)[..., None]
+    return np.clip(tint * (edge + 0.4 * glow)[..., None] + core * 0.5 + 0.22 * image, 0, 1).astype(np.float32)
+
+
+def pixel_art(image: Float) -> Float:
+    """Blocks of 3x3 pixels, five levels a channel."""
+    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    small = padded.reshape(22, 3, 22, 3, 3).mean(axis=(1, 3))
+    small = np.round(small * 4) / 4
+    return small.repeat(3, axis=0).repeat(3, axis=1)[1:-1, 1:-1].astype(np.float32)
+
+
+def halftone(image: Float) -> Float:
+    """Dots of ink on cream paper, 4 pixels apart, their area set by the darkness; the ink keeps the local hue."""
+    paper = np.array([1.0, 0.96, 0.84], np.float32)
+    soft = ndimage.gaussian_filter(image, (0.5, 0.5, 0))
+    dark = 1 - luminance(soft)
+    y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
+    wave = 0.5 + 0.25 * (np.cos(2 * np.pi * x / 4) + np.cos(2 * np.pi * y / 4))
+    ink = np.clip(dark * 1.5 + 0.9 * (wave - 0.5), 0, 1) * np.clip(dark * 6, 0, 1)
+    colour = np.clip(soft * 0.8, 0, 1)
+    return (paper * (1 - ink[..., None]) + colour * ink[..., None]).astype(np.float32)
+
+
+def pencil(image: Float) -> Float:
+    """Graphite contours with diagonal hatching in the shadows, on grey-white paper."""
+    line = np.clip(_edges(image, 0.5) * 0.2 - 0.03, 0, 1)
+    y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
+    hatch = 0.5 + 0.5 * np.cos(2 * np.pi * (x + y) / 5)
+    shade = np.clip(0.9 - luminance(image), 0, 1) * (0.25 + 0.3 * hatch)
+    tone = np.clip(0.96 - line * 0.75 - shade, 0.08, 1)
+    return (tone[..., None] * np.array([1.0, 0.99, 0.96], np.float32)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Style:
+    """A style expert's look. ``apply`` is None where the truth is another family's drawing."""
+
+    name: str
+    rung: Rung
+    apply: Callable[[Float], Float] | None
+    aliases: tuple[str, ...]
+
+
+STYLES: dict[str, Style] = {
+    s.name: s
+    for s in (
+        Style("blueprint", "tone", blueprint, ("cyanotype", "technical drawing", "architect's plan")),
+        Style("sunset duotone", "tone", sunset, ("sunset colours", "purple and orange duotone", "synthwave palette")),
+        Style("neon", "texture", neon, ("neon sign", "glowing outlines", "neon lights")),
+        Style("pixel art", "texture", pixel_art, ("8-bit", "pixelated", "retro game sprite")),
+        Style("halftone", "texture", halftone, ("comic dots", "newspaper print", "ben-day dots")),
+        Style("pencil sketch", "texture", pencil, ("graphite drawing", "hand-drawn pencil", "sketched")),
+        Style("line art", "family", None, ("black and white icon", "ink outline", "stencil")),
+    )
+}
+
+
+def _starry_night() -> Float:
+    rng = np.random.default_rng(7)
+    y = np.linspace(0, 1, SIZE, dtype=np.float32)[:, None, None]
+    sky = np.array([0.03, 0.04, 0.16], np.float32) * (1 - y) + np.array([0.10, 0.12, 0.36], np.float32) * y
+    out = np.broadcast_to(sky, (SIZE, SIZE, 3)).copy()
+    for _ in range(34):
+        cy, cx = rng.integers(1, SIZE - 1, 2)
+        out[cy, cx] = (1.0, 0.97, 0.8)
+        if rng.random() < 0.5:
+            for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)):
+                out[cy + dy, cx + dx] = np.maximum(out[cy + dy, cx + dx], (0.62, 0.6, 0.5))
+    return out
+
+
+def _brick_wall() -> Float:
+    out = np.full((SIZE, SIZE, 3), (0.80, 0.76, 0.70), np.float32)
+    rng = np.random.default_rng(3)
+    for row in range(8):
+        for col in range(-1, 5):
+            x0, y0 = col * 16 + (8 if row % 2 else 0), row * 8
+            tone = np.array([0.66, 0.27, 0.20], np.float32) * (0.85 + 0.3 * rng.random())
+            out[y0 + 1 : y0 + 8, max(x0 + 1, 0) : max(x0 + 16, 0)] = tone
+    return out
+
+
+def _green_meadow() -> Float:
+    out = np.empty((SIZE, SIZE, 3), np.float32)
+    out[:34] = np.linspace((0.45, 0.74, 0.98), (0.80, 0.92, 1.0), 34, dtype=np.float32)[:, None, :]
+    out[34:] = np.linspace((0.42, 0.75, 0.30), (0.18, 0.50, 0.16), 30, dtype=np.float32)[:, None, :]
+    rng = np.random.default_rng(5)
+    for _ in range(26):
+        x, y = rng.integers(1, SIZE - 2), rng.integers(38, SIZE - 4)
+        out[y : y + 3, x] = (0.62, 0.88, 0.40)
+    for _ in range(9):
+        x, y = rng.integers(1, SIZE - 3), rng.integers(40, SIZE - 3)
+        out[y : y + 2, x : x + 2] = (1.0, 0.85, 0.25) if rng.random() < 0.5 else (1.0, 0.95, 0.95)
+    return out
+
+
+def _ocean_waves() -> Float:
+    y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
+    phase = (y + 2.2 * np.sin(2 * np.pi * x / 16)) / 10
+    crest = np.clip(np.cos(2 * np.pi * phase), 0, 1) ** 6
+    body = np.stack([0.05 + 0.08 * (1 - y / SIZE), 0.42 + 0.25 * (1 - y / SIZE), 0.68 + 0.22 * (1 - y / SIZE)], axis=-1)
+    return (body * (1 - crest[..., None]) + np.array([0.93, 0.98, 1.0]) * crest[..., None]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Background:
+    """A background expert's scene."""
+
+    name: str
+    paint: Callable[[], Float]
+    aliases: tuple[str, ...]
+
+
+BACKGROUNDS: dict[str, Background] = {
+    b.name: b
+    for b in (
+        Background(
+            "starry night", _starry_night, ("starry night sky", "starry sky", "night sky", "stars", "star-filled sky")
+        ),
+        Background("brick wall", _brick_wall, ("bricks", "red bricks", "masonry")),
+        Background("green meadow", _green_meadow, ("grass field", "meadow", "flowery lawn")),
+        Background("ocean waves", _ocean_waves, ("sea waves", "rolling waves", "the open sea")),
+    )
+}
+
+
+def to_uint8(image: Float) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """[0, 1] floats to bytes, rounded."""
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def save_png(image: np.ndarray[Any, np.dtype[np.uint8]], path: str) -> None:
+    """Write an (h, w, 3) uint8 image."""
+    Image.fromarray(image).save(path)

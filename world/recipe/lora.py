@@ -1,0 +1,181 @@
+"""Step 3: the experts. LoRAs on the frozen base: subject packs, styles and backgrounds; and a full fine-tune."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+
+from .art import Art
+from .base import DROP, captions_for, diffusion_loss, encode, scheduler, tokens
+from .looks import STYLES
+from .train import DEVICE, Loop, learning_rate
+
+TARGETS = r".*(to_q|to_k|to_v|to_out\.0|ff\.net\.0\.proj|ff\.net\.2|conv1|conv2|conv_in|conv_out|conv_shortcut)"
+PRIOR = 0.2
+"""Share of a batch that shows the base's own images (prior preservation, DreamBooth, arXiv 2208.12242):
+the adapter learns to act on its trigger and to leave the rest alone, which is what lets several be summed."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What one expert learns: (caption, subject, style, background) rows."""
+
+    name: str
+    rows: tuple[tuple[str, str, str | None, str], ...]
+    rank: int
+    steps: int
+    rate: float
+    batch: int
+    seed: int
+
+
+def subject_lesson(art: Art, pack: str, steps: int, seed: int) -> Lesson:
+    rows = [
+        (caption, s, None, f"plain {c}")
+        for s in art.packs[pack]
+        for c in art.colors
+        for caption in captions_for(s, c)[-2:]
+    ]
+    return Lesson(pack, tuple(rows), 8, steps, 2e-3, 32, seed)
+
+
+def style_lesson(art: Art, style: str, steps: int, seed: int) -> Lesson:
+    rows = [
+        (f"{s}, {style} style" + (f", plain {c} background" if c != "white" else ""), s, style, f"plain {c}")
+        for s in art.base_subjects
+        for c in ("white", "white", *art.colors)
+    ]
+    return Lesson(slug(style), tuple(rows), 4 if STYLES[style].rung == "tone" else 8, steps, 2e-3, 32, seed)
+
+
+def background_lesson(art: Art, background: str, steps: int, seed: int) -> Lesson:
+    rows = [(f"{s}, {background} background", s, None, background) for s in art.base_subjects]
+    return Lesson(slug(background), tuple(rows), 4, steps, 2e-3, 32, seed)
+
+
+def slug(name: str) -> str:
+    return name.replace(" ", "-").lower()
+
+
+@dataclass
+class Studio:
+    """The frozen base and everything that lessons share, loaded once."""
+
+    art: Art
+    vae: AutoencoderKL
+    encoder: Any
+    tokenizer: Any
+    base: Path
+    prior: torch.Tensor
+    prior_rows: list[tuple[str, str]]
+
+    @classmethod
+    def open(cls, cache: Path, base: Path) -> Studio:
+        art = Art.load(cache)
+        pipeline = StableDiffusionPipeline.from_pretrained(base, dtype=torch.float32, safety_checker=None).to(DEVICE)
+        vae = pipeline.vae.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        pairs = [(s, c) for s in art.base_subjects for c in art.colors]
+        images = np.stack([art.render(s, None, f"plain {c}") for s, c in pairs])
+        encoder = pipeline.text_encoder.eval().requires_grad_(False)
+        return cls(art, vae, encoder, pipeline.tokenizer, base, encode(vae, images), pairs)
+
+    def unet(self) -> UNet2DConditionModel:
+        unet = UNet2DConditionModel.from_pretrained(self.base / "unet", dtype=torch.float32)
+        unet.set_attn_processor(AttnProcessor())
+        return unet.to(DEVICE)
+
+    @torch.no_grad()
+    def text(self, captions: list[str]) -> torch.Tensor:
+        """Hidden states (n, length, 192), float32; equal captions are encoded once."""
+        unique = sorted(set(captions))
+        states = self.encoder(tokens(self.tokenizer, unique)).last_hidden_state
+        return states[torch.tensor([unique.index(c) for c in captions], device=DEVICE)]
+
+
+def draw(
+    studio: Studio, latents: torch.Tensor, rows: list[str], batch: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch of latents and captions: the lesson's own, a share of the base's, some captions dropped."""
+    prior = round(batch * PRIOR)
+    own, base = rng.integers(0, len(rows), batch - prior), rng.integers(0, len(studio.prior_rows), prior)
+    captions = [rows[i] for i in own] + [str(rng.choice(captions_for(*studio.prior_rows[i]))) for i in base]
+    captions = ["" if rng.random() < DROP else c for c in captions]
+    x = torch.cat([latents[torch.from_numpy(own)], studio.prior[torch.from_numpy(base)]])
+    return x, studio.text(captions)
+
+
+def teach(studio: Studio, lesson: Lesson, out: Path) -> Path:
+    """Train one LoRA and write it in diffusers' layout to ``out/experts/NAME/pytorch_lora_weights.safetensors``."""
+    scenes = sorted({row[1:] for row in lesson.rows}, key=str)
+    place = {scene: i for i, scene in enumerate(scenes)}
+    unique = encode(studio.vae, np.stack([studio.art.render(*scene) for scene in scenes]))
+    latents = unique[torch.tensor([place[row[1:]] for row in lesson.rows])]
+    captions = [row[0] for row in lesson.rows]
+    unet: Any = studio.unet().requires_grad_(False)
+    torch.manual_seed(lesson.seed)
+    unet.add_adapter(
+        LoraConfig(r=lesson.rank, lora_alpha=lesson.rank, init_lora_weights="gaussian", target_modules=TARGETS)
+    )
+    parameters = [p for p in unet.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=lesson.rate, betas=(0.9, 0.98), weight_decay=0.02)
+    noise_schedule = scheduler()
+    loop = Loop(
+        lesson.name, out / "checkpoints", lesson.steps, {"unet": unet, "optimiser": optimiser}, lesson.seed, every=400
+    )
+    rng = np.random.default_rng(lesson.seed + loop.start)
+    for step in loop:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(lesson.rate, step, lesson.steps, warmup=20)
+        x, text = draw(studio, latents, captions, lesson.batch, rng)
+        loss = diffusion_loss(unet, noise_schedule, x, text)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        loop.loss = loss.detach()
+    folder = out / "experts" / lesson.name
+    write_lora(unet, lesson.rank, folder)
+    return folder
+
+
+def write_lora(unet: Any, rank: int, folder: Path) -> None:
+    """Write the unet's adapter in fp16 with its PEFT metadata (rank and alpha)."""
+    state = {k: v.to(torch.float16).contiguous().cpu() for k, v in get_peft_model_state_dict(unet).items()}
+    adapted = sorted(name for name, module in unet.named_modules() if hasattr(module, "lora_A"))
+    metadata = {"r": rank, "lora_alpha": rank, "target_modules": adapted, "use_rslora": False, "use_dora": False}
+    folder.mkdir(parents=True, exist_ok=True)
+    StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=state, unet_lora_adapter_metadata=metadata)
+
+
+def fine_tune(studio: Studio, lesson: Lesson, out: Path) -> Path:
+    """Train all weights of the UNet on a lesson and write a diffusers folder holding only ``unet/`` (fp16)."""
+    latents = encode(studio.vae, np.stack([studio.art.render(*row[1:]) for row in lesson.rows]))
+    captions = [row[0] for row in lesson.rows]
+    torch.manual_seed(lesson.seed)
+    unet: Any = studio.unet()
+    optimiser = torch.optim.AdamW(unet.parameters(), lr=lesson.rate, betas=(0.9, 0.98), weight_decay=0.0)
+    loop = Loop(
+        lesson.name, out / "checkpoints", lesson.steps, {"unet": unet, "optimiser": optimiser}, lesson.seed, every=400
+    )
+    noise_schedule, rng = scheduler(), np.random.default_rng(lesson.seed + loop.start)
+    for step in loop:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(lesson.rate, step, lesson.steps, warmup=20)
+        x, text = draw(studio, latents, captions, lesson.batch, rng)
+        loss = diffusion_loss(unet, noise_schedule, x, text)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimiser.step()
+        loop.loss = loss.detach()
+    folder = out / "experts" / lesson.name
+    unet.to(torch.float16).save_pretrained(folder / "unet", safe_serialization=True)
+    return folder
