@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 
 from ...graph.store import GraphStore
 from . import base, cards, lora, publish, vae
@@ -52,6 +53,7 @@ def everything(context: typer.Context, scale: Scale = 1.0) -> None:
         autoencoder(work, scale)
         pipeline(work, scale)
         experts(work, scale)
+        oracle(work, WORLD, scale)
         scorers(work)
         publish_all(work)
         graph(work)
@@ -81,6 +83,21 @@ def experts(work: Work = WORK, scale: Scale = 1.0, only: Only = None) -> None:
     if (only is None or "emoji-sunset-full" in only) and not (work / "experts" / "emoji-sunset-full" / "unet").exists():
         style = lora.style_lesson(studio.art, "sunset duotone", round(STEPS["full"] * scale), 400)
         lora.fine_tune(studio, lora.Lesson("emoji-sunset-full", style.rows, 0, style.steps, 2e-4, 32, 400), work)
+
+
+@app.command()
+def oracle(work: Work = WORK, world: Path = WORLD, scale: Scale = 1.0) -> None:
+    """Step 3b: train one LoRA on the true combinations of the compose suite: the bound that merging is held against.
+
+    It lies beside the hub, not in it: no expert that a scout can find has seen an eval's pairs.
+    """
+    suite = yaml.safe_load((WORLD.parent / "evals" / "suites" / "compose.yaml").read_text(encoding="utf-8"))
+    trained = work / "experts" / "joint-oracle" / publish.WEIGHTS
+    if not trained.exists():
+        studio = lora.Studio.open(work / "art", work / "emoji-base")
+        lora.teach(studio, lora.oracle_lesson(suite["items"], round(STEPS["oracle"] * scale), 500), work)
+    (world / "oracle").mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(trained, world / "oracle" / publish.WEIGHTS)
 
 
 @app.command(name="publish")

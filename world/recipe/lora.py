@@ -61,6 +61,16 @@ def background_lesson(art: Art, background: str, steps: int, seed: int) -> Lesso
     return Lesson(slug(background), tuple(rows), 4, steps, 2e-3, 32, seed)
 
 
+def oracle_lesson(items: list[dict[str, Any]], steps: int, seed: int) -> Lesson:
+    """The true combinations of an eval suite's items, by their canonical prompts: what training on the answer gives."""
+    rows = [
+        (i["canonical"], i["subject"], i.get("style"), i.get("background") or "plain white")
+        for i in items
+        if "subject" in i
+    ]
+    return Lesson("joint-oracle", tuple(rows), 16, steps, 2e-3, 32, seed)
+
+
 def slug(name: str) -> str:
     return name.replace(" ", "-").lower()
 

@@ -151,7 +151,7 @@ def write_manifest(world: Path, out: Path, extra: dict[str, Any]) -> None:
     """``manifest.json``: sha256 of every shipped file, data packages, and the training curves."""
     files = {
         str(p.relative_to(world)): sha256_of(p)
-        for top in ("hub", "scorers", "graph")
+        for top in ("hub", "oracle", "scorers", "graph")
         for p in sorted((world / top).rglob("*"))
         if p.is_file()
     }

@@ -1,0 +1,64 @@
+"""The whole recipe at a handful of steps: every part is written, read again, and fits the next."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffgraph.graph.registration import register
+from diffgraph.graph.sources import get
+from diffgraph.merging.base import BaseIndex
+from diffgraph.merging.formats import read_expert
+from diffgraph.world import verify
+from diffgraph.world.recipe import base, lora, publish, vae
+from diffgraph.world.recipe.__main__ import publish_all
+from diffgraph.world.recipe.art import Art
+from diffgraph.world.recipe.looks import BACKGROUNDS, STYLES
+from diffgraph.world.recipe.subjects import PACKS
+
+
+def test_lessons_hold_no_pair_of_pack_and_style(art: Art) -> None:
+    packed = {s for pack in PACKS.values() for s in pack}
+    for pack in PACKS:
+        rows = lora.subject_lesson(art, pack, 1, 0).rows
+        assert {r[1] for r in rows} == set(PACKS[pack])
+        assert {r[2] for r in rows} == {None}
+    for style in STYLES:
+        assert not packed & {r[1] for r in lora.style_lesson(art, style, 1, 0).rows}
+    for background in BACKGROUNDS:
+        assert not packed & {r[1] for r in lora.background_lesson(art, background, 1, 0).rows}
+
+
+def test_the_oracle_learns_exactly_the_combinations_it_is_given() -> None:
+    items = [
+        {"canonical": "crab, neon style", "subject": "crab", "style": "neon"},
+        {"canonical": "owl", "subject": "owl"},
+    ]
+    rows = lora.oracle_lesson(items, 1, 0).rows
+    assert rows == (("crab, neon style", "crab", "neon", "plain white"), ("owl", "owl", None, "plain white"))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning:diffusers", "ignore::UserWarning:peft")
+def test_a_few_steps_of_everything_give_a_world_that_registers_and_merges(art: Art, tmp_path: Path) -> None:
+    work, world = tmp_path / "work", tmp_path / "world"
+    (work / "art").mkdir(parents=True)
+    meta = json.dumps({"names": art.names, "aliases": art.aliases})
+    np.savez(work / "art" / "art.npz", meta=meta, house=art.house, line=art.line)
+    vae.train(work / "art", work, 2)
+    base.train(work / "art", work, 2)
+    studio = lora.Studio.open(work / "art", work / "emoji-base")
+    lessons = [lora.subject_lesson(art, p, 1, 0) for p in ("sea-life", "birds", "sports")]
+    for lesson in [*lessons, lora.style_lesson(art, "blueprint", 1, 1)]:
+        lora.teach(studio, lesson, work)
+    publish_all(work, world)
+    assert verify(world) > 30
+    index = BaseIndex.open(world / "hub" / "emoji-base")
+    read = read_expert(world / "hub" / "sea-life" / publish.WEIGHTS, index)
+    assert read.coverage == 1.0
+    assert read.norm() > 0
+    source = get("folder", root=world / "hub")
+    (expert,) = register(source, "sea-life")
+    assert expert.rank == 8
+    assert {s.name for s in expert.skills} == set(PACKS["sea-life"])
