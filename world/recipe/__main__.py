@@ -26,7 +26,7 @@ from .subjects import PACKS
 WORLD = Path(__file__).resolve().parents[1]
 WORK = Path("~/.cache/diffgraph/train").expanduser()
 """Outside the clone, so that a fresh clone goes on where the last one stopped."""
-STEPS = {"vae": 2600, "base": 2400, "subject": 300, "style": 400, "background": 220, "oracle": 600, "full": 300}
+STEPS = {"vae": 5000, "base": 3600, "subject": 300, "style": 400, "background": 220, "oracle": 600, "full": 300}
 NEWCOMER = "world/ocean-creatures-v2"
 """Left out of the shipped graph, so that ``make demo`` has an upload to scout and measure before one's eyes."""
 app = typer.Typer(add_completion=False, help=__doc__, invoke_without_command=True)
