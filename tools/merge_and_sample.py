@@ -66,7 +66,7 @@ def merge(ctx: Context, plan: MergePlan) -> dict[str, Any]:
     engine does.
     """
     with ctx.machinery.lock:
-        report = ctx.engine.apply(plan, ctx.locate)
+        report = ctx.engine.apply(plan, ctx.locate, measure=True)
     data = report.model_dump(mode="json")
     path = make_folder(ctx.images_dir(plan.plan_id)) / "merge.json"
     if not path.is_file():

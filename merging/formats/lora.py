@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 from ..base import COMPONENTS, BaseIndex, target_name
 from ..header import FileKind, Header
 from .adapter_config import AdapterConfig, adapter_configs
-from .registry import Format, TargetInfo, expert_error, load_tensors, register
+from .registry import Format, TargetInfo, expert_error, load_tensors, map_file, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..delta import Delta
+    from ..delta import Delta, Factors
+    from ..mapped import MappedFile
 
 _PART = re.compile(
     r"^(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_down|lora_up|lora_mid|lora\.down|lora\.up"
@@ -88,24 +89,36 @@ class LoRA(Format):
 
         header = _single(files)
         configs = adapter_configs(header)
-        tensors = load_tensors(header, header.keys)
+        file = map_file(header, header.keys)
         out: dict[str, Delta] = {}
         for module, parts in _named(header, base).items():
-            rank = _sizes(header, parts)[2]
-            scale = _scale(header, module, parts, rank, tensors, configs)
-            up = tensors[parts.roles["up"]].flatten(1) * scale
-            down = tensors[parts.roles["down"]]
-            if "mid" in parts.roles:
-                import torch
-
-                down = torch.einsum("rs...,si->ri...", tensors[parts.roles["mid"]], down.flatten(1))
-            shape = base.shape(f"{module}.weight") or (up.shape[0], *down.shape[1:])
-            out[f"{module}.weight"] = Delta(shape, up=up.contiguous(), down=down.flatten(1).contiguous())
+            small = load_tensors(header, [parts.roles[role] for role in ("alpha", "bias") if role in parts.roles])
+            scale = _scale(header, module, parts, _sizes(header, parts)[2], small, configs)
+            factors = _factors(header, file, parts, scale)
+            shape = base.shape(f"{module}.weight") or (factors.up.shape[0], factors.down.shape[1])
+            out[f"{module}.weight"] = Delta(shape, factors=[factors])
             if "bias" in parts.roles:
-                out[f"{module}.bias"] = Delta.of(tensors[parts.roles["bias"]] * scale)
+                out[f"{module}.bias"] = Delta.of(small[parts.roles["bias"]] * scale)
         if bad := [target for target, delta in out.items() if not delta.finite()]:
+            load_tensors(header, header.keys)  # says so if it is the file that holds NaN or infinite values
             raise expert_error(header, "overflows once its scale is applied", bad)
         return out
+
+
+def _factors(header: Header, file: MappedFile, parts: _Parts, scale: float) -> Factors:
+    """The factors as they stand in the file, if they can; else in float32, a tucker core folded in."""
+    from ..delta import STORED, Factors
+
+    up, down = file.tensor(parts.roles["up"]), file.tensor(parts.roles["down"])
+    if up.dtype in STORED and down.dtype in STORED and "mid" not in parts.roles:
+        return Factors(up.flatten(1), down.flatten(1), scale, file)
+    import torch
+
+    tensors = load_tensors(header, [parts.roles[role] for role in ("up", "down", "mid") if role in parts.roles])
+    up, down = tensors[parts.roles["up"]], tensors[parts.roles["down"]]
+    if "mid" in parts.roles:
+        down = torch.einsum("rs...,si->ri...", tensors[parts.roles["mid"]], down.flatten(1))
+    return Factors(up.flatten(1), down.flatten(1).contiguous(), scale)
 
 
 def _single(files: Sequence[Header]) -> Header:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..delta import Delta
+    from ..mapped import MappedFile
 
 _REGISTRY: Registry[Format] = Registry("adapter format", __package__ or "", "diffgraph.formats")
 
@@ -207,12 +208,20 @@ def _fits(shape: tuple[int, ...], info: TargetInfo) -> bool:
 def load_tensors(header: Header, keys: Sequence[str]) -> dict[str, Tensor]:
     """The named tensors in float32, finite or refused."""
     import torch
-    from safetensors import safe_open
+
+    from ..delta import all_finite
+
+    file = map_file(header, keys)
+    out = {key: file.tensor(key).to(torch.float32, copy=True) for key in keys}
+    if bad := [key for key, tensor in out.items() if not all_finite(tensor)]:
+        raise expert_error(header, "holds NaN or infinite values", bad)
+    return out
+
+
+def map_file(header: Header, keys: Sequence[str]) -> MappedFile:
+    """The file, mapped, for tensors to be taken as they stand in it. Raises ExpertError if ``keys`` are not floats."""
+    from ..mapped import MappedFile
 
     if odd := [key for key in keys if header.tensors[key].dtype not in FLOATS]:
         raise expert_error(header, f"holds tensors of dtype {header.tensors[odd[0]].dtype} where floats belong", odd)
-    with safe_open(str(header.path), framework="pt") as file:
-        out = {key: file.get_tensor(key).to(torch.float32) for key in keys}
-    if bad := [key for key, tensor in out.items() if not bool(torch.isfinite(tensor).all())]:
-        raise expert_error(header, "holds NaN or infinite values", bad)
-    return out
+    return MappedFile(header)

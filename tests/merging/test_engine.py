@@ -45,7 +45,7 @@ LAYOUTS = {
 def test_one_lora_at_weight_one_is_what_diffusers_and_peft_make_of_it(world, engine, layout):
     path = world.lora("one", 11, **LAYOUTS[layout])
     oracle = world.fused_by_diffusers(path)
-    report = engine.apply(world.plan(world.expert("one")), world.locate)
+    report = engine.apply(world.plan(world.expert("one")), world.locate, measure=True)
     changed = 0
     for target, expected in oracle.items():
         torch.testing.assert_close(engine.weights[target], expected, rtol=1e-5, atol=1e-6)
@@ -136,9 +136,9 @@ def test_a_thousand_switches_leave_the_base_and_the_last_plan_exact(world, engin
 
 def test_only_what_changed_is_recomputed(world, engine):
     owl, stars = world.expert("owl"), world.expert("stars", 0.5, "background")
-    first = engine.apply(world.plan(owl, stars), world.locate)
+    first = engine.apply(world.plan(owl, stars), world.locate, measure=True)
     assert first.recomputed == first.targets
-    again = engine.apply(world.plan(owl, stars, prompt="another prompt"), world.locate)
+    again = engine.apply(world.plan(owl, stars, prompt="another prompt"), world.locate, measure=True)
     assert (again.recomputed, again.restored, again.targets) == (0, 0, first.targets)
     assert again.delta_norm == first.delta_norm
     without = engine.apply(world.plan(owl), world.locate)
@@ -164,15 +164,15 @@ def test_an_error_changes_nothing(world, engine):
 
 
 def test_an_interrupt_between_two_targets_is_made_good_by_the_next_plan(world, engine, monkeypatch):
-    real, count = Engine._point, iter(range(10))
+    real, count = Engine._write, itertools.count()
 
-    def interrupted(self, target, tensor, live):
-        if next(count) == 5:
-            raise KeyboardInterrupt
-        real(self, target, tensor, live)
+    def interrupted(self, task):
+        if next(count) >= 5:
+            raise KeyboardInterrupt  # also while it is put right
+        real(self, task)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Engine, "_point", interrupted)
+        patch.setattr(Engine, "_write", interrupted)
         with pytest.raises(KeyboardInterrupt):
             engine.apply(world.plan(world.expert("owl")), world.locate)
     engine.apply(world.plan(world.expert("stars")), world.locate)
