@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -340,27 +340,30 @@ def evaluate(
 
 @app.command()
 def bench(
+    what: Annotated[Literal["all", "merge", "stages"], typer.Argument(help="what to time")] = "all",
     repeats: Annotated[int, typer.Option(min=1, max=100, help="how often each stage is timed")] = 5,
+    small: Annotated[bool, typer.Option("--small", help="merge tiny weights, not SDXL's: a check, seconds")] = False,
     json_: Json = False,
 ) -> None:
-    """Time every stage of a request on this machine: graph, plan, load, merge, switch, sample, critic.
+    """Time every stage of a request, and merging at SDXL's shapes beside other engines and this machine's floor.
 
-    Example:  diffgraph bench --repeats 10 --json
+    Examples:  diffgraph bench stages --repeats 10 --json  |  diffgraph bench merge  (minutes, 9 GB of disk)
     """
     from . import show
-    from .evals.speed import measure
 
-    with working("Timing every stage"):
-        stages = measure(Settings.load(), repeats)
-    if json_:
-        write_json({"stages": stages})
-        return
-    rows = show.table("stage", "median s", "fastest s", "slowest s", "times")
-    for stage in stages:
-        rows.add_row(
-            stage["stage"], *(f"{stage[key]:.3f}" for key in ("median", "fastest", "slowest")), str(stage["times"])
-        )
-    out.print(rows)
+    settings = Settings.load()
+    found: dict[str, object] = {}
+    if what != "merge":
+        from .evals.speed import measure as time_stages
+
+        with working("Timing every stage"):
+            found["stages"] = time_stages(settings, repeats)
+    if what != "stages":
+        from .evals.merge_bench import measure as time_merges
+
+        scale = "pico" if small else "sdxl"
+        found["merge"] = time_merges(settings.root / "bench" / "merge.json", scale=scale, say=say)
+    write_json(found) if json_ else show.timings(found)
 
 
 @app.command()

@@ -118,6 +118,11 @@ class Engine:
         return MappingProxyType({target: param.data for target, param in self._params.items()})
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of the pipeline's weights."""
+        return sum(param.numel() * param.element_size() for param in self._params.values())
+
+    @property
     def pristine(self) -> Mapping[str, Tensor]:
         """Target -> base weight. Read only."""
         return self._pristine
