@@ -1,0 +1,121 @@
+"""Deltas of one shape in the span of their factors: small cores between two orthonormal bases.
+
+With QR of the stacked factors, ``[B_1 … B_n] = Q R`` and ``[A_1; …; A_n]ᵀ = P T``, every delta is
+``B_i A_i = Q C_i Pᵀ`` with ``C_i = R_i T_iᵀ`` no larger than the sum of ranks. A method that only turns both sides
+(SVD, whitening, spectra) commutes with Q and P, so it may be run on the cores alone. Everything here takes a leading
+batch dimension: a group of targets that are alike.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from .registry import MergeMethod, Params, Part
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..delta import Delta
+
+TOLERANCE = 1e-5
+"""Singular values below this share of the largest are rounding (float32 knows about 1e-7) and count as 0."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """``delta_i = left @ cores[..., i, :, :] @ right.mT`` for n deltas at each of g targets.
+
+    Attributes:
+        left: (g, rows, p) with orthonormal columns, or None for the identity.
+        right: (g, columns, q) likewise.
+        cores: (g, n, p, q). With a full-rank part among them there is nothing to save, and the cores are the deltas.
+    """
+
+    left: Tensor | None
+    right: Tensor | None
+    cores: Tensor
+
+    @classmethod
+    def of(cls, groups: Sequence[Sequence[Delta]]) -> Span:
+        """The span of each group; all groups have the same shape, number of deltas and ranks."""
+        import torch
+
+        ups, downs, ranks = [], [], [delta.rank for delta in groups[0]]
+        for deltas in groups:
+            if any(delta.up is None or delta.down is None or delta.full is not None for delta in deltas):
+                cores = torch.stack([torch.stack([delta.matrix() for delta in some]) for some in groups])
+                return cls(None, None, cores)
+            ups.append(torch.cat([delta.up for delta in deltas if delta.up is not None], dim=1))
+            downs.append(torch.cat([delta.down for delta in deltas if delta.down is not None]).T)
+        left, r = torch.linalg.qr(torch.stack(ups))
+        right, t = torch.linalg.qr(torch.stack(downs))
+        sizes = [rank or 0 for rank in ranks]
+        pairs = zip(r.split(sizes, dim=-1), t.split(sizes, dim=-1), strict=True)
+        return cls(left, right, torch.stack([a @ b.mT for a, b in pairs], dim=1))
+
+    def deltas(self, merged: Tensor, shape: tuple[int, ...]) -> list[Delta]:
+        """The deltas that merged cores (g, p, q) stand for: low rank if the span is, else full."""
+        from ..delta import Delta
+
+        if self.left is None or self.right is None:
+            return [Delta(shape, full=core) for core in merged]
+        downs = merged @ self.right.mT
+        return [Delta(shape, up, down) for up, down in zip(self.left, downs, strict=True)]
+
+
+P = TypeVar("P", bound=Params)
+
+
+class SpanMethod(MergeMethod[P]):
+    """A method on the cores of weighted deltas. Biases, which have no spectrum to speak of, are summed."""
+
+    @abstractmethod
+    def merge_cores(self, cores: Tensor, full_rank: int) -> Tensor:
+        """(g, n, p, q) weighted cores of n >= 2 deltas at g targets -> (g, p, q); commutes with turns of both sides.
+
+        ``full_rank`` is the rank that a delta could have, min(rows, columns), where a paper's numbers refer to it.
+        """
+
+    def combine(self, parts: Sequence[Part], seed: int) -> Delta:
+        return self.combine_many([parts], [seed])[0]
+
+    def combine_many(self, groups: Sequence[Sequence[Part]], seeds: Sequence[int]) -> list[Delta]:
+        first = groups[0][0].delta
+        if first.matrix_shape[1] == 1:
+            return [summed(parts) for parts in groups]
+        span = Span.of([[part.delta for part in parts] for parts in groups])
+        return span.deltas(self.merge_cores(weighted(span.cores, groups), min(first.matrix_shape)), first.shape)
+
+
+def summed(parts: Sequence[Part]) -> Delta:
+    """``sum_i w_i d_i``."""
+    from ..delta import add
+
+    return add([part.delta for part in parts], [part.weight for part in parts])
+
+
+def weighted(cores: Tensor, groups: Sequence[Sequence[Part]]) -> Tensor:
+    """Cores (g, n, p, q), each times the weight of its part."""
+    weights = cores.new_tensor([[part.weight for part in parts] for parts in groups])
+    return cores * weights[..., None, None]
+
+
+def significant(values: Tensor, largest: Tensor | None = None) -> Tensor:
+    """Which singular values (..., k) are not rounding beside the ``largest`` (..., 1), by default their own."""
+    top = values[..., :1] if largest is None else largest
+    return values > TOLERANCE * top
+
+
+def orthogonalized(columns: Tensor) -> Tensor:
+    """The nearest matrix with orthonormal columns: ``P Qᵀ`` of the SVD ``P D Qᵀ`` (orthogonal Procrustes).
+
+    Directions with D below 1e-4 of the largest belong to columns that repeat each other. They have no nearest
+    counterpart and are left out, so k equal columns c become ``c / sqrt(k)`` each. (..., m, k) -> (..., m, k).
+    """
+    import torch
+
+    p, d, qh = torch.linalg.svd(columns, full_matrices=False)
+    return (p * (d > 1e-4 * d[..., :1])[..., None, :]) @ qh
