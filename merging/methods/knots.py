@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from .registry import MergeMethod, Params, Part, register
-from .span import Span, significant, summed, weighted
+from .registry import Params, Part, register
+from .span import BatchedMethod, Span, significant, weighted
 from .ties import Divide, Vote, disjoint, trim
 
 if TYPE_CHECKING:
@@ -32,27 +32,22 @@ class KnotsParams(Params):
 
 
 @register
-class Knots(MergeMethod[KnotsParams]):
+class Knots(BatchedMethod[KnotsParams]):
     """Stoica et al. 2024, section 3: ``[w_1 dW_1 … w_n dW_n] = U S [V_1 … V_n]``, ``dW = U merge(S V_1, …, S V_n)``.
 
     The wide SVD is that of a small core: with the stacked factors in their `Span`, ``[C_1 … C_n]`` has the same U and
     S turned by the left basis, and its V_i are turned back by the right one. Of full size are only the V_i, (rank,
-    columns) each. Biases are summed.
+    columns) each.
     """
 
     name = "knots"
     reference_url = "https://arxiv.org/abs/2410.19735"
     Params: ClassVar[type[Params]] = KnotsParams
 
-    def combine(self, parts: Sequence[Part], seed: int) -> Delta:
-        return self.combine_many([parts], [seed])[0]
-
-    def combine_many(self, groups: Sequence[Sequence[Part]], seeds: Sequence[int]) -> list[Delta]:
+    def combine_batch(self, groups: Sequence[Sequence[Part]]) -> list[Delta]:
         import torch
 
-        first = groups[0][0].delta
-        if first.matrix_shape[1] == 1:
-            return [summed(parts) for parts in groups]
+        shape = groups[0][0].delta.shape
         span = Span.of([[part.delta for part in parts] for parts in groups])
         cores = weighted(span.cores, groups)
         u, s, vh = torch.linalg.svd(cores.movedim(-3, -2).flatten(-2), full_matrices=False)
@@ -62,7 +57,7 @@ class Knots(MergeMethod[KnotsParams]):
             left = None if span.left is None else span.left[index]
             right = None if span.right is None else span.right[index]
             aligned = vh[index, :rank].unflatten(-1, (len(groups[0]), -1)).unbind(dim=1)
-            out.append(self._merged(left, u[index, :, :rank], values[:rank], aligned, right, first.shape))
+            out.append(self._merged(left, u[index, :, :rank], values[:rank], aligned, right, shape))
         return out
 
     def _merged(

@@ -97,7 +97,9 @@ class MergeMethod(ABC, Generic[P]):
         return self.merge_many([parts], [seed])[0]
 
     def merge_many(self, groups: Sequence[Sequence[Part]], seeds: Sequence[int] | None = None) -> list[Delta | None]:
-        """`merge` at several targets; those that are alike go to the method together.
+        """`merge` at several targets; those that are alike go to the method together, as many as are given.
+
+        On the CPU each comes out bit for bit as `merge` alone gives it.
 
         Args:
             groups: the parts at each target.

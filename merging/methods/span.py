@@ -69,8 +69,30 @@ class Span:
 P = TypeVar("P", bound=Params)
 
 
-class SpanMethod(MergeMethod[P]):
-    """A method on the cores of weighted deltas. Biases, which have no spectrum to speak of, are summed."""
+class BatchedMethod(MergeMethod[P]):
+    """A method with a batched kernel for targets that are alike. Biases, which have no spectrum, are summed.
+
+    On the CPU targets still go one by one: batches save nothing there, and batched linear algebra does not give the
+    bits of its slices (PyTorch, "Numerical accuracy"), while what is merged at one target must not depend on which
+    others are merged with it. On a GPU they go together, and agree with single ones within float32 only.
+    """
+
+    @abstractmethod
+    def combine_batch(self, groups: Sequence[Sequence[Part]]) -> list[Delta]:
+        """`combine` at g targets that are alike and no biases, in one batch on any device."""
+
+    def combine(self, parts: Sequence[Part], seed: int) -> Delta:
+        return summed(parts) if parts[0].delta.matrix_shape[1] == 1 else self.combine_batch([parts])[0]
+
+    def combine_many(self, groups: Sequence[Sequence[Part]], seeds: Sequence[int]) -> list[Delta]:
+        first = groups[0][0].delta
+        if first.device.type == "cpu" or first.matrix_shape[1] == 1:
+            return [self.combine(parts, seed) for parts, seed in zip(groups, seeds, strict=True)]
+        return self.combine_batch(groups)
+
+
+class SpanMethod(BatchedMethod[P]):
+    """A method on the cores of weighted deltas."""
 
     @abstractmethod
     def merge_cores(self, cores: Tensor, full_rank: int) -> Tensor:
@@ -79,13 +101,8 @@ class SpanMethod(MergeMethod[P]):
         ``full_rank`` is the rank that a delta could have, min(rows, columns), where a paper's numbers refer to it.
         """
 
-    def combine(self, parts: Sequence[Part], seed: int) -> Delta:
-        return self.combine_many([parts], [seed])[0]
-
-    def combine_many(self, groups: Sequence[Sequence[Part]], seeds: Sequence[int]) -> list[Delta]:
+    def combine_batch(self, groups: Sequence[Sequence[Part]]) -> list[Delta]:
         first = groups[0][0].delta
-        if first.matrix_shape[1] == 1:
-            return [summed(parts) for parts in groups]
         span = Span.of([[part.delta for part in parts] for parts in groups])
         return span.deltas(self.merge_cores(weighted(span.cores, groups), min(first.matrix_shape)), first.shape)
 

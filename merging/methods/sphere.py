@@ -126,14 +126,13 @@ def inner_products(deltas: Sequence[Delta], by: Axis) -> Tensor:
     """
     import torch
 
-    first = deltas[0]
-    device = (first.down if first.full is None and first.down is not None else first.matrix()).device
-    wide = torch.float32 if device.type == "mps" else torch.float64
     count = len(deltas)
-    if by == "tensor":
+    if by == "tensor":  # a few numbers, on the CPU whatever the deltas are on
         values = [[a.inner(b) if j <= i else 0.0 for j, b in enumerate(deltas)] for i, a in enumerate(deltas)]
-        lower = torch.tensor(values, dtype=wide, device=device)
+        lower = torch.tensor(values, dtype=torch.float64)
         return (lower + lower.tril(-1).T)[None]
+    device = deltas[0].device
+    wide = torch.float32 if device.type == "mps" else torch.float64
     pairs: list[tuple[Tensor, Tensor]] = []  # each delta as left @ right.T, with the wanted axis on the left
     for d in deltas:
         if d.full is None and d.up is not None and d.down is not None:

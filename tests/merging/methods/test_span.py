@@ -1,4 +1,4 @@
-"""Methods in the span of the factors, against full-size float64 transcriptions of their papers in numpy, and by hand."""
+"""Methods in the span of the factors, by hand and against full-size float64 transcriptions of their papers."""
 
 from __future__ import annotations
 

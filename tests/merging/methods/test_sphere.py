@@ -78,7 +78,7 @@ def karcher(points, shares):
     units = [(p / np.linalg.norm(p)).ravel() for p in points]
     u = sum(s * v for s, v in zip(shares, units, strict=True))
     u /= np.linalg.norm(u)
-    for _ in range(5000):
+    for _ in range(400):
         gradient = np.zeros_like(u)
         for s, v in zip(shares, units, strict=True):
             theta = np.arccos(np.clip(u @ v, -1, 1))
