@@ -40,6 +40,7 @@ class CoreSpace(SpanMethod[CoreSpaceParams]):
     """
 
     name = "core_space"
+    double = True
     reference_url = "https://arxiv.org/abs/2509.17786"
     Params: ClassVar[type[Params]] = CoreSpaceParams
 
@@ -59,10 +60,13 @@ class CoreSpace(SpanMethod[CoreSpaceParams]):
 
     def _inner(self, cores: Tensor) -> Tensor:
         """(n, a, b) -> (a, b)."""
+        import torch
+
         p = self.params
         match p.inner:
             case "ties":
-                return disjoint([trim(core, p.density) for core in cores], [1.0] * len(cores), p.vote, p.divide)
+                trimmed = [trim(core.to(torch.float32), p.density) for core in cores]
+                return disjoint(trimmed, [1.0] * len(cores), p.vote, p.divide).to(cores.dtype)
             case "tsv_m":
                 return tsv(cores, max(1, min(cores.shape[-2:]) // len(cores)))
             case "iso_c":

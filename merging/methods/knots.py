@@ -48,7 +48,7 @@ class Knots(BatchedMethod[KnotsParams]):
         import torch
 
         shape = groups[0][0].delta.shape
-        span = Span.of([[part.delta for part in parts] for parts in groups])
+        span = Span.of([[part.delta for part in parts] for parts in groups], double=True)
         cores = weighted(span.cores, groups)
         u, s, vh = torch.linalg.svd(cores.movedim(-3, -2).flatten(-2), full_matrices=False)
         out = []
@@ -69,15 +69,20 @@ class Knots(BatchedMethod[KnotsParams]):
         right: Tensor | None,
         shape: tuple[int, ...],
     ) -> Delta:
+        import torch
+
         from ..delta import Delta
 
         p = self.params
         values = [v if right is None else v @ right.mT for v in aligned]
         if p.fold:
             values = [s[:, None] * v for v in values]
+        values = [v.to(torch.float32) for v in values]
         if p.inner == "ties":
             merged = disjoint([trim(v, p.density) for v in values], [1.0] * len(values), p.vote, p.divide)
         else:
             merged = sum(values[1:], values[0])
         down = merged * p.scale if p.fold else s[:, None] * merged * p.scale
-        return Delta(shape, full=u @ down) if left is None else Delta(shape, left @ u, down)
+        up = (u if left is None else left @ u).to(torch.float32)
+        down = down.to(torch.float32)
+        return Delta(shape, full=up @ down) if left is None else Delta(shape, up, down)

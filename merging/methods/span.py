@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from .registry import MergeMethod, Params, Part
 
@@ -32,6 +32,8 @@ class Span:
         left: (g, rows, p) with orthonormal columns, or None for the identity.
         right: (g, columns, q) likewise.
         cores: (g, n, p, q). With a full-rank part among them there is nothing to save, and the cores are the deltas.
+
+    All float32, or all float64 if asked for.
     """
 
     left: Tensor | None
@@ -39,31 +41,39 @@ class Span:
     cores: Tensor
 
     @classmethod
-    def of(cls, groups: Sequence[Sequence[Delta]]) -> Span:
-        """The span of each group; all groups have the same shape, number of deltas and ranks."""
+    def of(cls, groups: Sequence[Sequence[Delta]], *, double: bool = False) -> Span:
+        """The span of each group; all groups have the same shape, number of deltas and ranks.
+
+        ``double`` is for methods that look at single values in a basis of singular vectors. Where singular values
+        are close, float32 turns those vectors by 1e-7 over their gap, and a sign or a trim then falls otherwise. (MPS,
+        which has no float64, stays with float32.)
+        """
         import torch
 
+        dtype = torch.float64 if double and groups[0][0].device.type != "mps" else torch.float32
         ups, downs, ranks = [], [], [delta.rank for delta in groups[0]]
         for deltas in groups:
             if any(delta.up is None or delta.down is None or delta.full is not None for delta in deltas):
                 cores = torch.stack([torch.stack([delta.matrix() for delta in some]) for some in groups])
-                return cls(None, None, cores)
+                return cls(None, None, cores.to(dtype))
             ups.append(torch.cat([delta.up for delta in deltas if delta.up is not None], dim=1))
             downs.append(torch.cat([delta.down for delta in deltas if delta.down is not None]).T)
-        left, r = torch.linalg.qr(torch.stack(ups))
-        right, t = torch.linalg.qr(torch.stack(downs))
+        left, r = torch.linalg.qr(torch.stack(ups).to(dtype))
+        right, t = torch.linalg.qr(torch.stack(downs).to(dtype))
         sizes = [rank or 0 for rank in ranks]
         pairs = zip(r.split(sizes, dim=-1), t.split(sizes, dim=-1), strict=True)
         return cls(left, right, torch.stack([a @ b.mT for a, b in pairs], dim=1))
 
     def deltas(self, merged: Tensor, shape: tuple[int, ...]) -> list[Delta]:
         """The deltas that merged cores (g, p, q) stand for: low rank if the span is, else full."""
+        import torch
+
         from ..delta import Delta
 
         if self.left is None or self.right is None:
-            return [Delta(shape, full=core) for core in merged]
-        downs = merged @ self.right.mT
-        return [Delta(shape, up, down) for up, down in zip(self.left, downs, strict=True)]
+            return [Delta(shape, full=core.to(torch.float32)) for core in merged]
+        downs = (merged @ self.right.mT).to(torch.float32)
+        return [Delta(shape, up, down) for up, down in zip(self.left.to(torch.float32), downs, strict=True)]
 
 
 P = TypeVar("P", bound=Params)
@@ -94,6 +104,9 @@ class BatchedMethod(MergeMethod[P]):
 class SpanMethod(BatchedMethod[P]):
     """A method on the cores of weighted deltas."""
 
+    double: ClassVar[bool] = False
+    """Whether the cores must be float64; see `Span.of`."""
+
     @abstractmethod
     def merge_cores(self, cores: Tensor, full_rank: int) -> Tensor:
         """(g, n, p, q) weighted cores of n >= 2 deltas at g targets -> (g, p, q); commutes with turns of both sides.
@@ -103,7 +116,7 @@ class SpanMethod(BatchedMethod[P]):
 
     def combine_batch(self, groups: Sequence[Sequence[Part]]) -> list[Delta]:
         first = groups[0][0].delta
-        span = Span.of([[part.delta for part in parts] for parts in groups])
+        span = Span.of([[part.delta for part in parts] for parts in groups], double=self.double)
         return span.deltas(self.merge_cores(weighted(span.cores, groups), min(first.matrix_shape)), first.shape)
 
 

@@ -139,21 +139,22 @@ def test_core_space_by_its_equations(merged):
 
 
 FULL_SIZE = [
-    ("tsv_m", {"keep": 6}, lambda d: tsv_m(d, 6)),
+    ("tsv_m", {"keep": 16}, lambda d: tsv_m(d, 16)),
     ("iso_c", {}, iso_c),
-    ("iso_cts", {"common": 0.5}, lambda d: iso_cts(d, 3)),
+    ("iso_cts", {"common": 0.5}, lambda d: iso_cts(d, 8)),
     ("knots", {}, lambda d: knots(d, 0.5)),
     ("core_space", {}, lambda d: core_space(d, lambda m: ties(m, 0.5))),
-    ("core_space", {"inner": "tsv_m"}, lambda d: core_space(d, lambda m: tsv_m(m, 6))),
+    ("core_space", {"inner": "tsv_m"}, lambda d: core_space(d, lambda m: tsv_m(m, 16))),
 ]
 
 
 @pytest.mark.parametrize(("name", "params", "full_size"), FULL_SIZE)
 def test_in_span_agrees_with_the_full_size_svd(method, parts, low, name, params, full_size):
-    loras = [low(seed, 48, 64, 6) for seed in range(4)]
+    """To 1e-5, though 64 singular values lie close together and TIES is a matter of single values."""
+    loras = [low(seed, 96, 128, 16) for seed in range(4)]
     out = method(name, **params).merge(parts(loras))
-    assert out.rank == 24
-    near(out.dense(), full_size([lora.up.double().numpy() @ lora.down.double().numpy() for lora in loras]), 1e-4)
+    assert out.rank == 64
+    near(out.dense(), full_size([lora.up.double().numpy() @ lora.down.double().numpy() for lora in loras]), 1e-5)
 
 
 def test_a_span_is_exact_and_small(low):
