@@ -166,6 +166,11 @@ class Delta:
         return None if self.full is not None else sum(term.down.shape[0] for term in self.factors)
 
     @property
+    def device(self) -> torch.device:
+        """Where its parts are."""
+        return self.factors[0].up.device if self.full is None else self.full.device
+
+    @property
     def nbytes(self) -> int:
         """Memory that this holds; factors that are views of their file hold none of their own."""
         held = [t for term in self.factors if term.source is None for t in (term.up, term.down)]

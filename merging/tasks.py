@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -82,13 +83,13 @@ def tasks_of(
         blocks = BlockWeights(spec, base)
         for target, delta in expert.deltas.items():
             if target in known and (at := weight * blocks.factor(target)) != 0.0:
-                parts.setdefault(target, []).append(Part(spec.sha256, spec.facet, at, delta))
-    head = (plan.method.model_dump_json(), plan.plan_id if method.seeded else "")
+                parts.setdefault(target, []).append(Part(spec.sha256, spec.facet, at, delta, expert.norm))
+    head = json.dumps(plan.method.model_dump(mode="json"), sort_keys=True)
     out: dict[str, Task] = {}
     for target in sorted(parts, key=lambda target: _order(target, base)):
         some = tuple(parts[target])
         recipe = (head, tuple((part.key, part.facet, part.weight) for part in some))
-        out[target] = Task(target, recipe, method, some, seed_of(plan.plan_id, target) if method.seeded else 0)
+        out[target] = Task(target, recipe, method, some, seed_of(head, target) if method.seeded else 0)
     return out
 
 
