@@ -1,9 +1,9 @@
 """Adapter files: modules of a base, each changed by one algorithm (`algorithm`), in any known key layout (`names`).
 
 A file may mix algorithms: LyCORIS presets do, and norms and biases come as plain differences beside any of them. A
-module's scale is alpha/rank, or alpha/sqrt(rank) for rank-stabilised LoRA (https://arxiv.org/abs/2312.03732). Alpha comes
-from ``.alpha`` tensors (kohya) or from the configuration in the metadata (`adapter_config`); where neither speaks,
-alpha is the rank. Every key is accounted for, or the file is refused.
+module's scale is alpha/rank, or alpha/sqrt(rank) for rank-stabilised LoRA (https://arxiv.org/abs/2312.03732). Alpha
+comes from ``.alpha`` tensors (kohya) or from the configuration in the metadata (`adapter_config`); where neither
+speaks, alpha is the rank. Every key is accounted for, or the file is refused.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..delta import Delta
+
+
+_MAX_UNKNOWN = 2**28
+"""Most values that a delta may have at a place that the base lacks, where no shape bounds it."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +208,8 @@ def _checked(item: _Adapted) -> Sizes:
     if relative and item.shape is None:
         raise item.module.error(f"changes {item.module.name} relative to a weight that this base lacks")
     sizes = item.algorithm.sizes(item.module, item.shape)
+    if item.shape is None and sizes.rows * sizes.columns > _MAX_UNKNOWN:
+        raise item.module.error(f"claims a weight of {sizes.rows} x {sizes.columns} that this base lacks")
     if "bias" in item.module.roles and item.module.shape("bias") != (sizes.rows,):
         raise expert_error(item.module.header, "has a bias that does not fit its factor", (item.module.roles["bias"],))
     if "magnitude" in item.module.roles:

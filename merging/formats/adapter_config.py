@@ -1,7 +1,8 @@
 """The adapter configuration that diffusers writes into a LoRA file's metadata (``lora_adapter_metadata``).
 
-It is a JSON object of the fields of PEFT's LoraConfig, LoHaConfig, LoKrConfig or OFTConfig, each with its component in front (``unet.lora_alpha``). Fields that
-change what the adapter computes are honoured or refused; a field that is not known is refused unless it is off.
+It is a JSON object of the fields of PEFT's LoraConfig, LoHaConfig, LoKrConfig or OFTConfig, each with its component in
+front (``unet.lora_alpha``). Fields that change what the adapter computes are honoured or refused; a field that is not
+known is refused unless it is off.
 """
 
 from __future__ import annotations

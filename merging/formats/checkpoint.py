@@ -1,7 +1,7 @@
 """A full checkpoint as a task vector: every parameter minus the base's, in float32 (https://arxiv.org/abs/2212.04089).
 
-Read from a diffusers folder (``unet/``, ``text_encoder/`` …, sharded or not), from one component's weight file, or from a
-single file in the model's original layout (`single_file`). Parameters that equal the base's are left out. The base is
+Read from a diffusers folder (``unet/``, ``text_encoder/`` …, sharded or not), from one component's weight file, or from
+a single file in the model's original layout (`single_file`). Parameters that equal the base's are left out. The base is
 taken from its file, not from a model in half precision.
 """
 

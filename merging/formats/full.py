@@ -1,12 +1,13 @@
 """Full-rank patches: the difference of a weight itself (``.diff``), of a norm (``.w_norm``), of a bias (``.diff_b``).
 
-LyCORIS' ``full`` and ``norm`` algorithms, and what extraction tools write for layers that no LoRA fits. Nothing is scaled
-(LyCORIS, https://arxiv.org/abs/2309.14859).
+LyCORIS' ``full`` and ``norm`` algorithms, and what extraction tools write for layers that no LoRA fits. Nothing is
+scaled (LyCORIS, https://arxiv.org/abs/2309.14859).
 """
 
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 
 from .algorithm import Algorithm, Inputs, Module, Sizes, Update, register
 
@@ -17,7 +18,7 @@ class Full(Algorithm):
     kind = "full"
     reference_url = "https://arxiv.org/abs/2309.14859"
     precedence = 90
-    parts = {"diff": "diff", "w_norm": "diff"}
+    parts = MappingProxyType({"diff": "diff", "w_norm": "diff"})
 
     def rank(self, module: Module) -> int | None:
         return None

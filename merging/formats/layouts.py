@@ -151,10 +151,10 @@ def original_names(modules: Iterable[str]) -> Mapping[str, Original]:
         for line in filter(None, rules.splitlines()):
             original, _, pattern = line.partition(": ")
             ours = _expand(pattern.removesuffix("~"))
-            for number in blocks.get(ours[0], ()):
-                names = tuple(name.replace("#", number) for name in ours)
+            for block in blocks.get(ours[0], ()):
+                names = tuple(name.replace("#", block) for name in ours)
                 if modules.issuperset(names):
-                    out[original.replace("#", number)] = names, pattern.endswith("~")
+                    out[original.replace("#", block)] = names, pattern.endswith("~")
     return out
 
 

@@ -52,8 +52,11 @@ def unet_names(modules: Collection[str]) -> Mapping[str, str]:
 
 
 def _inside(module: str, layers: Mapping[str, int], attended: Collection[tuple[str, str]]) -> str | None:
-    """The original name of a module inside a block. A block of n layers takes n + 1 numbers on the way down: the last is
-    its downsampler. On the way up it takes n, and its upsampler follows the last layer's own parts."""
+    """The original name of a module inside a block.
+
+    A block of n layers takes n + 1 numbers on the way down: the last is its downsampler. On the way up it takes n, and
+    its upsampler follows the last layer's own parts.
+    """
     words = module.split(".")
     if words[0] == "mid_block":
         number = 2 * int(words[2]) if words[1] == "resnets" else 1

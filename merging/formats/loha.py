@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .algorithm import Algorithm, Inputs, Module, Sizes, Update, is_low_rank, register
@@ -26,7 +27,7 @@ class LoHa(Algorithm):
     reference_url = "https://arxiv.org/abs/2108.06098"
     precedence = 10
     peft_type = "LOHA"
-    parts = {name: name for pair in _PAIRS for name in pair}
+    parts = MappingProxyType({name: name for pair in _PAIRS for name in pair})
 
     def rank(self, module: Module) -> int | None:
         return next(iter(module.shape("hada_w1_b")), None) if "hada_w1_b" in module.roles else None

@@ -1,8 +1,8 @@
 """LoKr: a Kronecker product, ``delta = scale * w1 ⊗ w2``, either factor whole or itself a product of low rank.
 
-``(u1 v1) ⊗ (u2 v2) = (u1 ⊗ u2)(v1 ⊗ v2)``: with a thin factor on either side the delta has low rank and is kept so where
-that is smaller. w2 of a convolution is (b, d, kh, kw), or w2_a (b, r) w2_b (r, d kh kw), or with a tucker core t2 (r, r,
-kh, kw), w2_a (r, b) and w2_b (r, d). In LyCORIS alpha has no say where both factors are whole; in PEFT it has
+``(u1 v1) ⊗ (u2 v2) = (u1 ⊗ u2)(v1 ⊗ v2)``: with a thin factor on either side the delta has low rank and is kept so
+where that is smaller. w2 of a convolution is (b, d, kh, kw), or w2_a (b, r) w2_b (r, d kh kw), or with a tucker core t2
+(r, r, kh, kw), w2_a (r, b) and w2_b (r, d). In LyCORIS alpha has no say where both factors are whole; in PEFT it has
 (LyCORIS, https://arxiv.org/abs/2309.14859; KronA, https://arxiv.org/abs/2212.10650).
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .algorithm import Algorithm, Inputs, Module, Sizes, Update, is_low_rank, register
@@ -25,7 +26,7 @@ class LoKr(Algorithm):
     reference_url = "https://arxiv.org/abs/2309.14859"
     precedence = 20
     peft_type = "LOKR"
-    parts = {f"lokr_{n}": f"lokr_{n}" for n in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")}
+    parts = MappingProxyType({f"lokr_{n}": f"lokr_{n}" for n in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")})
 
     def rank(self, module: Module) -> int | None:
         ranks = [module.shape(f"lokr_{n}")[:1] for n in ("w1_b", "w2_b") if f"lokr_{n}" in module.roles]

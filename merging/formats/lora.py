@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from types import MappingProxyType
 
 from ..header import FileKind
 from .algorithm import Algorithm, Inputs, Module, Sizes, Update, register
@@ -26,11 +27,11 @@ class LoRA(Algorithm):
     reference_url = "https://arxiv.org/abs/2106.09685"
     precedence = 40
     peft_type = "LORA"
-    parts = {
-        **dict.fromkeys(("lora_A", "lora_down", "lora.down", "lora_linear_layer.down"), "down"),
-        **dict.fromkeys(("lora_B", "lora_up", "lora.up", "lora_linear_layer.up"), "up"),
-        "lora_mid": "mid",
-    }
+    parts = MappingProxyType(
+        dict.fromkeys(("lora_A", "lora_down", "lora.down", "lora_linear_layer.down"), "down")
+        | dict.fromkeys(("lora_B", "lora_up", "lora.up", "lora_linear_layer.up"), "up")
+        | {"lora_mid": "mid"}
+    )
 
     def alias(self, key: str) -> tuple[str, str] | None:
         if found := _PROCESSOR.match(key):

@@ -1,4 +1,4 @@
-"""Where in a base the module that a file names lies, in any known key layout. Imports no torch until weights are asked for.
+"""Where in a base the module that a file names lies, in any known key layout. No torch until weights are asked for.
 
 Known are: diffusers and PEFT (dotted names, with or without the component in front), kohya and A1111 (flat names:
 ``lora_unet_…``, ``lora_te1_…``), LyCORIS and OneTrainer (``lycoris_…``, ``lora_transformer_…``), ComfyUI and ai-toolkit
@@ -109,7 +109,7 @@ class Names:
         self._flat = {name.replace(".", "_"): place for name, place in self._original.items()}
 
     def _place(self, modules: tuple[str, ...], swap: bool, shapes: dict[str, tuple[int, ...]]) -> Place:
-        # Modulations have 2 rows a channel (shift, scale) at a model's end and 6 elsewhere; only the former are swapped.
+        # Modulations have 2 rows a channel (shift, scale) at a model's end and 6 elsewhere; only those 2 are swapped.
         shape = shapes[modules[0]]
         swap = swap and len(shape) == 2 and shape[0] == 2 * shape[1]
         return Place(tuple(f"{self._base.denoiser}.{module}" for module in modules), swap)

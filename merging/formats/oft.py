@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .algorithm import Algorithm, Inputs, Module, Sizes, Update, register
@@ -38,7 +39,7 @@ class OFT(Algorithm):
     peft_type = "OFT"
     relative = True
     more_roles = _BLOCKS[1:]
-    parts = {name: name for name in ("oft_blocks", "oft_diag", "oft_R", "rescale", *_FOREIGN)}
+    parts = MappingProxyType({name: name for name in ("oft_blocks", "oft_diag", "oft_R", "rescale", *_FOREIGN)})
 
     def alias(self, key: str) -> tuple[str, str] | None:
         found = _LISTED.match(key)
@@ -96,7 +97,7 @@ def _triangle(module: Module, columns: int) -> int:
     """Block size, from the length of a triangle's upper half."""
     shape = module.shape("oft_R")
     size = (1 + math.isqrt(1 + 8 * shape[1])) // 2 if len(shape) == 2 else 0
-    if size < 2 or size * (size - 1) // 2 != shape[1] or not 0 < shape[0]:
+    if size < 2 or size * (size - 1) // 2 != shape[1] or shape[0] == 0:
         raise module.error(f"has an oft_R of shape {shape}, which is no list of triangles")
     if shape[0] * size != columns and not (shape[0] == 1 and columns % size == 0):
         raise module.error(f"turns {shape[0]} x {size} inputs; the base's {module.name} has {columns}")

@@ -1,4 +1,4 @@
-"""Where the parameters of a single-file checkpoint in the original layout lie in a diffusers base. Names only, no torch.
+"""Where the parameters of a single file in a model's original layout lie in a diffusers base. Names only, no torch.
 
 UNet: `ldm`; transformers: `layouts`; CLIP as transformers writes it, OpenCLIP, and the autoencoder: here. What is no
 weight of a model (noise schedules, position ids, the logit scale of CLIP's loss) and a second, averaged copy of the

@@ -1,9 +1,9 @@
 """Textual inversion: new tokens with learnt embeddings (https://arxiv.org/abs/2208.01618). Nothing of the base changes.
 
 So there is no delta to merge: a plan that lists one as an expert is refused, and the message says what to do instead.
-`read_embedding` gives the vectors, checked against the base, and `Embedding.add_to` puts them into a pipeline's tokenizer
-and text encoders. Known layouts: A1111 (``emb_params``), diffusers (one tensor named by its token), SDXL and SD3
-(``clip_l``, ``clip_g``, ``t5xxl``), and pivotal tuning (``text_encoders_0``, ``text_encoders_1``).
+`read_embedding` gives the vectors, checked against the base, and `Embedding.add_to` puts them into a pipeline's
+tokenizer and text encoders. Known layouts: A1111 (``emb_params``), diffusers (one tensor named by its token), SDXL and
+SD3 (``clip_l``, ``clip_g``, ``t5xxl``), and pivotal tuning (``text_encoders_0``, ``text_encoders_1``).
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ def read_embedding(path: Path | str, base: BaseIndex, token: str | None = None) 
         token: the word for it in a prompt; by default the one that the file names, or the file's stem.
 
     Raises:
-        ExpertError: not a textual inversion; vectors of a width that no text encoder of the base has (another family), or
-            of different number for different encoders; NaN; an encoder that the base lacks.
+        ExpertError: not a textual inversion; vectors of a width that no text encoder of the base has (another family),
+            or of different number for different encoders; NaN; an encoder that the base lacks.
     """
     header = read_header(path)
     if TextualInversion().detect(header) is None:
@@ -120,7 +120,8 @@ def read_embedding(path: Path | str, base: BaseIndex, token: str | None = None) 
         if encoder in places.values():
             raise expert_error(header, f"has two tensors for {encoder}", header.keys)
         places[key] = encoder
-    counts = {(*header.tensors[key].shape, 1)[0] if len(header.tensors[key].shape) == 2 else 1 for key in places}
+    shapes = [header.tensors[key].shape for key in places]
+    counts = {shape[0] if len(shape) == 2 else 1 for shape in shapes}
     if len(counts) != 1 or not 0 < next(iter(counts)) <= _MAX_VECTORS:
         raise expert_error(
             header, f"has {sorted(counts)} vectors; one number from 1 to {_MAX_VECTORS} is right", header.keys

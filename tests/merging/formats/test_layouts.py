@@ -197,7 +197,9 @@ CONVERT = {
     "sdxl": lambda s, own: single.convert_ldm_unet_checkpoint(s, own.model.config),
     "sd3": lambda s, own: single.convert_sd3_transformer_checkpoint_to_diffusers(s),
     "flux1": lambda s, own: at_width(single.convert_flux_transformer_checkpoint_to_diffusers, 16)(s),
-    "flux2": lambda s, own: single.convert_flux2_transformer_checkpoint_to_diffusers(s),
+    "flux2": lambda s, own: single.convert_flux2_transformer_checkpoint_to_diffusers(
+        {k.removeprefix("model.diffusion_model."): v for k, v in s.items()}
+    ),
     "z_image": lambda s, own: single.convert_z_image_transformer_checkpoint_to_diffusers(s),
 }
 
@@ -221,11 +223,14 @@ def original_state(own, state):
     return out | left
 
 
-@pytest.mark.parametrize("prefix", ["model.diffusion_model.", ""])
-@pytest.mark.parametrize("name", CONVERT)
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [
+        *((name, "model.diffusion_model.") for name in CONVERT),
+        *((name, "") for name in ("sd3", "flux1", "flux2", "z_image")),
+    ],
+)
 def test_single_files(family, write_file, tmp_path, name, prefix):
-    if name in ("sd15", "sdxl") and not prefix:
-        pytest.skip("Stable Diffusion's files always have prefixes")
     own = family(name)
     generator = torch.Generator().manual_seed(7)
     state = {k: v + torch.randn(v.shape, generator=generator) for k, v in own.model.state_dict().items()}
