@@ -62,10 +62,10 @@ def family_of_model_id(model_id: str) -> str:
 def family_of_header(header: Header) -> str | None:
     """What tensors and trainer metadata show, or None."""
     sides = _sides(header)
-    for pattern, columns, ratio, family in _SHAPES:
+    for named, columns, ratio, family in _SHAPES:
         for module, (across, down) in sides.items():
             fits = columns in (None, across) and (ratio is None or (across and down == ratio * across))
-            if fits and pattern.search(module):
+            if fits and named.search(module):
                 return family
     for key in ("modelspec.architecture", "ss_base_model_version"):
         text = header.metadata.get(key, "").casefold().replace("_", "-")

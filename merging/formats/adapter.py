@@ -188,6 +188,8 @@ def _adapted(header: Header, base: BaseIndex) -> Iterator[_Adapted]:
         algorithm = _algorithm(module)
         if algorithm is None and set(module.roles) != {"bias_diff"}:
             raise module.error(f"says nothing about {module.name} but {', '.join(sorted(module.roles))}")
+        if {"bias", "bias_diff"} <= set(module.roles):
+            raise module.error(f"changes the bias of {module.name} in two ways")
         place = names.find(module.name)
         if place is None:
             unknown.extend(module.keys)

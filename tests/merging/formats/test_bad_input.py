@@ -73,6 +73,7 @@ REFUSED = {
     "full: scalar": (named(diff=torch.tensor(1.0)), "without values"),
     "full: of another family": (named(diff=ones(16, 15)), "another family"),
     "full: bias of another length": (named(diff_b=ones(15)), "another family"),
+    "full: two biases": (LORA | named(lora_up__bias=ones(16), diff_b=ones(16)), "bias of .* in two ways"),
     "two algorithms": (LORA | LOKR, "mixes lokr and lora"),
     "alpha alone": (named(alpha=torch.tensor(1.0)) | {f"{Q.replace('_q', '_k')}.diff": ones(16, 16)}, "nothing about"),
     "alpha 0": (LOHA | named(alpha=torch.tensor(0.0)), "alpha 0"),
@@ -157,6 +158,19 @@ def test_no_alpha_means_the_rank(family, write_file, tmp_path):
             for i, some in enumerate((tensors, with_alpha))
         )
         assert torch.equal(a, b)
+
+
+def test_one_file_may_use_several_algorithms(family, write_file, tmp_path):
+    other = {key.replace("to_q", "to_k"): tensor for key, tensor in LOHA.items()}
+    norm = {"lora_unet_transformer_blocks_0_attn_norm_q.w_norm": ones(8)}
+    path = write_file(tmp_path / "x.safetensors", LORA | other | norm)
+    expert = read_expert(path, family("flux1").base)
+    assert (expert.kind, expert.rank, read_header(path).kind) == ("loha", 2, "loha")
+    assert {target.split(".")[-2]: float(d.dense().sum()) for target, d in expert.deltas.items()} == {
+        "to_q": 2.0 * 256,
+        "to_k": 4.0 * 256,
+        "norm_q": 8.0,
+    }
 
 
 def test_stored_rotations(family, tmp_path):
