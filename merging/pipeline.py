@@ -105,6 +105,26 @@ def render(
     return render_all(engine, [plan], locate, on_step, batch_size=batch_size)[0]
 
 
+def render_seed(
+    engine: Engine, plan: MergePlan, seed: int, locate: Locate, on_step: OnStep | None = None
+) -> Image.Image:
+    """One of a plan's images alone, the same bits as from `render` (with ``batch_size`` 1).
+
+    Raises:
+        PlanError, ExpertError: as `render`; also for a seed that is none of the plan's.
+    """
+    if seed not in plan.seeds:
+        raise PlanError(f"seed {seed} is none of the plan's seeds")
+    engine.apply(plain(plan), locate)
+    steps = plan.sampler.steps
+    step = None if on_step is None else _counted(on_step, 0, steps)
+    with Stepper(engine, plan, locate) as stepper:
+        image = _sample(engine, plan.sampler, [(plan.prompt, plan.negative_prompt, seed)], stepper, step)[0]
+    if on_step is not None:
+        on_step(steps, steps)
+    return image
+
+
 def render_all(
     engine: Engine,
     plans: Sequence[MergePlan],
