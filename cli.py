@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from . import __version__
+from . import __version__, merge_cli
 from .console import FAILED, INTERRUPTED, Commands, Progress, out, say, working, write_json
-from .errors import PlanError, UserError
+from .errors import UserError
 from .settings import Settings
 
 app = typer.Typer(
@@ -53,19 +53,6 @@ def _main(
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
-def _settings(method: str | None) -> Settings:
-    """The settings, with a merge method that exists. Raises UserError, with the closest, for one that does not."""
-    from .merging.methods.registry import make
-    from .merging.plan import Method
-
-    settings = Settings.load(method=method)
-    try:
-        make(Method(name=settings.method))
-    except PlanError as error:
-        raise UserError(str(error)) from error
-    return settings
-
-
 @app.command()
 def generate(
     prompt: Prompt,
@@ -95,7 +82,7 @@ def generate(
     from . import show
     from .agents.run import generate as draw
 
-    settings = _settings(method)
+    settings = merge_cli.settings_with(method)
     with Progress() as progress:
         try:
             result = draw(prompt, n=n, seed=seed, settings=settings, out=out_, on_event=progress, compare=compare)
@@ -133,21 +120,8 @@ def _stopped(progress: Progress) -> None:
     raise typer.Exit(INTERRUPTED)
 
 
-@app.command()
-def plan(prompt: Prompt, n: Count = 1, seed: Seed = 0, json_: Json = False, method: MethodName = None) -> None:
-    """Say what would be merged for a prompt, and draw nothing.
-
-    Example:  diffgraph plan "octopus, blueprint style" --json
-
-    Ends with 1 if nothing of the prompt can be drawn.
-    """
-    from . import show
-    from .agents.run import plan as propose
-
-    with working("Reading the prompt against the graph"):
-        found = propose(prompt, n=n, seed=seed, settings=_settings(method))
-    write_json(found) if json_ else out.print(show.plan(found))
-    raise typer.Exit(0 if found["plan"] else FAILED)
+for command in merge_cli.COMMANDS:
+    app.command()(command)
 
 
 @app.command()

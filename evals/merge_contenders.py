@@ -134,6 +134,7 @@ class Diffusers(Contender):
         import diffusers
 
         diffusers.utils.logging.disable_progress_bar()
+        diffusers.utils.logging.set_verbosity_error()
         self.pipe = diffusers.StableDiffusionXLPipeline.from_pretrained(
             self.world.base, dtype=torch.bfloat16, local_files_only=True
         ).to(self.device)
@@ -275,8 +276,8 @@ def run(task: Task) -> dict[str, Any]:
 
     Returns:
         ``files_to_merged_s``, ``switch_s`` (number of known experts -> median), ``peak_rss_mb`` (of merging four
-        experts and switching between plans of them), ``base_rss_mb`` (once the base was loaded), ``error`` (largest
-        difference of a merged weight from the exact sum, in units of bfloat16's rounding).
+        experts and switching between plans of them), ``base_rss_mb`` (once the base was loaded), ``error`` (of a merged
+        weight beside a correct rounding, which is 1).
     """
     if task.threads:
         torch.set_num_threads(task.threads)
@@ -351,8 +352,8 @@ def _peak_mb() -> float:
 
 
 def _error(engine: Contender, world: World, scale: str, experts: Sequence[int], weights: Sequence[float]) -> float:
-    """Largest distance of one merged weight from the sum in float64, in units of half a bfloat16 step at that value: a
-    correct rounding is at most 1. So no engine is timed for doing something else.
+    """How far one merged weight is from the sum in float64 (root mean square), beside a correct rounding of that sum,
+    which is 1. So no engine is timed for doing something else.
     """
     from safetensors import safe_open
 
@@ -363,9 +364,9 @@ def _error(engine: Contender, world: World, scale: str, experts: Sequence[int], 
         with safe_open(world.experts[i], "pt") as file:
             up, down = (file.get_tensor(f"unet.{module}.lora_{part}.weight").double() for part in "BA")
         exact += weight * up @ down
-    step = torch.exp2(torch.floor(torch.log2(exact.abs().clamp(min=1e-30))) - 8)
     found = engine.weight(module).detach().cpu().double()
-    return float(((found - exact).abs() / step).max())
+    correct = exact.to(torch.bfloat16).double()
+    return float((found - exact).norm() / (correct - exact).norm())
 
 
 def main() -> None:

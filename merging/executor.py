@@ -58,6 +58,37 @@ def write_merged(out: Tensor, base: Tensor, delta: Delta, base_norm: float, targ
         raise PlanError(f"the merged {target} has values that {base.dtype} cannot hold: lower the weights")
 
 
+def merged(base: Tensor, delta: Delta | None, dtype: torch.dtype, target: str) -> Tensor:
+    """``base + delta`` as a new tensor in a dtype, with the bits of `write_merged` if the base is of that dtype.
+
+    Args:
+        base: float32, whatever dtype it is stored in.
+        delta: what to add, or None for nothing.
+        dtype: of the result.
+        target: name for the error.
+
+    Raises:
+        PlanError: a value that the dtype cannot hold.
+    """
+    stored = base.to(dtype)
+    if delta is not None and torch.equal(stored, base):
+        out = torch.empty_like(stored)
+        with exact_products():
+            write_merged(out, stored, delta, norm(stored), target)
+        return out
+    out = (base if delta is None else delta.added_to(base)).to(dtype)
+    if not all_finite(out):
+        raise PlanError(f"the merged {target} has values that {dtype} cannot hold: lower the weights")
+    return out
+
+
+def norm(weight: Tensor) -> float:
+    """Frobenius norm of a weight to two digits; infinite or NaN where a value is."""
+    # In float16 a sum of squares would overflow; in bfloat16 torch is four times as fast without a cast.
+    wide = torch.float32 if weight.dtype == torch.float16 else None
+    return float(torch.linalg.vector_norm(weight, dtype=wide))
+
+
 def stacked(factors: Sequence[Factors], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """``[s_1 U_1, s_2 U_2, …]`` and ``[D_1; D_2; …]`` in a dtype: scaled in float32, then rounded once."""
     rank = sum(term.down.shape[0] for term in factors)

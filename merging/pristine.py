@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import ExpertError, UserError
 from .base import BaseIndex
+from .executor import norm
 from .header import FLOATS, read_header
 from .mapped import MappedFile
 
@@ -73,16 +74,14 @@ class Pristine(Mapping[str, Tensor]):
             place.file.release(place.key)
 
     def norm(self, target: str, weight: Tensor) -> float:
-        """Frobenius norm of a weight to two digits, measured once; infinite or NaN where a value is.
+        """`executor.norm` of a weight, measured once.
 
         Args:
             target: its name.
             weight: the weight itself, which the caller has at hand.
         """
         if target not in self._norms:
-            # In float16 a sum of squares would overflow; in bfloat16 torch is four times as fast without a cast.
-            wide = torch.float32 if weight.dtype == torch.float16 else None
-            self._norms[target] = float(torch.linalg.vector_norm(weight, dtype=wide))
+            self._norms[target] = norm(weight)
         return self._norms[target]
 
     def check(self) -> None:

@@ -84,13 +84,22 @@ def tasks_of(
         for target, delta in expert.deltas.items():
             if target in known and (at := weight * blocks.factor(target)) != 0.0:
                 parts.setdefault(target, []).append(Part(spec.sha256, spec.facet, at, delta, expert.norm))
-    head = json.dumps(plan.method.model_dump(mode="json"), sort_keys=True)
+    head = _method_text(plan)
     out: dict[str, Task] = {}
     for target in sorted(parts, key=lambda target: _order(target, base)):
         some = tuple(parts[target])
         recipe = (head, tuple((part.key, part.facet, part.weight) for part in some))
-        out[target] = Task(target, recipe, method, some, seed_of(head, target) if method.seeded else 0)
+        out[target] = Task(target, recipe, method, some, seed_at(plan, target) if method.seeded else 0)
     return out
+
+
+def seed_at(plan: MergePlan, target: str) -> int:
+    """What a seeded method draws with at a target: the method, its parameters and the target decide."""
+    return seed_of(_method_text(plan), target)
+
+
+def _method_text(plan: MergePlan) -> str:
+    return json.dumps(plan.method.model_dump(mode="json"), sort_keys=True)
 
 
 def changed(tasks: Mapping[str, Task], live: Mapping[str, Recipe]) -> list[Task]:
