@@ -71,7 +71,7 @@ def merged(base: Tensor, delta: Delta | None, dtype: torch.dtype, target: str) -
         PlanError: a value that the dtype cannot hold.
     """
     stored = base.to(dtype)
-    if delta is not None and torch.equal(stored, base):
+    if delta is not None and torch.equal(stored.to(torch.float32), base):
         out = torch.empty_like(stored)
         with exact_products():
             write_merged(out, stored, delta, norm(stored), target)
