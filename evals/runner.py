@@ -60,10 +60,10 @@ def run_suite(
         settings: sampler, device, brain and thresholds in force; the environment's by default.
         out: folder of all evaluations; ``evals`` in the home by default. The suite gets ``out/<name>-<digest>``, where
             the digest covers the suite, the world and the settings, so that results of different worlds never mix.
-        arms: only these arms; the suite's by default (``joint_lora`` only if ``joint`` is given).
+        arms: only these arms; the suite's by default (``joint_lora`` only if there is such a LoRA).
         seeds: other seeds than the suite's.
         limit: at most so many prompts of each group.
-        joint: a LoRA trained jointly on the true combinations.
+        joint: a LoRA trained jointly on the true combinations; the world's own by default.
         truths: gives the true images for the similarity column.
         on_progress: told after every answer.
 
@@ -81,6 +81,8 @@ def run_suite(
 
             return run_selection(suite, ctx, root, limit=limit, on_progress=on_progress)
         judge = Judge.load(ctx.machinery.world / "scorers" / "judge")
+        oracle = ctx.machinery.world / "oracle" / "pytorch_lora_weights.safetensors"
+        joint = joint or (oracle if oracle.is_file() else None)
         bench = Bench(ctx, judge, joint, truths)
         chosen = [arm_table.get(a) for a in (arms if arms is not None else suite.arms)]
         if joint is None and arms is None:
