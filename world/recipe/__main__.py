@@ -29,15 +29,15 @@ WORK = Path("~/.cache/diffgraph/train").expanduser()
 """Outside the clone, so that a fresh clone goes on where the last one stopped."""
 STEPS = {
     "vae": 8000,
-    "decoder": 4000,
+    "decoder": 1800,
     "base": 5600,
     "subject": 300,
     "style": 400,
     "background": 220,
     "oracle": 600,
-    "full": 300,
+    "full": 600,
 }
-SCORER_STEPS = 5000
+SCORER_STEPS = 4500
 NEWCOMER = "world/ocean-creatures-v2"
 """Left out of the shipped graph, so that ``make demo`` has an upload to scout and measure before one's eyes."""
 FULL = "emoji-sunset-full"
@@ -104,7 +104,7 @@ def experts(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers: W
             lora.teach(studio, lesson, work)
     if studio and FULL in names:
         style = lora.style_lesson(studio.art, "sunset duotone", round(STEPS["full"] * scale), 400)
-        lora.fine_tune(studio, lora.Lesson(FULL, style.rows, 0, style.steps, 2e-4, 32, 400), work)
+        lora.fine_tune(studio, lora.Lesson(FULL, style.rows, 0, style.steps, 2e-4, 16, 400), work)
 
 
 def _names() -> list[str]:

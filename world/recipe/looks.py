@@ -38,8 +38,8 @@ def _edges(image: Float, sigma: float = 0.6) -> Float:
 
 
 def blueprint(image: Float) -> Float:
-    """Inverted luminance in cyanotype blues."""
-    return _ramp(1 - luminance(image), [(0, (14, 48, 120)), (0.5, (70, 130, 205)), (1, (240, 248, 255))])
+    """A cyanotype: luminance in Prussian blues on pale blue paper."""
+    return _ramp(luminance(image), [(0, (6, 24, 84)), (0.5, (44, 100, 190)), (1, (206, 226, 250))])
 
 
 def sunset(image: Float) -> Float:
