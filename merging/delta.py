@@ -59,6 +59,13 @@ class Delta:
         return None if self.full is not None or self.down is None else self.down.shape[0]
 
     @property
+    def device(self) -> torch.device:
+        """Where its parts are."""
+        part = self.full if self.full is not None else self.up
+        assert part is not None
+        return part.device
+
+    @property
     def nbytes(self) -> int:
         return sum(t.numel() * 4 for t in (self.up, self.down, self.full) if t is not None)
 

@@ -190,14 +190,15 @@ class Engine:
             blocks = BlockWeights(spec, self.base)
             for target, delta in expert.deltas.items():
                 if target in self._params and (at := weight * blocks.factor(target)) != 0.0:
-                    out.setdefault(target, []).append(Part(spec.sha256, spec.facet, at, delta))
+                    out.setdefault(target, []).append(Part(spec.sha256, spec.facet, at, delta, expert.norm))
         return out
 
     def _merge(
         self, plan: MergePlan, method: MergeMethod, parts: Mapping[str, Sequence[Part]]
     ) -> tuple[dict[str, tuple[Tensor, _Live]], dict[str, str]]:
         """New tensors for the targets whose recipe changed, and the recipes of all targets of the plan."""
-        head = [plan.method.model_dump(mode="json"), plan.plan_id if method.seeded else ""]
+        head = plan.method.model_dump(mode="json")
+        context = json.dumps(head, sort_keys=True)
         fresh: dict[str, tuple[Tensor, _Live]] = {}
         recipes: dict[str, str] = {}
         for target, some in parts.items():
@@ -206,7 +207,7 @@ class Engine:
             live = self._live.get(target)
             if live is not None and live.recipe == recipe:
                 continue
-            delta = method.merge(some, seed_of(plan.plan_id, target) if method.seeded else 0)
+            delta = method.merge(some, seed_of(context, target) if method.seeded else 0)
             assert delta is not None
             fresh[target] = self._merged(target, delta), _Live(recipe, delta.norm())
         return fresh, recipes

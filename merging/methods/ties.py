@@ -14,15 +14,21 @@ if TYPE_CHECKING:
 
     from ..delta import Delta
 
+Vote = Literal["total", "frequency", "weighted"]
+"""How a sign is elected. ``total``: by sum of values (the paper, PEFT); ``frequency``: by number of values (PEFT);
+``weighted``: by sum of weighted values (mergekit's "sum"). A draw elects plus, as in PEFT and mergekit."""
+Divide = Literal["count", "weights", "none"]
+"""What the sum of the values that agree is divided by. ``count``: their number (the paper's disjoint mean, PEFT);
+``weights``: the sum of their absolute weights (mergekit's ``normalize``); ``none``: nothing."""
+
 
 class TiesParams(Params):
     density: float = Field(default=0.5, gt=0.0, le=1.0)
     """Share of each delta's values that survive the trim, the largest by magnitude, per target."""
-    vote: Literal["total", "frequency", "weighted"] = "total"
-    """How a sign is elected. ``total``: by sum of trimmed values (the paper, PEFT); ``frequency``: by number of values
-    (PEFT); ``weighted``: by weighted sum (mergekit). A draw elects plus, as in PEFT."""
-    average: bool = True
-    """Divide by the number of values that agree (the paper's disjoint mean), or just sum them."""
+    vote: Vote = "total"
+    """How a sign is elected; see `Vote`. With ``divide=weights``, ``weighted`` is mergekit's TIES."""
+    divide: Divide = "count"
+    """What the sum of agreeing values is divided by; see `Divide`."""
     scale: float = 1.0
     """The paper's lambda, applied to the result."""
 
@@ -36,39 +42,54 @@ class Ties(MergeMethod[TiesParams]):
     Params: ClassVar[type[Params]] = TiesParams
 
     def combine(self, parts: Sequence[Part], seed: int) -> Delta:
-        import torch
-
         from ..delta import Delta
 
         p = self.params
         values = [trim(part.delta.matrix(), p.density) for part in parts]
-        ballots = torch.zeros_like(values[0])
-        for part, value in zip(parts, values, strict=True):
-            ballots += value.sign() if p.vote == "frequency" else value * (part.weight if p.vote == "weighted" else 1.0)
-        elected = (ballots >= 0).to(torch.float32) * 2 - 1
-        total, count = torch.zeros_like(ballots), torch.zeros_like(ballots)
-        for part, value in zip(parts, values, strict=True):
-            # Under a weighted vote a negative weight turns the value round before it is counted.
-            side = -1.0 if p.vote == "weighted" and part.weight < 0 else 1.0
-            agrees = (value * elected * side > 0).to(torch.float32)
-            total.addcmul_(value, agrees, value=part.weight)
-            count += agrees
-        if p.average:
-            total /= count.clamp_(min=1)
-        return Delta(parts[0].delta.shape, full=total.mul_(p.scale))
+        merged = disjoint(values, [part.weight for part in parts], p.vote, p.divide)
+        return Delta(parts[0].delta.shape, full=merged.mul_(p.scale))
+
+
+def disjoint(values: Sequence[Tensor], weights: Sequence[float], vote: Vote, divide: Divide) -> Tensor:
+    """Sum of the weighted values whose sign is the elected one, divided as asked. TIES, algorithm 1, steps 2 and 3.
+
+    Args:
+        values: tensors of one shape, unweighted.
+        weights: a weight each; under ``vote=weighted`` a negative one turns its values round before they are counted.
+
+    Returns:
+        A new tensor of that shape.
+    """
+    import torch
+
+    ballots = torch.zeros_like(values[0])
+    for value, weight in zip(values, weights, strict=True):
+        ballots += value.sign() if vote == "frequency" else value * (weight if vote == "weighted" else 1.0)
+    elected = (ballots >= 0).to(torch.float32) * 2 - 1
+    total, count = torch.zeros_like(ballots), torch.zeros_like(ballots)
+    for value, weight in zip(values, weights, strict=True):
+        side = -1.0 if vote == "weighted" and weight < 0 else 1.0
+        agrees = (value * elected * side > 0).to(torch.float32)
+        total.addcmul_(value, agrees, value=weight)
+        count += agrees if divide == "count" else abs(weight) * agrees
+    if divide != "none":
+        total /= torch.where(count > 0, count, 1.0)  # where none agrees the sum is 0 already
+    return total
 
 
 def trim(matrix: Tensor, density: float) -> Tensor:
     """Zero all but the ``int(density * n)`` (at least 1) values of largest magnitude; equals of the last one stay."""
-    import numpy as np
-
     keep = max(1, int(density * matrix.numel()))
     if keep == matrix.numel():
         return matrix
     magnitude = matrix.abs()
-    drop = matrix.numel() - keep
-    if matrix.device.type == "cpu":  # numpy selects in under half of torch's time, and the same value
-        threshold = float(np.partition(magnitude.flatten().numpy(), drop)[drop])
-    else:
-        threshold = float(magnitude.flatten().kthvalue(drop + 1).values)
-    return matrix * (magnitude >= threshold)
+    return matrix * (magnitude >= order_statistic(magnitude, matrix.numel() - keep))
+
+
+def order_statistic(values: Tensor, index: int) -> float:
+    """The value at ``index`` (from 0) when ``values`` are sorted ascending."""
+    import numpy as np
+
+    if values.device.type == "cpu":  # numpy selects in under half of torch's time, and the same value
+        return float(np.partition(values.flatten().numpy(), index)[index])
+    return float(values.flatten().kthvalue(index + 1).values)

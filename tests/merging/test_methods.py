@@ -1,23 +1,19 @@
-"""Every method against its formula, written out densely or by hand, and the identities that all must keep."""
+"""Methods against their formulas, written out densely or by hand, and the registry; more in `methods/`."""
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from peft.utils.merge_utils import ties as peft_ties
 
 from diffgraph.errors import PlanError
-from diffgraph.merging.delta import Delta, add
+from diffgraph.merging.delta import Delta
 from diffgraph.merging.methods import Part, Whole, make, methods
 from diffgraph.merging.methods.registry import MergeMethod, register, seed_of
 from diffgraph.merging.plan import Method
 
-FACETS = ("subject", "style", "background")
 ALL = sorted(methods())
 
 
@@ -41,40 +37,6 @@ def part(key, delta, weight=1.0, facet="subject"):
 
 def merged(name, *parts, **params):
     return method(name, **params).merge(parts).dense()
-
-
-# --- the algebra of deltas ---------------------------------------------------------------------------------------
-
-
-def test_delta_algebra_equals_the_dense_one():
-    a, b = low(1), low(2, rank=3)
-    c = Delta.of(torch.randn(6, 5, generator=torch.Generator().manual_seed(3)))
-    mixed = add([a, c], [0.5, 2.0])
-    torch.testing.assert_close(mixed.dense(), 0.5 * a.dense() + 2 * c.dense())
-    for x, y in itertools.product((a, b, c, mixed), repeat=2):
-        assert x.inner(y) == pytest.approx(float((x.dense() * y.dense()).sum()), rel=1e-5, abs=1e-5)
-        torch.testing.assert_close(add([x, y], [1.0, -3.0]).dense(), x.dense() - 3 * y.dense(), rtol=1e-4, atol=1e-5)
-    assert mixed.norm() == pytest.approx(float(mixed.dense().norm()), rel=1e-5)
-    assert (a.rank, add([a, b], [1, 1]).rank, c.rank, mixed.rank) == (2, 5, None, None)
-    columns = torch.randn(5, 2, generator=torch.Generator().manual_seed(4))
-    torch.testing.assert_close(mixed.times(columns), mixed.dense() @ columns, rtol=1e-4, atol=1e-5)
-    base = torch.randn(6, 5).bfloat16()
-    before = base.clone()
-    torch.testing.assert_close(mixed.added_to(base), base.float() + mixed.dense(), rtol=1e-4, atol=1e-5)
-    assert torch.equal(base, before)
-
-
-def test_malformed_deltas_are_bugs():
-    with pytest.raises(ValueError, match="both factors"):
-        Delta((2, 2))
-    with pytest.raises(ValueError, match="do not fit"):
-        Delta((2, 2), up=torch.ones(2, 1), down=torch.ones(1, 3))
-    with pytest.raises(ValueError, match="does not fit"):
-        Delta((2, 2), full=torch.ones(3, 3))
-    with pytest.raises(ValueError, match="float32"):
-        Delta((2, 2), full=torch.ones(2, 2).half())
-    with pytest.raises(ValueError, match="different shapes"):
-        add([low(1), low(1, rows=7)], [1, 1])
 
 
 # --- one method at a time ----------------------------------------------------------------------------------------
@@ -121,9 +83,15 @@ B = [[2, 3, 0.1, 0.1], [-9, -1, 0.1, 0.1], [5, -6, 0.1, 0.1], [7, 0.1, -4, 0.1]]
         ({"vote": "weighted"}, (1, 3), [[7, 9, 6, -5], [-27, -3, 2, -1], [15, -18, 0, 0], [21, 0, -12, 0]]),
         # total with weights: elected without them, multiplied after
         ({}, (1, 3), [[7, -7, 6, -5], [-27, -3, 2, -1], [15, -18, 0, 0], [21, 0, -12, 0]]),
+        # mergekit's: elected by weighted sum, divided by the weights that agree: (8 + 3 * 2) / 4, 3 * 3 / 3, …
+        (
+            {"vote": "weighted", "divide": "weights"},
+            (1, 3),
+            [[3.5, 3, 6, -5], [-9, -1.5, 2, -1], [5, -6, 0, 0], [7, 0, -4, 0]],
+        ),
         # sum instead of mean, and lambda
         (
-            {"average": False, "scale": 0.5},
+            {"divide": "none", "scale": 0.5},
             (1, 1),
             [[5, -3.5, 3, -2.5], [-4.5, -2, 1, -0.5], [2.5, -3, 0, 0], [3.5, 0, -2, 0]],
         ),
@@ -250,53 +218,7 @@ def test_shared_mean_averages_what_both_read_and_keeps_the_rest():
     torch.testing.assert_close(merged("shared_mean", part("a", a), part("b", b)), dense, rtol=1e-3, atol=1e-4)
 
 
-# --- all methods -------------------------------------------------------------------------------------------------
-
-
-@st.composite
-def deltas(draw, count):
-    kind = draw(st.sampled_from(["matrix", "convolution", "bias"]))
-    out = []
-    for _ in range(count):
-        seed, rank = draw(st.integers(0, 10**6)), draw(st.integers(1, 3))
-        if kind == "bias":
-            out.append(Delta.of(torch.randn(6, generator=torch.Generator().manual_seed(seed))))
-        else:
-            out.append(low(seed, 4, 9, rank, (4, 1, 3, 3) if kind == "convolution" else (4, 9)))
-    return out
-
-
-WEIGHTS = st.floats(-3, 3, allow_nan=False).filter(lambda w: w == 0.0 or abs(w) > 1e-3)
-
-
-@pytest.mark.parametrize("name", ALL)
-@settings(max_examples=25, deadline=None, derandomize=True)
-@given(data=st.data())
-def test_identities(name, data):
-    some = data.draw(deltas(3))
-    weights = data.draw(st.tuples(WEIGHTS, WEIGHTS, WEIGHTS))
-    parts = [part(k, d, w, f) for k, d, w, f in zip("abc", some, weights, FACETS, strict=True)]
-    m = method(name)
-    # one expert is that expert, whatever its weight; at weight 1 it is the very same factors
-    assert torch.equal(m.merge([part("a", some[0])]).dense(), some[0].dense())
-    alone = m.merge([part("a", some[0], 0.5), part("b", some[1], 0.0, "style")])
-    assert torch.equal(alone.dense(), some[0].scaled(0.5).dense())
-    # no weight is no delta
-    assert m.merge([]) is None
-    assert m.merge([part("a", some[0], 0.0)]) is None
-    # order and repetition change no bit, nothing is written to, shapes stay
-    before = [p.delta.dense().clone() for p in parts]
-    first = m.merge(parts)
-    for order in itertools.permutations(parts):
-        again = m.merge(order)
-        assert (first is None) == (again is None)
-        assert first is None or torch.equal(first.dense(), again.dense())
-    assert first is None or (first.shape == some[0].shape and first.finite())
-    assert all(torch.equal(b, p.delta.dense()) for b, p in zip(before, parts, strict=True))
-    # where it says symmetric, facets play no part
-    if m.symmetric and first is not None:
-        turned = [part(p.key, p.delta, p.weight, f) for p, f in zip(parts, reversed(FACETS), strict=True)]
-        assert torch.equal(first.dense(), m.merge(turned).dense())
+# --- the registry ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -1,0 +1,74 @@
+"""K-LoRA: at each layer the one expert whose strongest values are strongest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from .np_lora import row_space
+from .registry import MergeMethod, Params, Part, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..delta import Delta
+
+
+class KLoraParams(Params):
+    top: int | None = Field(default=None, ge=1)
+    """K, how many values of each delta count. None is the paper's product of the ranks, r_a r_b, for two experts; for
+    n the square of the geometric mean of the ranks."""
+    balance: bool = True
+    """Divide each expert's score by the norm of the whole expert, so that none wins for being trained harder. The
+    paper's gamma does that by sums of magnitudes; the norm is had without forming a full-size matrix."""
+
+
+@register
+class KLora(MergeMethod[KLoraParams]):
+    """Ouyang et al. 2025, eq. 3 to 6, without the ramp over the sampling steps, which a schedule adds.
+
+    ``dW = w_c d_c`` with ``c = argmax_i |w_i| S_i / n_i``, where ``S_i`` is the sum of the K largest magnitudes of d_i
+    and n_i the norm of the expert over all its targets. A draw goes to the expert whose sha256 comes first. The
+    paper's ramp is a factor on the scores: see `strongest`.
+    """
+
+    name = "k_lora"
+    reference_url = "https://arxiv.org/abs/2502.18461"
+    Params: ClassVar[type[Params]] = KLoraParams
+
+    def combine(self, parts: Sequence[Part], seed: int) -> Delta:
+        chosen = parts[strongest(self.scores(parts))]
+        return chosen.delta.scaled(chosen.weight)
+
+    def scores(self, parts: Sequence[Part]) -> list[float]:
+        """``|w_i| S_i / n_i`` for each part at one target; not balanced if the parameters say so."""
+        top = self.params.top or common_top([part.delta for part in parts])
+        scores = [abs(part.weight) * top_magnitude(part.delta.matrix(), top) for part in parts]
+        if not self.params.balance:
+            return scores
+        norms = [part.expert_norm() for part in parts]
+        return [score / norm if norm > 0.0 else 0.0 for score, norm in zip(scores, norms, strict=True)]
+
+
+def strongest(scores: Sequence[float], factors: Sequence[float] | None = None) -> int:
+    """Index of the largest score, each times its factor (such as a ramp over sampling steps); the first of equals."""
+    factors = [1.0] * len(scores) if factors is None else factors
+    scaled = [score * factor for score, factor in zip(scores, factors, strict=True)]
+    return max(range(len(scaled)), key=lambda index: (scaled[index], -index))
+
+
+def top_magnitude(matrix: Tensor, top: int) -> float:
+    """Sum of the ``top`` largest magnitudes, added up in float64."""
+    import torch
+
+    wide = torch.float32 if matrix.device.type == "mps" else torch.float64
+    return float(matrix.abs().flatten().topk(min(top, matrix.numel())).values.to(wide).sum())
+
+
+def common_top(deltas: Sequence[Delta]) -> int:
+    """K for experts of given (numerical) ranks: the square of their geometric mean, r_a r_b for two."""
+    ranks = [max(1, row_space(delta).shape[1]) for delta in deltas]
+    return round(math.exp(2.0 * math.fsum(map(math.log, ranks)) / len(ranks)))

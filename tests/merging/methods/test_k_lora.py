@@ -1,0 +1,54 @@
+"""K-LoRA's choice, by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from diffgraph.merging.delta import Delta
+from diffgraph.merging.methods.k_lora import common_top, strongest, top_magnitude
+
+A = [[9, 0, 0, 0], [0, -1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+B = [[4, 0, 0, 0], [0, -4, 0, 0], [0, 0, 4, 0], [0, 0, 0, 4]]
+
+
+def test_the_expert_with_the_strongest_values_wins(method, parts):
+    """Ouyang et al. 2025, eq. 3 to 5: of the 2 largest values A has 9 + 1 and B 8; of the 3 largest 11 and 12."""
+    some = parts([A, B])
+    assert torch.equal(method("k_lora", top=2, balance=False).merge(some).dense(), some[0].delta.dense())
+    assert torch.equal(method("k_lora", top=3, balance=False).merge(some).dense(), some[1].delta.dense())
+    # ranks are 4 and 4, so by default K = 16 and all values count: 12 against 16
+    assert torch.equal(method("k_lora", balance=False).merge(some).dense(), some[1].delta.dense())
+
+
+def test_weights_weigh_in_and_are_applied(method, parts):
+    some = parts([A, B], (1.5, -1.0))
+    assert torch.equal(method("k_lora", balance=False).merge(some).dense(), 1.5 * torch.tensor(A))
+    some = parts([A, B], (1.0, -1.5))
+    assert torch.equal(method("k_lora", top=2, balance=False).merge(some).dense(), -1.5 * torch.tensor(B))
+
+
+def test_the_balance_is_over_whole_experts(method, parts):
+    """Alone, A (norm sqrt 84) scores 10 / 9.2 and B (norm 8) 8 / 8; if A is strong elsewhere, B wins here."""
+    some = parts([A, B])
+    m = method("k_lora", top=2)
+    assert m.scores(some) == pytest.approx([10 / 84**0.5, 1.0])
+    assert torch.equal(m.merge(some).dense(), some[0].delta.dense())
+    elsewhere = [replace(some[0], whole_norm=lambda: 20.0), replace(some[1], whole_norm=lambda: 8.0)]
+    assert m.scores(elsewhere) == pytest.approx([0.5, 1.0])
+    assert torch.equal(m.merge(elsewhere).dense(), some[1].delta.dense())
+
+
+def test_the_choice_can_be_ramped_by_a_schedule():
+    assert strongest([1.0, 3.0, 2.0]) == 1
+    assert strongest([1.0, 3.0, 2.0], [1.0, 0.5, 1.0]) == 2
+    assert strongest([2.0, 2.0]) == 0
+
+
+def test_top_values_and_ranks(low):
+    assert top_magnitude(torch.tensor([[1.0, -5], [3, 0]]), 2) == 8.0
+    assert top_magnitude(torch.tensor([[1.0, -5], [3, 0]]), 99) == 9.0
+    assert common_top([low(1, 6, 5, 2), low(2, 6, 5, 3)]) == 6
+    assert common_top([Delta.of(low(1, 6, 5, 2).dense()), low(2, 6, 5, 3), low(3, 6, 5, 4)]) == round(24 ** (2 / 3))

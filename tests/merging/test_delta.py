@@ -1,0 +1,48 @@
+"""The algebra of deltas equals the dense one."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from diffgraph.merging.delta import Delta, add
+
+
+def low(seed, rows=6, columns=5, rank=2, shape=None):
+    g = torch.Generator().manual_seed(seed)
+    up, down = torch.randn(rows, rank, generator=g), torch.randn(rank, columns, generator=g)
+    return Delta(shape or (rows, columns), up=up, down=down)
+
+
+def test_delta_algebra_equals_the_dense_one():
+    a, b = low(1), low(2, rank=3)
+    c = Delta.of(torch.randn(6, 5, generator=torch.Generator().manual_seed(3)))
+    mixed = add([a, c], [0.5, 2.0])
+    torch.testing.assert_close(mixed.dense(), 0.5 * a.dense() + 2 * c.dense())
+    for x, y in itertools.product((a, b, c, mixed), repeat=2):
+        assert x.inner(y) == pytest.approx(float((x.dense() * y.dense()).sum()), rel=1e-5, abs=1e-5)
+        torch.testing.assert_close(add([x, y], [1.0, -3.0]).dense(), x.dense() - 3 * y.dense(), rtol=1e-4, atol=1e-5)
+    assert mixed.norm() == pytest.approx(float(mixed.dense().norm()), rel=1e-5)
+    assert (a.rank, add([a, b], [1, 1]).rank, c.rank, mixed.rank) == (2, 5, None, None)
+    columns = torch.randn(5, 2, generator=torch.Generator().manual_seed(4))
+    torch.testing.assert_close(mixed.times(columns), mixed.dense() @ columns, rtol=1e-4, atol=1e-5)
+    base = torch.randn(6, 5).bfloat16()
+    before = base.clone()
+    torch.testing.assert_close(mixed.added_to(base), base.float() + mixed.dense(), rtol=1e-4, atol=1e-5)
+    assert torch.equal(base, before)
+    assert a.device == c.device == torch.device("cpu")
+
+
+def test_malformed_deltas_are_bugs():
+    with pytest.raises(ValueError, match="both factors"):
+        Delta((2, 2))
+    with pytest.raises(ValueError, match="do not fit"):
+        Delta((2, 2), up=torch.ones(2, 1), down=torch.ones(1, 3))
+    with pytest.raises(ValueError, match="does not fit"):
+        Delta((2, 2), full=torch.ones(3, 3))
+    with pytest.raises(ValueError, match="float32"):
+        Delta((2, 2), full=torch.ones(2, 2).half())
+    with pytest.raises(ValueError, match="different shapes"):
+        add([low(1), low(1, rows=7)], [1, 1])
