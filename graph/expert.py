@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 Facet = Literal["subject", "style", "background", "action", "lighting", "quality"]
-Kind = Literal["lora", "locon", "loha", "lokr", "dora", "oft", "checkpoint", "textual_inversion", "base"]
+Kind = Literal["lora", "locon", "loha", "lokr", "dora", "oft", "full", "checkpoint", "textual_inversion", "base"]
 FACETS: tuple[Facet, ...] = get_args(Facet)
 
 

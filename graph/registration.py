@@ -128,6 +128,8 @@ def _kind(header: Header, card: Card, file: RepoFile) -> Kind:
             return "dora"
         convolution = any(_RANKED.search(n) and len(s) == 4 and s[2:] != (1, 1) for n, s in names.items())
         return "locon" if convolution and "lora_down" in joined else "lora"
+    if any(name.endswith((".diff", ".diff_b", ".w_norm", ".b_norm")) for name in names):
+        return "full"
     if len(names) <= 4 and any(
         key in ("emb_params", "clip_l", "clip_g", "<token>") or key.startswith("<") for key in names
     ):

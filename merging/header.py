@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from ..errors import ExpertError
 
-FileKind = Literal["lora", "locon", "loha", "lokr", "dora", "oft", "checkpoint", "textual_inversion"]
+FileKind = Literal["lora", "locon", "loha", "lokr", "dora", "oft", "full", "checkpoint", "textual_inversion"]
 
 MAX_HEADER_BYTES = 32 * 2**20
 """The header of the largest public model is under 1 MB."""

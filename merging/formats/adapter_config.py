@@ -1,7 +1,8 @@
 """The adapter configuration that diffusers writes into a LoRA file's metadata (``lora_adapter_metadata``).
 
-It is a JSON object of PEFT's LoraConfig fields, each with its component in front (``unet.lora_alpha``). Fields that
-change what the adapter computes are honoured or refused; a field that is not known is refused unless it is off.
+It is a JSON object of the fields of PEFT's LoraConfig, LoHaConfig, LoKrConfig or OFTConfig, each with its component in
+front (``unet.lora_alpha``). Fields that change what the adapter computes are honoured or refused; a field that is not
+known is refused unless it is off.
 """
 
 from __future__ import annotations
@@ -23,31 +24,44 @@ _HARMLESS = frozenset(
     | {"target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "lora_dropout", "inference_mode"}
     | {"peft_type", "peft_version", "task_type", "revision", "base_model_name_or_path", "auto_mapping"}
     | {"megatron_core", "qalora_group_size", "runtime_config", "eva_config", "ensure_weight_tying", "adapter_name"}
+    | {"use_dora", "alpha", "init_weights", "rank_dropout", "rank_dropout_scale", "module_dropout"}
+    | {"use_effective_conv2d", "decompose_both", "decompose_factor"}
+    | {"oft_block_size", "block_share", "eps", "use_cayley_neumann", "num_cayley_neumann_terms"}
 )
 """Fields that are read below, or that matter in training only."""
 _SAFE_INITS = (True, False, None, "gaussian", "eva", "orthogonal")
 """Other initialisations (PiSSA, OLoRA, CorDA, LoftQ, …) also change the base, so the file alone is not the delta."""
 _OFF: tuple[Any, ...] = (None, False, "none", [], {}, "")
+_TYPES = ("LORA", "LOHA", "LOKR", "OFT")
 _LITERAL = re.compile(r"^\^?[\w.\\-]+\$?$")
 
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """The part of a LoraConfig that decides the scale of one component's adapter."""
+    """The part of a configuration that decides what one component's adapter computes.
 
+    ``neumann_terms`` is 0 where OFT uses the exact Cayley transform.
+    """
+
+    peft_type: str
     rank: int
     alpha: float
     ranks: dict[str, int]
     alphas: dict[str, float]
     rslora: bool
+    dora: bool
+    block_share: bool
+    neumann_terms: int
 
-    def scale(self, header: Header, module: str, rank: int) -> float:
-        """alpha/rank, or alpha/sqrt(rank), for a module of true rank ``rank``.
+    def scale(self, header: Header, module: str, rank: int | None) -> float:
+        """alpha/rank, or alpha/sqrt(rank), for a module of true rank ``rank`` (None: its shapes do not show it).
 
         Raises:
             ExpertError: the rank is not the one that the configuration gives, or alpha is 0.
         """
         said = _lookup(self.ranks, module, self.rank)
+        if rank is None:
+            rank = int(said)
         if said != rank:
             raise expert_error(header, f"has rank {rank} in {module}, but its metadata says {said}")
         alpha = _lookup(self.alphas, module, self.alpha)
@@ -103,21 +117,27 @@ def _config(header: Header, component: str, fields: dict[str, Any]) -> AdapterCo
             raise expert_error(header, f"asks for {component}.{name}={value!r} in its metadata: not understood")
     if (init := fields.get("init_lora_weights", True)) not in _SAFE_INITS:
         raise expert_error(header, f"was initialised with {init!r}, which changes the base itself: not understood")
-    if fields.get("peft_type", "LORA") != "LORA":
-        raise expert_error(header, f"says that it is {fields['peft_type']!r} in its metadata, not LORA")
-    rank, alpha = fields.get("r"), fields.get("lora_alpha")
+    if (peft_type := fields.get("peft_type", "LORA")) not in _TYPES:
+        raise expert_error(header, f"says that it is {peft_type!r} in its metadata; known are {', '.join(_TYPES)}")
+    rank, alpha = fields.get("r"), fields.get("lora_alpha" if peft_type == "LORA" else "alpha")
+    if peft_type == "OFT":  # its r may be 0 (then the block size is given), and it has no alpha
+        rank, alpha = 1, 1
     ranks, alphas = fields.get("rank_pattern") or {}, fields.get("alpha_pattern") or {}
     if type(rank) is not int or rank < 1 or not _number(alpha):
-        raise expert_error(header, f"has r={rank!r}, lora_alpha={alpha!r} for {component} in its metadata")
+        raise expert_error(header, f"has r={rank!r}, lora_alpha={alpha!r} for {component} in its {peft_type} metadata")
     for patterns in (ranks, alphas):
         if not isinstance(patterns, dict) or not all(map(_number, patterns.values())):
             raise expert_error(header, f"has a malformed rank or alpha pattern for {component}")
         if odd := [pattern for pattern in patterns if not _LITERAL.match(pattern)]:
             raise expert_error(header, f"has patterns that are no plain module names: {odd[:3]}")
-    rslora = fields.get("use_rslora", False)
-    if not isinstance(rslora, bool):
-        raise expert_error(header, f"has use_rslora={rslora!r}")
-    return AdapterConfig(rank, float(alpha or 0), ranks, alphas, rslora)
+    for name in ("use_rslora", "use_dora", "block_share", "use_cayley_neumann"):
+        if not isinstance(fields.get(name, False), bool):
+            raise expert_error(header, f"has {name}={fields[name]!r}")
+    rslora, dora, share = (fields.get(name, False) for name in ("use_rslora", "use_dora", "block_share"))
+    terms = fields.get("num_cayley_neumann_terms", 5) if fields.get("use_cayley_neumann", True) else 0
+    if type(terms) is not int or not 0 <= terms <= 100:
+        raise expert_error(header, f"has num_cayley_neumann_terms={terms!r}")
+    return AdapterConfig(peft_type, rank, float(alpha or 0), ranks, alphas, rslora, dora, share, terms)
 
 
 def _number(value: object) -> bool:

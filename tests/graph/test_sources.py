@@ -130,6 +130,7 @@ def test_what_is_no_single_expert_is_refused(tmp_path: Path) -> None:
         ({"m.hada_w1_a": (4, 4)}, "loha"),
         ({"m.lokr_w1": (4, 4)}, "lokr"),
         ({"m.oft_blocks": (4, 4)}, "oft"),
+        ({"m.diff": (4, 4), "n.w_norm": (4,)}, "full"),
         ({"m.lora_down.weight": (4, 8), "m.dora_scale": (8,)}, "dora"),
         ({"m.lora_down.weight": (4, 8, 3, 3), "m.lora_up.weight": (8, 4, 1, 1)}, "locon"),
         ({"m.lora_A.weight": (4, 8, 3, 3), "m.lora_B.weight": (8, 4, 1, 1)}, "lora"),

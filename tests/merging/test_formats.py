@@ -151,7 +151,7 @@ def test_alpha_and_metadata_must_agree(world):
 
 
 REFUSED = {
-    "unknown key": (pair(**{"unet.conv_in.diff": torch.ones(3)}), r"conv_in\.diff"),
+    "unknown key": (pair(**{"unet.conv_in.ia3_l": torch.ones(3)}), r"conv_in\.ia3_l"),
     "half a pair": ({f"unet.{Q}.lora_A.weight": torch.ones(3, 8)}, "one half"),
     "rank 0": (pair(rank=0), "rank 0"),
     "ranks differ": (
@@ -178,10 +178,9 @@ REFUSED = {
     "two prefixes": (pair(**{f"{Q}.lora_{x}.weight": torch.ones(8, 8) for x in "AB"}), "two adapters"),
     "lost config": ({f"base_model.model.{Q}.lora_{x}.weight": torch.ones(8, 8) for x in "AB"}, "adapter_config"),
     "flat nowhere": ({f"lora_unet_nowhere.lora_{x}.weight": torch.ones(8, 8) for x in ("up", "down")}, "flat layout"),
-    "loha": ({"lora_unet_x.hada_w1_a": torch.ones(2, 2)}, "loha: recognised"),
-    "dora": (pair(**{f"unet.{Q}.lora_magnitude_vector": torch.ones(8)}), "dora: recognised"),
-    "embedding": ({"emb_params": torch.ones(2, 8)}, "textual_inversion: recognised"),
-    "single file": ({"model.diffusion_model.out.2.weight": torch.ones(2, 8)}, "single-file"),
+    "embedding": ({"emb_params": torch.ones(2, 8)}, "textual_inversion: it adds tokens"),
+    "single file of another size": ({"model.diffusion_model.out.2.weight": torch.ones(2, 8)}, "does not fit"),
+    "single file of another kind": ({"model.diffusion_model.out.3.weight": torch.ones(2, 8)}, "base lacks"),
     "cut checkpoint": ({"conv_in.weight": torch.ones(8, 4, 3, 3)}, "no full checkpoint"),
     "foreign checkpoint": (
         {"conv_in.weight": torch.ones(8, 4, 3, 3), "down_blocks.9.x.weight": torch.ones(1)},

@@ -130,11 +130,13 @@ def test_too_many_tensors_are_refused(tmp_path, monkeypatch):
     [
         (["unet.x.lora_A.weight", "unet.x.lora_B.weight"], "lora", 2),
         (["lora_unet_x.lora_down.weight", "lora_unet_x.lora_up.weight", "lora_unet_x.alpha"], "lora", 2),
-        (["x.lora_A.weight", "x.lora_B.weight", "x.lora_magnitude_vector"], "dora", None),
-        (["lora_unet_x.lora_down.weight", "lora_unet_x.lora_up.weight", "lora_unet_x.dora_scale"], "dora", None),
-        (["lora_unet_x.hada_w1_a", "lora_unet_x.hada_w1_b"], "loha", None),
+        (["x.lora_A.weight", "x.lora_B.weight", "x.lora_magnitude_vector"], "dora", 2),
+        (["lora_unet_x.lora_down.weight", "lora_unet_x.lora_up.weight", "lora_unet_x.dora_scale"], "dora", 2),
+        (["lora_unet_x.hada_w1_a", "lora_unet_x.hada_w1_b"], "loha", 2),
         (["lora_unet_x.lokr_w1", "lora_unet_x.lokr_w2"], "lokr", None),
         (["lora_unet_x.oft_blocks"], "oft", None),
+        (["lora_unet_x.diff", "lora_unet_x.diff_b", "lora_unet_y.w_norm"], "full", None),
+        (["lora_unet_x.diff_b"], "full", None),
         (["emb_params"], "textual_inversion", None),
         (["conv_in.weight", "down_blocks.0.resnets.0.conv1.weight"], "checkpoint", None),
         (["model.diffusion_model.input_blocks.0.0.weight"], "checkpoint", None),
@@ -150,7 +152,7 @@ def test_unknown_and_mixed_kinds_are_refused_with_their_keys(tmp_path):
     save_file({"what.is_this": torch.ones(2)}, tmp_path / "x.safetensors")
     with pytest.raises(ExpertError, match=r"what\.is_this"):
         _ = read_header(tmp_path / "x.safetensors").kind
-    mixed = ["a.lora_A.weight", "a.lora_B.weight", "lora_unet_x.hada_w1_a"]
+    mixed = ["x.lora_A.weight", "x.lora_B.weight", "x.hada_w1_a"]
     save_file({key: torch.ones(2, 2) for key in mixed}, tmp_path / "y.safetensors")
     with pytest.raises(ExpertError, match="mixes"):
         _ = read_header(tmp_path / "y.safetensors").kind

@@ -1,0 +1,277 @@
+"""Adapter files: modules of a base, each changed by one algorithm (`algorithm`), in any known key layout (`names`).
+
+A file may mix algorithms: LyCORIS presets do, and norms and biases come as plain differences beside any of them. A
+module's scale is alpha/rank, or alpha/sqrt(rank) for rank-stabilised LoRA (https://arxiv.org/abs/2312.03732). Alpha
+comes from ``.alpha`` tensors (kohya) or from the configuration in the metadata (`adapter_config`); where neither
+speaks, alpha is the rank. Every key is accounted for, or the file is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from ..base import BaseIndex
+from ..header import FileKind, Header
+from .adapter_config import AdapterConfig, adapter_configs
+from .algorithm import COMMON, Algorithm, Inputs, Module, Sizes, Update, algorithms
+from .dora import by_output, decompose
+from .names import Names, Place
+from .registry import Format, TargetInfo, expert_error, load_tensors, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..delta import Delta
+
+
+_MAX_UNKNOWN = 2**28
+"""Most values that a delta may have at a place that the base lacks, where no shape bounds it."""
+
+
+@dataclass(frozen=True)
+class _Adapted:
+    """One module of the file, with its algorithm (None if only its bias changes) and its place in the base."""
+
+    module: Module
+    algorithm: Algorithm | None
+    place: Place
+    shape: tuple[int, ...] | None
+    """Shape of the weight in the base, fused parts stacked; None if the base lacks it."""
+
+    @property
+    def component(self) -> str:
+        return self.place.modules[0].partition(".")[0]
+
+    @property
+    def path(self) -> str:
+        """The module's name within its component, as PEFT's patterns look at it."""
+        return self.place.modules[0].partition(".")[2]
+
+    def rows(self, base: BaseIndex, total: int) -> list[tuple[str, int]]:
+        """How the file's rows are shared out among the base's modules. ExpertError if fused ones do not add up."""
+        if len(self.place.modules) > 1 and self.shape is not None and total != self.shape[0]:
+            have = f"{self.shape[0]} rows together, {self.module.name} has {total}"
+            raise self.module.error(
+                f"does not fit this base (another family?): {', '.join(self.place.modules)} have {have}"
+            )
+        return self.place.rows(base, total)
+
+
+@register
+class Adapter(Format):
+    name = "adapter"
+
+    def detect(self, header: Header) -> FileKind | None:
+        found = [(_algorithm(module), module) for module in _modules(header, strict=False)]
+        used = {algorithm.name: algorithm for algorithm, _ in found if algorithm is not None}
+        if not used:
+            return "full" if any("bias_diff" in module.roles for _, module in found) else None
+        first = min(used.values(), key=lambda algorithm: (algorithm.precedence, algorithm.name))
+        return first.file_kind([module for _, module in found])
+
+    def rank(self, header: Header) -> int | None:
+        found = [(_algorithm(module), module) for module in _modules(header, strict=False)]
+        ranks = [algorithm.rank(module) for algorithm, module in found if algorithm is not None]
+        return max((rank for rank in ranks if rank is not None), default=None)
+
+    def targets(self, files: Sequence[Header], base: BaseIndex) -> dict[str, TargetInfo]:
+        out: dict[str, TargetInfo] = {}
+        for item in _adapted(_single(files), base):
+            biases = [key for role, key in item.module.roles.items() if role in ("bias", "bias_diff")]
+            weights = tuple(key for key in item.module.keys if key not in biases)
+            if item.algorithm is not None:
+                sizes = _checked(item)
+                for module, rows in item.rows(base, sizes.rows):
+                    out[f"{module}.weight"] = TargetInfo(weights, rows, sizes.columns)
+            for key in biases:
+                for module, rows in item.rows(base, _bias_rows(item, key)):
+                    out[f"{module}.bias"] = TargetInfo((key,), rows, 1)
+        return out
+
+    def read(self, files: Sequence[Header], base: BaseIndex) -> dict[str, Delta]:
+        from ..delta import Delta
+
+        header = _single(files)
+        configs = adapter_configs(header)
+        loaded = load_tensors(header, header.keys)
+        out: dict[str, Delta] = {}
+        for item in _adapted(header, base):
+            roles = item.module.roles
+            tensors = {role: loaded[key] for role, key in roles.items()}
+            scale = 1.0
+            if item.algorithm is not None:
+                sizes = _checked(item)
+                config = _config(item, configs)
+                scale = _scale(item, sizes, tensors, config)
+                shape = item.shape or (sizes.rows, sizes.columns)
+                inputs = Inputs(tensors, scale, shape, lambda item=item: item.place.weight(base), config)  # type: ignore[misc]
+                for module, part in item.place.split(base, _update(item, inputs)):
+                    own = base.shape(f"{module}.weight")
+                    rows, columns = part.size()
+                    out[f"{module}.weight"] = Delta(own or (rows, columns), part.up, part.down, part.full)
+            for role, factor in (("bias", scale), ("bias_diff", 1.0)):
+                if role in tensors:
+                    column = Update(full=(tensors[role].reshape(-1, 1) * factor))
+                    for module, part in item.place.split(base, column):
+                        assert part.full is not None
+                        out[f"{module}.bias"] = Delta((part.full.shape[0],), full=part.full)
+        if bad := [target for target, delta in out.items() if not delta.finite()]:
+            raise expert_error(header, "overflows once its scale is applied", bad)
+        return out
+
+
+def _single(files: Sequence[Header]) -> Header:
+    if len(files) != 1:
+        raise expert_error(files[0], f"is one of {len(files)} files; an adapter is one file: name it")
+    return files[0]
+
+
+@cache
+def _pattern() -> tuple[re.Pattern[str], Mapping[str, str]]:
+    """The regular expression of tensor names, and part -> role. ``default`` is PEFT's name of an adapter."""
+    parts = dict(COMMON) | {part: role for algorithm in algorithms().values() for part, role in algorithm.parts.items()}
+    words = "|".join(sorted(map(re.escape, parts), key=len, reverse=True))
+    text = rf"^(?P<module>.+)\.(?P<part>{words})(?:\.(?!(?:weight|bias)$)[^.]+)?(?:\.(?P<param>weight|bias))?$"
+    return re.compile(text), parts
+
+
+def _split(key: str) -> tuple[str, str | None]:
+    """(module, role) of a key, role None if the key is not understood."""
+    for algorithm in algorithms().values():
+        if found := algorithm.alias(key):
+            return found
+    pattern, parts = _pattern()
+    if match := pattern.match(key):
+        role = parts[match["part"]]
+        if match["param"] == "bias":
+            role = "bias" if role == "up" else ""
+        return match["module"], role or None
+    return key, None
+
+
+def _modules(header: Header, *, strict: bool = True) -> list[Module]:
+    """The modules of a file. Raises ExpertError for keys that are not understood and roles that are taken twice."""
+    grouped: dict[str, dict[str, str]] = {}
+    unknown: list[str] = []
+    for key in header.keys:
+        name, role = _split(key)
+        if role is None:
+            unknown.append(key)
+            continue
+        roles = grouped.setdefault(name, {})
+        if role in roles and strict:
+            raise expert_error(header, f"has two keys for the {role} of {name}", (roles[role], key))
+        roles[role] = key
+    if unknown and strict:
+        raise expert_error(header, "has keys that are not understood", unknown)
+    return [Module(header, name, roles) for name, roles in grouped.items()]
+
+
+def _algorithm(module: Module) -> Algorithm | None:
+    """The algorithm whose parts a module has; None if it has none's."""
+    used = [algorithm for algorithm in algorithms().values() if algorithm.roles() & set(module.roles)]
+    if len(used) > 1:
+        raise module.error(f"mixes {' and '.join(a.name for a in used)} in {module.name}: not understood")
+    return used[0] if used else None
+
+
+def _adapted(header: Header, base: BaseIndex) -> Iterator[_Adapted]:
+    """The modules of a file with their places in the base, each place once."""
+    names, taken = Names(base), dict[str, Module]()
+    unknown: list[str] = []
+    for module in _modules(header):
+        algorithm = _algorithm(module)
+        if algorithm is None and set(module.roles) != {"bias_diff"}:
+            raise module.error(f"says nothing about {module.name} but {', '.join(sorted(module.roles))}")
+        if {"bias", "bias_diff"} <= set(module.roles):
+            raise module.error(f"changes the bias of {module.name} in two ways")
+        place = names.find(module.name)
+        if place is None:
+            unknown.extend(module.keys)
+            continue
+        for name in place.modules:
+            if name in taken:
+                raise expert_error(header, f"has two adapters for {name}", (*taken[name].keys, *module.keys))
+            taken[name] = module
+        yield _Adapted(module, algorithm, place, place.shape(base))
+    if unknown:
+        raise expert_error(header, "names modules that this base does not have, in a flat layout", unknown)
+
+
+def _checked(item: _Adapted) -> Sizes:
+    """Sizes of the delta. Raises ExpertError for what does not fit together, or cannot be had without the base."""
+    assert item.algorithm is not None
+    relative = item.algorithm.relative or "magnitude" in item.module.roles
+    if relative and item.shape is None:
+        raise item.module.error(f"changes {item.module.name} relative to a weight that this base lacks")
+    sizes = item.algorithm.sizes(item.module, item.shape)
+    if item.shape is None and sizes.rows * sizes.columns > _MAX_UNKNOWN:
+        raise item.module.error(f"claims a weight of {sizes.rows} x {sizes.columns} that this base lacks")
+    if "bias" in item.module.roles and item.module.shape("bias") != (sizes.rows,):
+        raise expert_error(item.module.header, "has a bias that does not fit its factor", (item.module.roles["bias"],))
+    if "magnitude" in item.module.roles:
+        if item.algorithm.relative:
+            raise item.module.error(f"has a magnitude beside {item.algorithm.name}: not understood")
+        assert item.shape is not None
+        if (sizes.rows, sizes.columns) == (item.shape[0], math.prod(item.shape[1:])):
+            by_output(item.module, item.shape)
+    return sizes
+
+
+def _bias_rows(item: _Adapted, key: str) -> int:
+    shape = item.module.header.tensors[key].shape
+    if len(shape) != 1 or 0 in shape:
+        raise expert_error(item.module.header, f"has a bias of shape {shape}", (key,))
+    return shape[0]
+
+
+def _config(item: _Adapted, configs: Mapping[str, AdapterConfig]) -> AdapterConfig | None:
+    """PEFT's configuration for a module. Raises ExpertError if it speaks of something else than the tensors do."""
+    config, algorithm = configs.get(item.component), item.algorithm
+    if config is None or algorithm is None or algorithm.peft_type is None:
+        return None
+    if config.peft_type != algorithm.peft_type:
+        raise item.module.error(f"says that it is {config.peft_type!r} in its metadata, but holds {algorithm.name}")
+    if config.dora != ("magnitude" in item.module.roles):
+        raise item.module.error(f"says use_dora={config.dora} in its metadata, and its tensors say otherwise")
+    return config
+
+
+def _scale(item: _Adapted, sizes: Sizes, tensors: Mapping[str, Tensor], config: AdapterConfig | None) -> float:
+    """What the delta is multiplied with. Raises ExpertError for an alpha of 0 and for sources that disagree."""
+    module = item.module
+    assert item.algorithm is not None
+    key = module.roles.get("alpha")
+    alpha = None
+    if key is not None:
+        if tensors["alpha"].numel() != 1:
+            raise expert_error(module.header, "has an alpha that is not one number", (key,))
+        alpha = float(tensors["alpha"].reshape(()))
+    if item.algorithm.relative:  # there, alpha is something else, and the algorithm reads it
+        return 1.0
+    from_config = None if config is None else config.scale(module.header, item.path, sizes.rank)
+    if alpha is None or key is None:
+        return 1.0 if from_config is None else from_config
+    if alpha == 0.0:
+        raise expert_error(module.header, "has alpha 0, so it would do nothing", (key,))
+    scale = 1.0 if sizes.rank is None else alpha / sizes.rank
+    if from_config is not None and not math.isclose(scale, from_config, rel_tol=1e-3):
+        raise expert_error(
+            module.header, f"says scale {from_config:g} in its metadata but {scale:g} in its alpha", (key,)
+        )
+    return scale
+
+
+def _update(item: _Adapted, inputs: Inputs) -> Update:
+    assert item.algorithm is not None
+    update = item.algorithm.update(item.module, inputs)
+    if "magnitude" not in inputs.tensors:
+        return update
+    rows = by_output(item.module, inputs.shape)
+    full = decompose(inputs.base(), update.matrix(), inputs.tensors["magnitude"], inputs.shape, rows=rows)
+    return Update(full=full)
