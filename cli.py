@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from . import __version__
+from . import __version__, merge_cli
 from .console import FAILED, INTERRUPTED, Commands, Progress, out, say, working, write_json
-from .errors import PlanError, UserError
+from .errors import UserError
 from .settings import Settings
 
 app = typer.Typer(
@@ -53,19 +53,6 @@ def _main(
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
-def _settings(method: str | None) -> Settings:
-    """The settings, with a merge method that exists. Raises UserError, with the closest, for one that does not."""
-    from .merging.methods.registry import make
-    from .merging.plan import Method
-
-    settings = Settings.load(method=method)
-    try:
-        make(Method(name=settings.method))
-    except PlanError as error:
-        raise UserError(str(error)) from error
-    return settings
-
-
 @app.command()
 def generate(
     prompt: Prompt,
@@ -95,7 +82,7 @@ def generate(
     from . import show
     from .agents.run import generate as draw
 
-    settings = _settings(method)
+    settings = merge_cli.settings_with(method)
     with Progress() as progress:
         try:
             result = draw(prompt, n=n, seed=seed, settings=settings, out=out_, on_event=progress, compare=compare)
@@ -133,21 +120,8 @@ def _stopped(progress: Progress) -> None:
     raise typer.Exit(INTERRUPTED)
 
 
-@app.command()
-def plan(prompt: Prompt, n: Count = 1, seed: Seed = 0, json_: Json = False, method: MethodName = None) -> None:
-    """Say what would be merged for a prompt, and draw nothing.
-
-    Example:  diffgraph plan "octopus, blueprint style" --json
-
-    Ends with 1 if nothing of the prompt can be drawn.
-    """
-    from . import show
-    from .agents.run import plan as propose
-
-    with working("Reading the prompt against the graph"):
-        found = propose(prompt, n=n, seed=seed, settings=_settings(method))
-    write_json(found) if json_ else out.print(show.plan(found))
-    raise typer.Exit(0 if found["plan"] else FAILED)
+for command in merge_cli.COMMANDS:
+    app.command()(command)
 
 
 @app.command()
@@ -342,27 +316,30 @@ def evaluate(
 
 @app.command()
 def bench(
+    what: Annotated[Literal["all", "merge", "stages"], typer.Argument(help="what to time")] = "all",
     repeats: Annotated[int, typer.Option(min=1, max=100, help="how often each stage is timed")] = 5,
+    small: Annotated[bool, typer.Option("--small", help="merge tiny weights, not SDXL's: a check, seconds")] = False,
     json_: Json = False,
 ) -> None:
-    """Time every stage of a request on this machine: graph, plan, load, merge, switch, sample, critic.
+    """Time every stage of a request, and merging at SDXL's shapes beside other engines and this machine's floor.
 
-    Example:  diffgraph bench --repeats 10 --json
+    Examples:  diffgraph bench stages --repeats 10 --json  |  diffgraph bench merge  (minutes, 9 GB of disk)
     """
     from . import show
-    from .evals.speed import measure
 
-    with working("Timing every stage"):
-        stages = measure(Settings.load(), repeats)
-    if json_:
-        write_json({"stages": stages})
-        return
-    rows = show.table("stage", "median s", "fastest s", "slowest s", "times")
-    for stage in stages:
-        rows.add_row(
-            stage["stage"], *(f"{stage[key]:.3f}" for key in ("median", "fastest", "slowest")), str(stage["times"])
-        )
-    out.print(rows)
+    settings = Settings.load()
+    found: dict[str, object] = {}
+    if what != "merge":
+        from .evals.speed import measure as time_stages
+
+        with working("Timing every stage"):
+            found["stages"] = time_stages(settings, repeats)
+    if what != "stages":
+        from .evals.merge_bench import measure as time_merges
+
+        scale = "pico" if small else "sdxl"
+        found["merge"] = time_merges(settings.root / "bench" / "merge.json", scale=scale, say=say)
+    write_json(found) if json_ else show.timings(found)
 
 
 @app.command()

@@ -39,6 +39,24 @@ def some(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def timings(found: Mapping[str, Any]) -> None:
+    """The tables of ``bench``: stages of a request, merges by engine."""
+    if "stages" in found:
+        rows = table("stage", "median s", "fastest s", "slowest s", "times")
+        for stage in found["stages"]:
+            seconds = (f"{stage[key]:.3f}" for key in ("median", "fastest", "slowest"))
+            rows.add_row(stage["stage"], *seconds, str(stage["times"]))
+        out.print(rows)
+    if "merge" in found:
+        from .evals.merge_bench import table as merges
+
+        columns, lines = merges(found["merge"])
+        rows = table(*columns)
+        for line in lines:
+            rows.add_row(*line)
+        out.print(rows)
+
+
 def experts(found: Sequence[Expert], measured: Mapping[str, Calibration]) -> RenderableType:
     """One line an expert."""
     rows = table("expert", "kind", "family", "skills", "verdict", "best", "licence")

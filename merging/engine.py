@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
+import os
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ..errors import PlanError, UserError
 from .base import COMPONENTS, BaseIndex, target_name
-from .delta import Delta
+from .buffers import Buffers
+from .cache import ByteCache
+from .executor import exact_products, write_merged
 from .formats import ExpertDelta, read_expert
 from .identity import Locate, located, pin_base, pin_experts
-from .methods import MergeMethod, Part, Whole, make
-from .methods.registry import seed_of
+from .mapped import MappedFile
+from .methods import Whole, make
 from .plan import MergePlan, PlanExpert
+from .pristine import Pristine
 from .report import ExpertReport, MergeReport, coverage_problem
-from .weights import BlockWeights
+from .tasks import Task, changed, tasks_of
 
 _DTYPES = MappingProxyType({"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16})
 
@@ -54,26 +57,26 @@ def pick_dtype(dtype: str | torch.dtype) -> torch.dtype:
     return _DTYPES[dtype]
 
 
-@dataclass(frozen=True)
-class _Live:
-    """What a target currently holds: the recipe it was merged by, and the norm of the delta."""
-
-    recipe: str
-    norm: float
-
-
 class Engine:
     """One base pipeline on one device, and whatever plan is merged into it at the moment. Not thread-safe.
 
-    The tensors that the pipeline was loaded with are the base, and nothing ever writes to them: a merged weight is a
-    new tensor that the parameter is pointed at, and going back is pointing it at the old one. So no copy of the base
-    is kept, no drift can build up, and what two plans share is not computed twice.
+    Nothing ever writes to the base: a merged weight is computed from it afresh, into a place of its own that the
+    parameter is pointed at, and going back is pointing it at the base again. So no drift can build up, a switch
+    allocates nothing, and what two plans share is not computed twice. A target's bits depend on its own recipe
+    (method, experts, weights) alone, so after any number of switches they are those of a fresh process.
+
+    Weights are merged, not attached as branches at sampling time: a branch adds its two thin products to every layer of
+    every sampling step, and at SDXL's sizes one step's extra cost already exceeds that of the whole merge.
 
     Args:
         base_dir: a diffusers pipeline folder.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         dtype: dtype of the pipeline's weights; deltas are added in float32 whatever it is.
-        expert_cache_bytes: how much memory experts that were read may keep, the least recently used leave first.
+        expert_cache_bytes: how much memory experts that were read may keep, the least recently used leave first. The
+            factors of a LoRA stay in its file (`mapped`) on the CPU and count for little.
+        base_in: "file" reads the base's weights from its files whenever they are needed, so that base and merged
+            weights together take no more memory than the base; "memory" keeps them as they were loaded, for the
+            fastest switches; "auto" is "file" on the CPU, where reading a mapped file is as fast, else "memory".
 
     Attributes:
         base: index of the base's parameters.
@@ -90,6 +93,7 @@ class Engine:
         dtype: str | torch.dtype = "float32",
         *,
         expert_cache_bytes: int = 2**30,
+        base_in: Literal["auto", "file", "memory"] = "auto",
     ) -> None:
         from .pipeline import load_pipeline
 
@@ -102,141 +106,156 @@ class Engine:
             if isinstance(module, torch.nn.Module):
                 module.requires_grad_(False).eval()
                 self._params.update((target_name(component, n), p) for n, p in module.named_parameters())
-        self._pristine: Mapping[str, Tensor] = MappingProxyType({t: p.data for t, p in self._params.items()})
-        self._live: dict[str, _Live] = {}
-        self._experts: OrderedDict[str, ExpertDelta] = OrderedDict()
-        self._budget = expert_cache_bytes
+        mapped = self.device.type == "cpu" if base_in == "auto" else base_in == "file"
+        self._pristine = Pristine(self._params, self.base, mapped=mapped)
+        self._buffers = Buffers(self.device)
+        self._live: dict[str, Task | None] = {}
+        self._experts: ByteCache[ExpertDelta] = ByteCache(expert_cache_bytes, _held_bytes)
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
-        """Target -> weight as it is now (base, or merged). Read only."""
+        """Target -> weight as it is now (base, or merged). Read only, and only until the next switch."""
         return MappingProxyType({target: param.data for target, param in self._params.items()})
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pipeline's weights."""
+        return sum(param.numel() * param.element_size() for param in self._params.values())
 
     @property
     def pristine(self) -> Mapping[str, Tensor]:
         """Target -> base weight. Read only."""
         return self._pristine
 
-    def apply(self, plan: MergePlan, locate: Locate) -> MergeReport:
+    def apply(self, plan: MergePlan, locate: Locate, *, measure: bool = False) -> MergeReport:
         """Make the pipeline's weights those of ``plan``: all of them, or on any error none of them.
 
         Args:
             plan: the merge plan.
             locate: gives the local file (or diffusers folder) of an expert; its sha256 must be the plan's.
+            measure: also measure the norms of the report, which takes about as long as the merge itself.
 
         Raises:
             PlanError: other base, other bytes, unknown method, an expert that is not fully applicable (unless the plan
                 allows that) or that changes nothing, a pattern that matches no module, non-finite merged weights.
             ExpertError: an expert file that cannot be read exactly.
+            UserError: the base's files were changed while it was in use.
         """
         start = time.perf_counter()
         pin_base(plan, self.base)
+        self._pristine.check()
         method = make(plan.method)
         active = pin_experts(plan)
-        experts = [self.read(located(spec, locate), spec.sha256) for spec in active]
-        reports = [_report(spec, expert, plan) for spec, expert in zip(active, experts, strict=True)]
-        wholes = [Whole(s.sha256, s.facet, s.weight, e.norm) for s, e in zip(active, experts, strict=True)]
-        weights = method.weights(wholes)
-        parts = self._parts(active, experts, weights)
-        fresh, recipes = self._merge(plan, method, parts)
-        gone = sorted(set(self._live) - set(recipes))
-        for target in gone:
-            self._point(target, self._pristine[target], None)
-        for target, (tensor, live) in fresh.items():
-            self._point(target, tensor, live)
+        with exact_products():
+            experts = self._read_all(active, locate)
+            reports = [_report(spec, expert, plan, measure) for spec, expert in zip(active, experts, strict=True)]
+            wholes = [Whole(s.sha256, s.facet, s.weight, e.norm) for s, e in zip(active, experts, strict=True)]
+            weights = method.weights(wholes)
+            tasks = tasks_of(plan, method, active, experts, weights, self.base, self._params)
+            todo = changed(tasks, {target: live.recipe for target, live in self._live.items() if live is not None})
+            gone = sorted(set(self._live) - set(tasks))
+            self._switch(todo, gone)
+            norm = self._norm() if measure else None
+        for source in _sources(experts):
+            source.release()
         return MergeReport(
             plan_id=plan.plan_id,
             method=plan.method.name,
             experts=tuple(reports),
-            targets=len(recipes),
-            recomputed=len(fresh),
+            targets=len(tasks),
+            recomputed=len(todo),
             restored=len(gone),
-            delta_norm=math.sqrt(math.fsum(live.norm**2 for live in self._live.values())),
+            delta_norm=norm,
             seconds=time.perf_counter() - start,
         )
 
     def reset(self) -> None:
         """Back to the base: no arithmetic, every parameter is pointed at its pristine tensor."""
         for target in sorted(self._live):
-            self._point(target, self._pristine[target], None)
+            self._restore(target)
 
     def fingerprint(self) -> str:
         """sha256 over the names and bytes of the pristine weights: equal as long as the base is untouched."""
         digest = hashlib.sha256()
-        for target, tensor in sorted(self._pristine.items()):
+        for target in sorted(self._pristine):
             digest.update(target.encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            digest.update(self._pristine[target].cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            self._pristine.release(target)
         return digest.hexdigest()
 
     def read(self, path: Path, sha256: str, kind: str | None = None) -> ExpertDelta:
         """An expert on this engine's device, from the cache if it was read before (by sha256)."""
-        if sha256 in self._experts:
-            self._experts.move_to_end(sha256)
-            return self._experts[sha256]
+        kept = self._experts.get(sha256)
+        if kept is not None and all(source.unchanged() for source in _sources([kept])):
+            return kept
         expert = read_expert(path, self.base, kind)
         if self.device.type != "cpu":
             expert = replace(expert, deltas={t: delta.to(self.device) for t, delta in expert.deltas.items()})
-        self._experts[sha256] = expert
-        while len(self._experts) > 1 and sum(e.nbytes for e in self._experts.values()) > self._budget:
-            self._experts.popitem(last=False)
+        self._experts.put(sha256, expert)
         return expert
 
-    def _parts(
-        self, specs: Sequence[PlanExpert], experts: Sequence[ExpertDelta], weights: Sequence[float]
-    ) -> dict[str, list[Part]]:
-        """Target -> the parts of all experts that have a weight there, in order of their sha256."""
-        out: dict[str, list[Part]] = {}
-        for spec, expert, weight in zip(specs, experts, weights, strict=True):
-            blocks = BlockWeights(spec, self.base)
-            for target, delta in expert.deltas.items():
-                if target in self._params and (at := weight * blocks.factor(target)) != 0.0:
-                    out.setdefault(target, []).append(Part(spec.sha256, spec.facet, at, delta, expert.norm))
-        return out
+    def _read_all(self, specs: Sequence[PlanExpert], locate: Locate) -> list[ExpertDelta]:
+        """All experts of a plan; their files are hashed side by side, which is what takes time in a big file."""
+        with ThreadPoolExecutor(max_workers=max(1, min(len(specs), os.cpu_count() or 1))) as pool:
+            paths = list(pool.map(lambda spec: located(spec, locate), specs))
+        return [self.read(path, spec.sha256) for path, spec in zip(paths, specs, strict=True)]
 
-    def _merge(
-        self, plan: MergePlan, method: MergeMethod, parts: Mapping[str, Sequence[Part]]
-    ) -> tuple[dict[str, tuple[Tensor, _Live]], dict[str, str]]:
-        """New tensors for the targets whose recipe changed, and the recipes of all targets of the plan."""
-        head = plan.method.model_dump(mode="json")
-        context = json.dumps(head, sort_keys=True)
-        fresh: dict[str, tuple[Tensor, _Live]] = {}
-        recipes: dict[str, str] = {}
-        for target, some in parts.items():
-            recipe = json.dumps([head, [(part.key, part.facet, part.weight) for part in some]])
-            recipes[target] = recipe
-            live = self._live.get(target)
-            if live is not None and live.recipe == recipe:
-                continue
-            delta = method.merge(some, seed_of(context, target) if method.seeded else 0)
-            assert delta is not None
-            fresh[target] = self._merged(target, delta), _Live(recipe, delta.norm())
-        return fresh, recipes
+    def _switch(self, todo: Sequence[Task], gone: Sequence[str]) -> None:
+        """Merge some targets and put others back to the base. If anything stops this, everything is as it was."""
+        before = {target: self._live.get(target) for target in (*gone, *(task.target for task in todo))}
+        try:
+            for target in gone:
+                self._restore(target)
+            for task in todo:
+                self._write(task)
+        except BaseException:
+            for target, task in before.items():
+                if task is not None and self._live.get(target) is not task:
+                    self._write(task)
+                elif task is None and target in self._live:
+                    self._restore(target)
+            raise
 
-    def _merged(self, target: str, delta: Delta) -> Tensor:
-        """base + delta in float32, cast to the pipeline's dtype; finite or PlanError."""
+    def _norm(self) -> float:
+        """Frobenius norm of all that is merged in now; that of a target is measured once for a recipe."""
+        return math.sqrt(math.fsum(task.norm() ** 2 for task in self._live.values() if task is not None))
+
+    def _write(self, task: Task) -> None:
+        """Merge one target."""
+        target = task.target
         pristine = self._pristine[target]
-        merged = delta.added_to(pristine).to(pristine.dtype)
-        if not bool(torch.isfinite(merged).all()):
-            raise PlanError(f"the merged {target} has values that {pristine.dtype} cannot hold: lower the weights")
-        return merged
+        # In doubt before it changes: whatever interrupts this, a recipe on record is never wrong about its weight, and
+        # the next plan either merges the target again or puts it back.
+        self._live[target] = None
+        out = self._buffers.of(target, pristine)
+        write_merged(out, pristine, task.delta(), self._pristine.norm(target, pristine), target)
+        self._pristine.release(target)
+        self._params[target].data = out
+        self._live[target] = task
 
-    def _point(self, target: str, tensor: Tensor, live: _Live | None) -> None:
-        # Marked before it changes: whatever interrupts this, a recipe on record is never wrong about its tensor, and
-        # the next plan either recomputes the target or points it back.
-        self._live[target] = _Live("in doubt", 0.0)
-        self._params[target].data = tensor
-        if live is None:
-            del self._live[target]
-        else:
-            self._live[target] = live
+    def _restore(self, target: str) -> None:
+        """Put one target back to the base."""
+        self._live[target] = None
+        self._params[target].data = self._pristine[target]
+        del self._live[target]
 
 
-def _report(spec: PlanExpert, expert: ExpertDelta, plan: MergePlan) -> ExpertReport:
+def _sources(experts: Sequence[ExpertDelta]) -> set[MappedFile]:
+    """The files that experts are still read from."""
+    deltas = (delta for expert in experts for delta in expert.deltas.values())
+    return {term.source for delta in deltas for term in delta.factors if term.source is not None}
+
+
+def _held_bytes(expert: ExpertDelta) -> int:
+    """Memory an expert takes: its tensors, and some for each delta that is but a view of a file."""
+    return expert.nbytes + 4096 * len(expert.deltas)
+
+
+def _report(spec: PlanExpert, expert: ExpertDelta, plan: MergePlan, measure: bool) -> ExpertReport:
     """What will be applied of an expert. Raises PlanError for partial coverage that is not allowed, or none at all."""
-    norm = expert.norm()
     if problem := coverage_problem(spec.id, tuple(expert.deltas), expert.missing, plan.allow_partial):
         raise PlanError(problem)
-    if norm == 0.0:
+    if not any(delta.nonzero() for target, delta in expert.deltas.items() if target not in expert.missing):
         raise PlanError(f"expert {spec.id} changes nothing: its deltas are all zero")
     return ExpertReport(
         id=spec.id,
@@ -246,6 +265,6 @@ def _report(spec: PlanExpert, expert: ExpertDelta, plan: MergePlan) -> ExpertRep
         targets=len(expert.deltas) - len(expert.missing),
         missing=expert.missing,
         coverage=expert.coverage,
-        energy_coverage=expert.energy_coverage,
-        norm=norm,
+        energy_coverage=expert.energy_coverage if expert.missing else 1.0,
+        norm=expert.norm() if measure else None,
     )

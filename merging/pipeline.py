@@ -16,9 +16,14 @@ from PIL import Image
 from ..errors import PlanError, UserError
 from .identity import Locate
 from .plan import MergePlan, Sampler
+from .schedule import plain
+from .stepping import Stepper
 
 if TYPE_CHECKING:
     from .engine import Engine
+
+_SHARED = ("base", "experts", "method", "sampler", "allow_partial", "schedule")
+"""The fields of a plan that decide its merge and how it is sampled, whatever the prompt and the seeds."""
 
 OnStep = Callable[[int, int], None]
 """Called after every sampling step with (steps done, steps in all)."""
@@ -100,6 +105,26 @@ def render(
     return render_all(engine, [plan], locate, on_step, batch_size=batch_size)[0]
 
 
+def render_seed(
+    engine: Engine, plan: MergePlan, seed: int, locate: Locate, on_step: OnStep | None = None
+) -> Image.Image:
+    """One of a plan's images alone, the same bits as from `render` (with ``batch_size`` 1).
+
+    Raises:
+        PlanError, ExpertError: as `render`; also for a seed that is none of the plan's.
+    """
+    if seed not in plan.seeds:
+        raise PlanError(f"seed {seed} is none of the plan's seeds")
+    engine.apply(plain(plan), locate)
+    steps = plan.sampler.steps
+    step = None if on_step is None else _counted(on_step, 0, steps)
+    with Stepper(engine, plan, locate) as stepper:
+        image = _sample(engine, plan.sampler, [(plan.prompt, plan.negative_prompt, seed)], stepper, step)[0]
+    if on_step is not None:
+        on_step(steps, steps)
+    return image
+
+
 def render_all(
     engine: Engine,
     plans: Sequence[MergePlan],
@@ -122,11 +147,12 @@ def render_all(
     images: dict[tuple[int, int], Image.Image] = {}
     for jobs in batches:
         first = plans[jobs[0][0]]
-        engine.apply(first, locate)
+        engine.apply(plain(first), locate)
         step = None if on_step is None else _counted(on_step, done, total)
         prompts = [(plans[i].prompt, plans[i].negative_prompt, plans[i].seeds[at]) for i, at in jobs]
-        for job, image in zip(jobs, _sample(engine, first.sampler, prompts, step), strict=True):
-            images[job] = image
+        with Stepper(engine, first, locate) as stepper:
+            made = _sample(engine, first.sampler, prompts, stepper, step)
+        images.update(zip(jobs, made, strict=True))
         done += first.sampler.steps
         if on_step is not None:
             on_step(done, total)
@@ -138,7 +164,7 @@ def _alike(plan: MergePlan) -> str:
     from .methods import make
 
     seed = plan.plan_id if make(plan.method).seeded else ""
-    shared = plan.model_dump(mode="json", include={"base", "experts", "method", "sampler", "allow_partial"})
+    shared = plan.model_dump(mode="json", include={*_SHARED})
     return json.dumps([seed, shared], sort_keys=True)
 
 
@@ -147,7 +173,11 @@ def _counted(on_step: OnStep, before: int, total: int) -> Callable[[int], None]:
 
 
 def _sample(
-    engine: Engine, sampler: Sampler, prompts: Sequence[tuple[str, str, int]], on_step: Callable[[int], None] | None
+    engine: Engine,
+    sampler: Sampler,
+    prompts: Sequence[tuple[str, str, int]],
+    stepper: Stepper,
+    on_step: Callable[[int], None] | None,
 ) -> list[Image.Image]:
     pipe = engine.pipe
     size = {name: value for name in ("width", "height") if (value := getattr(sampler, name)) is not None}
@@ -155,6 +185,7 @@ def _sample(
         raise PlanError(f"width and height must be multiples of {pipe.vae_scale_factor} for this base")
 
     def after(_pipe: Any, step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        stepper.next(step + 1)
         if on_step is not None:
             on_step(step + 1)
         return tensors

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,17 @@ class PngRecord:
         plan: the plan it was made by; its hash was compared.
         seed: which of the plan's seeds.
         pixels_sha256: hash of size and RGB bytes as they were saved.
-        extra: what the caller added (scores, ids …), JSON-plain.
+        extra: what the caller added (scores, ids, the device …), JSON-plain.
+        made_with: library -> version that it was made with; empty in images of before this was written.
+        image: the pixels.
     """
 
     plan: MergePlan
     seed: int
     pixels_sha256: str
     extra: dict[str, JsonValue]
+    made_with: dict[str, str]
+    image: Image.Image
 
 
 def save_png(
@@ -59,6 +64,7 @@ def save_png(
         "seed": seed,
         "pixels_sha256": pixels_sha256(image),
         "diffgraph": _version(),
+        "made_with": libraries(),
         "extra": dict(extra or {}),
     }
     info = PngInfo()
@@ -89,6 +95,7 @@ def read_png(path: Path) -> PngRecord:
             image.load()
             raw = getattr(image, "text", {}).get(KEY)
             pixels = pixels_sha256(image)
+            copy = image.convert("RGB")
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} cannot be read as a PNG: {error}") from error
     if raw is None:
@@ -97,13 +104,14 @@ def read_png(path: Path) -> PngRecord:
         record: dict[str, Any] = json.loads(raw)
         plan = MergePlan.model_validate(record["plan"])
         seed, plan_id, said, extra = record["seed"], record["plan_id"], record["pixels_sha256"], record["extra"]
-    except (ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
+        made_with = {str(name): str(version) for name, version in record.get("made_with", {}).items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError) as error:
         raise UserError(f"{path} carries a DiffGraph record that cannot be read: {error}") from error
     if plan.plan_id != plan_id or seed not in plan.seeds or not isinstance(extra, dict):
         raise UserError(f"{path} carries a plan that does not fit its own hash: it was edited")
     if said != pixels:
         raise UserError(f"the pixels of {path} are not those that its plan was saved with: it was edited")
-    return PngRecord(plan, seed, pixels, extra)
+    return PngRecord(plan, seed, pixels, extra, made_with, copy)
 
 
 def read_plan(path: Path) -> MergePlan:
@@ -129,6 +137,8 @@ def parameters(plan: MergePlan, seed: int, size: tuple[int, int]) -> str:
     }
     if hashes:
         fields["Lora hashes"] = hashes
+    if plan.schedule is not None:
+        fields["Schedule"] = json.dumps(plan.schedule.model_dump(mode="json"), sort_keys=True)
     fields |= {"Merge method": plan.method.name, "Plan": plan.plan_id[:16], "Version": f"DiffGraph {_version()}"}
     lines.append(", ".join(f"{name}: {_quoted(str(value))}" for name, value in fields.items()))
     return "\n".join(lines)
@@ -148,8 +158,14 @@ def _quoted(value: str) -> str:
     return json.dumps(value, ensure_ascii=False) if any(c in value for c in ',:\n"') else value
 
 
-def _version() -> str:
+def libraries() -> dict[str, str]:
+    """The libraries that decide an image's bits, with their versions; none of them is imported."""
+    return {name: _version(name) for name in ("torch", "diffusers", "transformers")}
+
+
+@cache
+def _version(name: str = "diffgraph") -> str:
     try:
-        return importlib.metadata.version("diffgraph")
+        return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "unknown"

@@ -15,7 +15,7 @@ class ExpertReport(_Frozen):
     """What was applied of one expert.
 
     ``coverage`` is the share of its targets that the base has, ``energy_coverage`` the share of its squared delta norm
-    in them; ``norm`` is the Frobenius norm of what applies, before the plan's weight.
+    in them; ``norm`` is the Frobenius norm of what applies, before the plan's weight (None if it was not measured).
     """
 
     id: str
@@ -26,11 +26,14 @@ class ExpertReport(_Frozen):
     missing: tuple[str, ...]
     coverage: float
     energy_coverage: float
-    norm: float
+    norm: float | None
 
 
 class MergeReport(_Frozen):
-    """What `Engine.apply` did: targets merged in all, of those recomputed now, targets put back to the base."""
+    """What `Engine.apply` did: targets merged in all, of those recomputed now, targets put back to the base.
+
+    ``delta_norm`` is the Frobenius norm of all that was added to the base, None if it was not measured.
+    """
 
     plan_id: str
     method: str
@@ -38,7 +41,7 @@ class MergeReport(_Frozen):
     targets: int
     recomputed: int
     restored: int
-    delta_norm: float
+    delta_norm: float | None
     seconds: float
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Mapping
 
 from ..errors import PlanError
 from .base import BaseIndex
@@ -11,18 +12,25 @@ from .plan import PlanExpert
 
 
 class BlockWeights:
-    """The factor that ``spec.blocks`` gives each module.
+    """The factor that ``spec.blocks`` gives each module, times the one that ``spec.components`` gives its component.
 
     A pattern is a module's exact name or a glob over it (``*`` crosses dots), with or without the component in front;
-    never a substring. The longest matching pattern wins, then the alphabetically first; no match means 1.
+    never a substring. The longest matching pattern wins, then the alphabetically first; no match means 1. Patterns
+    over components work the same way.
 
     Raises:
-        PlanError: a pattern that matches no module of the base.
+        PlanError: a pattern that matches no module (no component) of the base.
     """
 
     def __init__(self, spec: PlanExpert, base: BaseIndex) -> None:
-        order = sorted(spec.blocks.items(), key=lambda item: (-len(item[0]), item[0]))
-        self._patterns = [(re.compile(fnmatch.translate(pattern)), factor) for pattern, factor in order]
+        order = _ordered(spec.blocks)
+        self._patterns = _compiled(order)
+        self._components = _compiled(_ordered(spec.components))
+        for pattern, (regex, _) in zip((name for name, _ in _ordered(spec.components)), self._components, strict=True):
+            if not any(regex.match(name) for name in base.files):
+                raise PlanError(
+                    f"expert {spec.id}: the component pattern {pattern!r} matches none of {', '.join(base.files)}"
+                )
         if order:
             names = [name for module in base.by_underscore.values() for name in (module, module.partition(".")[2])]
             for (pattern, _), (regex, _) in zip(order, self._patterns, strict=True):
@@ -32,11 +40,27 @@ class BlockWeights:
 
     def factor(self, target: str) -> float:
         """The factor at a target."""
-        if not self._patterns:
+        if not self._patterns and not self._components:
             return 1.0
         module = target.rpartition(".")[0]
-        bare = module.partition(".")[2]
-        for regex, factor in self._patterns:
-            if regex.match(module) or regex.match(bare):
-                return factor
-        return 1.0
+        component, _, bare = module.partition(".")
+        return _first(self._components, component) * _first(self._patterns, module, bare)
+
+
+_Patterns = list[tuple[re.Pattern[str], float]]
+
+
+def _ordered(patterns: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(patterns.items(), key=lambda item: (-len(item[0]), item[0]))
+
+
+def _compiled(order: list[tuple[str, float]]) -> _Patterns:
+    return [(re.compile(fnmatch.translate(pattern)), factor) for pattern, factor in order]
+
+
+def _first(patterns: _Patterns, *names: str) -> float:
+    """The factor of the first pattern that matches one of the names; 1 if none does."""
+    for regex, factor in patterns:
+        if any(regex.match(name) for name in names):
+            return factor
+    return 1.0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from ..errors import UserError
 from ..merging.atomic import write_bytes
@@ -66,7 +66,7 @@ def merge(ctx: Context, plan: MergePlan) -> dict[str, Any]:
     engine does.
     """
     with ctx.machinery.lock:
-        report = ctx.engine.apply(plan, ctx.locate)
+        report = ctx.engine.apply(plan, ctx.locate, measure=True)
     data = report.model_dump(mode="json")
     path = make_folder(ctx.images_dir(plan.plan_id)) / "merge.json"
     if not path.is_file():
@@ -104,8 +104,10 @@ def sample_all(ctx: Context, plans: Sequence[MergePlan], *, batch_size: int = 16
                 lambda done, total: ctx.say("step", f"sampling step {done} of {total}", done=done, total=total),
                 batch_size=batch_size,
             )
+        dtype = str(ctx.engine.dtype).removeprefix("torch.")
+        machine: dict[str, JsonValue] = {"device": ctx.engine.device.type, "dtype": dtype, "batch": batch_size}
         for plan, made in zip(missing, images, strict=True):
             make_folder(ctx.images_dir(plan.plan_id))
             for seed, image in zip(plan.seeds, made, strict=True):
-                save_png(image, image_path(ctx, plan.plan_id, seed), plan, seed)
+                save_png(image, image_path(ctx, plan.plan_id, seed), plan, seed, machine)
     return [[image_path(ctx, plan.plan_id, seed) for seed in plan.seeds] for plan in plans]

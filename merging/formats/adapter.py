@@ -21,12 +21,13 @@ from .adapter_config import AdapterConfig, adapter_configs
 from .algorithm import COMMON, Algorithm, Inputs, Module, Sizes, Update, algorithms
 from .dora import by_output, decompose
 from .names import Names, Place
-from .registry import Format, TargetInfo, expert_error, load_tensors, register
+from .registry import Format, LazyTensors, TargetInfo, expert_error, load_tensors, map_file, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..delta import Delta
+    from ..delta import Delta, Factors
+    from ..mapped import MappedFile
 
 
 _MAX_UNKNOWN = 2**28
@@ -98,17 +99,19 @@ class Adapter(Format):
 
         header = _single(files)
         configs = adapter_configs(header)
-        loaded = load_tensors(header, header.keys)
+        file = map_file(header, header.keys)
         out: dict[str, Delta] = {}
         for item in _adapted(header, base):
-            roles = item.module.roles
-            tensors = {role: loaded[key] for role, key in roles.items()}
+            tensors = LazyTensors(file, item.module.roles)
             scale = 1.0
             if item.algorithm is not None:
                 sizes = _checked(item)
                 config = _config(item, configs)
                 scale = _scale(item, sizes, tensors, config)
                 shape = item.shape or (sizes.rows, sizes.columns)
+                if (factors := _as_stored(item, file, scale)) is not None:
+                    out[f"{item.place.modules[0]}.weight"] = Delta(shape, factors=[factors])
+                    continue
                 inputs = Inputs(tensors, scale, shape, lambda item=item: item.place.weight(base), config)  # type: ignore[misc]
                 for module, part in item.place.split(base, _update(item, inputs)):
                     own = base.shape(f"{module}.weight")
@@ -121,6 +124,7 @@ class Adapter(Format):
                         assert part.full is not None
                         out[f"{module}.bias"] = Delta((part.full.shape[0],), full=part.full)
         if bad := [target for target, delta in out.items() if not delta.finite()]:
+            load_tensors(header, header.keys)  # says so if it is the file that holds NaN or infinite values
             raise expert_error(header, "overflows once its scale is applied", bad)
         return out
 
@@ -265,6 +269,19 @@ def _scale(item: _Adapted, sizes: Sizes, tensors: Mapping[str, Tensor], config: 
             module.header, f"says scale {from_config:g} in its metadata but {scale:g} in its alpha", (key,)
         )
     return scale
+
+
+def _as_stored(item: _Adapted, file: MappedFile, scale: float) -> Factors | None:
+    """The factors as views of the file, for a module that is nothing but them; None if they have to be computed."""
+    from ..delta import STORED, Factors
+
+    roles = item.module.roles
+    if item.algorithm is None or len(item.place.modules) > 1 or item.place.swap:
+        return None
+    if not item.algorithm.plain(item.module) or set(roles) - {"up", "down", "alpha"}:
+        return None
+    up, down = (file.tensor(roles[role]).flatten(1) for role in ("up", "down"))
+    return Factors(up, down, scale, file) if up.dtype in STORED and down.dtype in STORED else None
 
 
 def _update(item: _Adapted, inputs: Inputs) -> Update:

@@ -135,6 +135,12 @@ class Algorithm(ABC):
         """The roles that are this algorithm's own."""
         return frozenset((*cls.parts.values(), *cls.more_roles))
 
+    def plain(self, module: Module) -> bool:
+        """Whether a module's delta is ``scale * up @ down`` of its tensors of these roles, so that they can stay in the
+        file. Asked only of modules that have no others but alpha.
+        """
+        return False
+
     def alias(self, key: str) -> tuple[str, str] | None:
         """(module, role) of a key that does not end in one of `parts`, or None. For older spellings."""
         return None

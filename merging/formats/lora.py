@@ -69,6 +69,9 @@ class LoRA(Algorithm):
             raise module.error(f"has factors of different rank: {up} and {down}")
         return Sizes(up[0], columns, rank)
 
+    def plain(self, module: Module) -> bool:
+        return True
+
     def update(self, module: Module, inputs: Inputs) -> Update:
         import torch
 

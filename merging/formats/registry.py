@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..delta import Delta
+    from ..mapped import MappedFile
 
 _REGISTRY: Registry[Format] = Registry("adapter format", __package__ or "", "diffgraph.formats")
 
@@ -204,15 +205,46 @@ def _fits(shape: tuple[int, ...], info: TargetInfo) -> bool:
     return bool(shape) and (shape[0], math.prod(shape[1:])) == (info.rows, info.columns)
 
 
-def load_tensors(header: Header, keys: Sequence[str]) -> dict[str, Tensor]:
-    """The named tensors in float32, finite or refused."""
+def load_tensors(header: Header, keys: Sequence[str], file: MappedFile | None = None) -> dict[str, Tensor]:
+    """The named tensors in float32, finite or refused; ``file`` saves opening it once more."""
     import torch
-    from safetensors import safe_open
+
+    from ..delta import all_finite
+
+    file = file or map_file(header, keys)
+    out = {key: file.tensor(key).to(torch.float32, copy=True) for key in keys}
+    if bad := [key for key, tensor in out.items() if not all_finite(tensor)]:
+        raise expert_error(header, "holds NaN or infinite values", bad)
+    return out
+
+
+class LazyTensors(Mapping[str, "Tensor"]):
+    """Role -> float32 tensor of a file, read when it is asked for, finite or refused."""
+
+    def __init__(self, file: MappedFile, roles: Mapping[str, str]) -> None:
+        self._file, self._roles = file, roles
+        self._read: dict[str, Tensor] = {}
+
+    def __getitem__(self, role: str) -> Tensor:
+        if role not in self._read:
+            key = self._roles[role]
+            self._read[role] = load_tensors(self._file.header, [key], self._file)[key]
+        return self._read[role]
+
+    def __contains__(self, role: object) -> bool:
+        return role in self._roles
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._roles)
+
+    def __len__(self) -> int:
+        return len(self._roles)
+
+
+def map_file(header: Header, keys: Sequence[str]) -> MappedFile:
+    """The file, mapped, for tensors to be taken as they stand in it. Raises ExpertError if ``keys`` are not floats."""
+    from ..mapped import MappedFile
 
     if odd := [key for key in keys if header.tensors[key].dtype not in FLOATS]:
         raise expert_error(header, f"holds tensors of dtype {header.tensors[odd[0]].dtype} where floats belong", odd)
-    with safe_open(str(header.path), framework="pt") as file:
-        out = {key: file.get_tensor(key).to(torch.float32) for key in keys}
-    if bad := [key for key, tensor in out.items() if not bool(torch.isfinite(tensor).all())]:
-        raise expert_error(header, "holds NaN or infinite values", bad)
-    return out
+    return MappedFile(header)

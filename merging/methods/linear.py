@@ -24,6 +24,7 @@ class Linear(MergeMethod[LinearParams]):
 
     name = "linear"
     reference_url = "https://arxiv.org/abs/2212.04089"
+    rowwise = True
     Params: ClassVar[type[Params]] = LinearParams
 
     def weights(self, experts: Sequence[Whole]) -> list[float]:

@@ -75,6 +75,8 @@ class MergeMethod(ABC, Generic[P]):
     """False if the facets of the experts give them different roles."""
     seeded: ClassVar[bool] = False
     """True if the result depends on the seed, which the engine derives from the method's parameters and the target."""
+    rowwise: ClassVar[bool] = False
+    """True if rows of a full-rank merge depend on the same rows of the parts only, so a merge may work by rows."""
     Params: ClassVar[type[Params]] = Params
 
     def __init__(self, params: P) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import shutil
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from diffusers import UNet2DConditionModel
 
 from diffgraph.errors import ExpertError, PlanError, UserError
 from diffgraph.merging.engine import Engine
+from diffgraph.merging.engines import Engines
 from diffgraph.merging.formats import read_expert
 from diffgraph.merging.methods import methods
 
@@ -45,7 +47,7 @@ LAYOUTS = {
 def test_one_lora_at_weight_one_is_what_diffusers_and_peft_make_of_it(world, engine, layout):
     path = world.lora("one", 11, **LAYOUTS[layout])
     oracle = world.fused_by_diffusers(path)
-    report = engine.apply(world.plan(world.expert("one")), world.locate)
+    report = engine.apply(world.plan(world.expert("one")), world.locate, measure=True)
     changed = 0
     for target, expected in oracle.items():
         torch.testing.assert_close(engine.weights[target], expected, rtol=1e-5, atol=1e-6)
@@ -136,9 +138,9 @@ def test_a_thousand_switches_leave_the_base_and_the_last_plan_exact(world, engin
 
 def test_only_what_changed_is_recomputed(world, engine):
     owl, stars = world.expert("owl"), world.expert("stars", 0.5, "background")
-    first = engine.apply(world.plan(owl, stars), world.locate)
+    first = engine.apply(world.plan(owl, stars), world.locate, measure=True)
     assert first.recomputed == first.targets
-    again = engine.apply(world.plan(owl, stars, prompt="another prompt"), world.locate)
+    again = engine.apply(world.plan(owl, stars, prompt="another prompt"), world.locate, measure=True)
     assert (again.recomputed, again.restored, again.targets) == (0, 0, first.targets)
     assert again.delta_norm == first.delta_norm
     without = engine.apply(world.plan(owl), world.locate)
@@ -163,16 +165,42 @@ def test_an_error_changes_nothing(world, engine):
     assert engine.fingerprint() == base
 
 
-def test_an_interrupt_between_two_targets_is_made_good_by_the_next_plan(world, engine, monkeypatch):
-    real, count = Engine._point, iter(range(10))
+def stop_after(monkeypatch, writes):
+    """From the given write on, every write of a merged weight is interrupted, also those that put things right."""
+    real, count = Engine._write, itertools.count()
 
-    def interrupted(self, target, tensor, live):
+    def interrupted(self, task):
+        if next(count) >= writes:
+            raise KeyboardInterrupt
+        real(self, task)
+
+    monkeypatch.setattr(Engine, "_write", interrupted)
+
+
+def test_an_interrupt_leaves_the_plan_before(world, engine, monkeypatch):
+    engine.apply(world.plan(world.expert("ink")), world.locate)
+    before = snapshot(engine)
+    real, count = Engine._write, itertools.count()
+
+    def interrupted_once(self, task):
+        real(self, task)
         if next(count) == 5:
             raise KeyboardInterrupt
-        real(self, target, tensor, live)
 
+    monkeypatch.setattr(Engine, "_write", interrupted_once)
+    with pytest.raises(KeyboardInterrupt):
+        engine.apply(world.plan(world.expert("owl")), world.locate)
+    assert next(count) > 10, "nothing had to be put right"
+    assert same_bits(before, engine.weights)
+    again = engine.apply(world.plan(world.expert("ink")), world.locate)
+    assert (again.recomputed, again.restored) == (0, 0)
+
+
+@pytest.mark.parametrize("first", [[], ["ink"]])
+def test_an_interrupt_of_the_repair_is_made_good_by_the_next_plan(world, engine, monkeypatch, first):
+    engine.apply(world.plan(*map(world.expert, first)), world.locate)
     with monkeypatch.context() as patch:
-        patch.setattr(Engine, "_point", interrupted)
+        stop_after(patch, 5)
         with pytest.raises(KeyboardInterrupt):
             engine.apply(world.plan(world.expert("owl")), world.locate)
     engine.apply(world.plan(world.expert("stars")), world.locate)
@@ -181,6 +209,84 @@ def test_an_interrupt_between_two_targets_is_made_good_by_the_next_plan(world, e
     assert same_bits(engine.weights, engine.pristine)
     engine.apply(world.plan(world.expert("stars")), world.locate)
     assert same_bits(after, engine.weights)
+
+
+def test_a_switch_writes_where_the_last_one_wrote(world, engine):
+    engine.apply(world.plan(world.expert("owl")), world.locate)
+    places = {target: weight.data_ptr() for target, weight in engine.weights.items()}
+    engine.apply(world.plan(world.expert("owl", 0.5), world.expert("ink")), world.locate)
+    assert {target: weight.data_ptr() for target, weight in engine.weights.items()} == places
+    engine.reset()
+    engine.apply(world.plan(world.expert("owl")), world.locate)
+    assert {target: weight.data_ptr() for target, weight in engine.weights.items()} == places
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_base_in_its_files_and_one_in_memory_merge_alike(world, dtype):
+    plan = world.plan(world.expert("owl", 0.7), world.expert("ink"))
+    seen = []
+    for where in ("file", "memory"):
+        engine = Engine(world.base_dir, "cpu", dtype, base_in=where)
+        held = len(engine._pristine._held)
+        assert held == (0 if where == "file" else len(engine.pristine))
+        fingerprint = engine.fingerprint()
+        engine.apply(plan, world.locate)
+        merged = snapshot(engine)
+        engine.reset()
+        assert same_bits(engine.weights, engine.pristine)
+        assert engine.fingerprint() == fingerprint
+        seen.append((merged, fingerprint))
+    assert same_bits(seen[0][0], seen[1][0])
+    assert seen[0][1] == seen[1][1]
+
+
+def test_files_that_change_under_the_engine_are_noticed(world, tmp_path):
+    folder = tmp_path / "base"
+    shutil.copytree(world.base_dir, folder)
+    engine = Engine(folder, device="cpu")
+    copy = shutil.copy(world.paths["owl"], tmp_path / "copy.safetensors")
+    world.add("copy", copy)
+    plan = world.plan(world.expert("copy"))
+    engine.apply(plan, world.locate)
+    expected = snapshot(engine)
+    engine.reset()
+    shutil.copy(world.paths["ink"], copy)  # the same file, written over
+    with pytest.raises(PlanError, match="not the one in the plan"):
+        engine.apply(plan, world.locate)
+    world.paths["copy"] = world.paths["owl"]  # the right bytes again, elsewhere: not those of the spoilt file
+    engine.apply(plan, world.locate)
+    assert same_bits(expected, engine.weights)
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes())
+    with pytest.raises(UserError, match="was changed while the base was in use"):
+        engine.apply(plan, world.locate)
+
+
+def test_norms_are_measured_when_asked_for(world, engine):
+    plan = world.plan(world.expert("owl", 0.5), world.expert("ink"))
+    quiet = engine.apply(plan, world.locate)
+    assert quiet.delta_norm is None
+    assert [expert.norm for expert in quiet.experts] == [None, None]
+    told = engine.apply(plan, world.locate, measure=True)
+    moved = sum(float((w.double() - engine.pristine[t].double()).square().sum()) for t, w in engine.weights.items())
+    assert told.delta_norm == pytest.approx(moved**0.5, rel=1e-4)
+    owl = next(e for e in told.experts if e.id == "owl")
+    assert owl.norm == pytest.approx(read_expert(world.paths["owl"], world.base).norm())
+
+
+def test_engines_of_several_bases_are_kept_by_bytes(world, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(world.base_dir, other)
+    engines = Engines(2**30, device="cpu")
+    first = engines.get(world.base_dir)
+    assert engines.get(str(world.base_dir)) is first
+    assert engines.get(other) is not first
+    assert engines.get(world.base_dir) is first
+    narrow = Engines(first.nbytes, device="cpu")
+    kept = narrow.get(world.base_dir)
+    narrow.get(other)
+    assert len(narrow) == 1
+    assert narrow.get(world.base_dir) is not kept
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -10,7 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from diffgraph.errors import PlanError, UserError
-from diffgraph.merging.plan import MergePlan, Method, PlanBase, PlanExpert, Sampler
+from diffgraph.merging.difference import differences
+from diffgraph.merging.plan import MergePlan, Method, PlanBase, PlanExpert, Sampler, Switch, json_schema
 from diffgraph.merging.registry import Registry
 
 
@@ -106,3 +107,45 @@ def test_plug_ins_of_other_distributions_are_found_by_entry_point(monkeypatch):
         registry.get("from_outsid")
     with pytest.raises(PlanError, match="from_outside"):
         registry.get("zzz")
+
+
+def test_what_came_after_version_1_leaves_older_ids_alone_and_changes_the_id_when_used(plan):
+    """The ids of plans that ship or are kept must not move: a field that says nothing is not in the JSON."""
+    assert "schedule" not in plan.canonical_json()
+    assert "components" not in plan.canonical_json()
+    assert "schedule" not in json.loads(plan.model_dump_json())
+    scheduled = plan.model_copy(update={"schedule": Switch()})
+    part = plan.model_copy(update={"experts": (plan.experts[0].model_copy(update={"components": {"unet": 0.5}}),)})
+    assert len({plan.plan_id, scheduled.plan_id, part.plan_id}) == 3
+    for other in (scheduled, part):
+        assert MergePlan.model_validate_json(other.model_dump_json()) == other
+        assert MergePlan.model_validate_json(other.canonical_json()).plan_id == other.plan_id
+
+
+def test_the_json_schema_accepts_what_the_plan_accepts_and_names_every_field(plan):
+    schema = json_schema()
+    assert set(schema["properties"]) == set(MergePlan.model_fields)
+    assert set(schema["$defs"]) >= {"Switch", "Composite", "Ramp", "PlanExpert", "Sampler"}
+    assert schema["additionalProperties"] is False
+    assert set(schema["required"]) == {"base", "prompt"}
+    assert set(json.loads(plan.model_dump_json())) <= set(schema["properties"])
+
+
+def test_the_difference_of_two_plans_is_told_field_by_field(plan):
+    ink = PlanExpert(id="ink", ref="r", sha256="ef" * 32)
+    owl = plan.experts[0].model_copy(update={"weight": 0.7, "blocks": {}})
+    other = plan.model_copy(
+        update={"prompt": "two owls", "experts": (owl, ink), "method": Method(name="ties", params={"density": 0.5})}
+    )
+    text = [change.sentence() for change in differences(plan, other)]
+    assert '  prompt: "an owl 🦉" -> "two owls"' in text
+    assert "  experts[a].weight: 0.5 -> 0.7" in text
+    assert "- experts[a].blocks.mid_block.*: 0.0" in text
+    assert any(line.startswith("+ experts[ink]: {") for line in text)
+    assert "+ method.params.density: 0.5" in text
+    assert '  method.name: "linear" -> "ties"' in text
+    assert len(text) == 6
+    assert differences(other, other) == ()
+    turned = other.model_copy(update={"experts": (ink, owl)})
+    assert [c.field for c in differences(other, turned)] == ["order of experts"]
+    assert [c.field for c in differences(plan, plan.model_copy(update={"schedule": Switch()}))] == ["schedule"]

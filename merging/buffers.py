@@ -1,0 +1,59 @@
+"""Memory for merged weights: every target has a place of its own, taken when first needed and written again after."""
+
+from __future__ import annotations
+
+import mmap
+
+import torch
+from torch import Tensor
+
+_CHUNK = 64 * 2**20
+_ALIGN = 64
+
+
+class Buffers:
+    """Target -> a tensor to write its merged weight into, the same one every time.
+
+    So a switch between plans allocates nothing. Memory is taken as targets are first merged, never given back: at most
+    the base's size. On Linux it is asked for in huge pages, which the first merge fills about twice as fast.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._places: dict[str, Tensor] = {}
+        self._chunk: mmap.mmap | None = None
+        self._used = 0
+
+    @property
+    def nbytes(self) -> int:
+        return sum(place.numel() * place.element_size() for place in self._places.values())
+
+    def of(self, target: str, like: Tensor) -> Tensor:
+        """The place of a target; ``like`` gives shape and dtype, always the same for one target."""
+        if target not in self._places:
+            if self._device.type == "cpu":
+                self._places[target] = self._carve(like)
+            else:
+                self._places[target] = torch.empty_like(like, memory_format=torch.contiguous_format)
+        return self._places[target]
+
+    def _carve(self, like: Tensor) -> Tensor:
+        """A piece of the current chunk, or of a new one if it does not fit."""
+        size = like.numel() * like.element_size()
+        if size == 0:
+            return torch.empty_like(like)
+        if self._chunk is None or self._used + size > len(self._chunk):
+            self._chunk, self._used = _anonymous(max(_CHUNK, size)), 0
+        out = torch.frombuffer(self._chunk, dtype=like.dtype, count=like.numel(), offset=self._used)
+        self._used += -(-size // _ALIGN) * _ALIGN
+        return out.reshape(like.shape)
+
+
+def _anonymous(size: int) -> mmap.mmap:
+    """Fresh memory, which the system commits page by page as it is written."""
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(-1, size)
+    made = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        made.madvise(mmap.MADV_HUGEPAGE)
+    return made

@@ -1,0 +1,106 @@
+"""Tensors of a safetensors file as views of the file, mapped into memory: nothing is copied until it is used.
+
+What is mapped belongs to the page cache: many processes share it, and the kernel takes it back when memory runs short.
+Pages that were touched still count as this process's memory until `MappedFile.release` gives them up; they are mapped
+again, from the page cache, when they are next read.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import ExpertError
+from .header import Header
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""Names of dtypes in a header -> torch's. The unsigned ones that torch hardly computes with are left out."""
+
+
+@dataclass(frozen=True)
+class _Stamp:
+    """Changes when the bytes of a file may have changed."""
+
+    size: int
+    changed_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> _Stamp:
+        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+class MappedFile:
+    """One file, mapped whole, privately: a write to a tensor would stay in this process, and none is ever made.
+
+    Args:
+        header: the checked header of the file.
+
+    Raises:
+        ExpertError: the file cannot be opened, or is no longer the one that the header was read from.
+    """
+
+    def __init__(self, header: Header) -> None:
+        self.header = header
+        path = header.path
+        try:
+            with path.open("rb") as file:
+                self._stamp = _Stamp.of(os.fstat(file.fileno()))
+                if self._stamp.size != header.size_bytes:
+                    raise ExpertError(f"{path}: changed while it was read", path=str(path))
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        except OSError as error:
+            raise ExpertError(f"{path}: cannot be read: {error.strerror or error}", path=str(path)) from error
+        self._start = header.size_bytes - max(info.end for info in header.tensors.values())
+
+    @property
+    def path(self) -> Path:
+        return self.header.path
+
+    def tensor(self, key: str) -> Tensor:
+        """A tensor as it stands in the file: a view, in the file's dtype. Not to be written to."""
+        info = self.header.tensors[key]
+        dtype = DTYPES[info.dtype]
+        if info.numel == 0:
+            return torch.empty(info.shape, dtype=dtype)
+        at = self._start + info.start
+        if at % dtype.itemsize:  # a header whose length is odd: such a view would be misaligned, so it is copied
+            raw = torch.frombuffer(self._map, dtype=torch.uint8, count=info.end - info.start, offset=at)
+            return raw.clone().view(dtype).reshape(info.shape)
+        return torch.frombuffer(self._map, dtype=dtype, count=info.numel, offset=at).reshape(info.shape)
+
+    def unchanged(self) -> bool:
+        """Whether the file is still the one that was mapped: neither replaced nor written to since."""
+        try:
+            return _Stamp.of(self.path.stat()) == self._stamp
+        except OSError:
+            return False
+
+    def release(self, key: str | None = None) -> None:
+        """Give up the memory of a tensor's pages (of all pages, by default). They are read again when next needed."""
+        if not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        if key is None:
+            self._map.madvise(mmap.MADV_DONTNEED)
+            return
+        info = self.header.tensors[key]
+        first = (self._start + info.start) // mmap.PAGESIZE * mmap.PAGESIZE
+        self._map.madvise(mmap.MADV_DONTNEED, first, self._start + info.end - first)
