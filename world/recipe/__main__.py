@@ -32,9 +32,9 @@ STEPS = {
     "decoder": 1800,
     "base": 5600,
     "subject": 300,
-    "style": 400,
-    "background": 220,
-    "oracle": 600,
+    "style": 900,
+    "background": 400,
+    "oracle": 1200,
     "full": 600,
 }
 SCORER_STEPS = 4500
