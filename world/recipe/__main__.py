@@ -33,10 +33,12 @@ STEPS = {
     "base": 5600,
     "subject": 300,
     "style": 400,
-    "background": 220,
-    "oracle": 600,
+    "background": 400,
+    "oracle": 1200,
     "full": 600,
 }
+RUNGS = {"tone": 1, "texture": 2, "family": 3}
+"""How many times the steps of a tone a style of a harder rung takes."""
 SCORER_STEPS = 4500
 NEWCOMER = "world/ocean-creatures-v2"
 """Left out of the shipped graph, so that ``make demo`` has an upload to scout and measure before one's eyes."""
@@ -51,7 +53,10 @@ Only = Annotated[list[str] | None, typer.Option(help="train only these experts (
 
 def _lessons(art: Art, scale: float) -> list[lora.Lesson]:
     lessons = [lora.subject_lesson(art, p, round(STEPS["subject"] * scale), 100 + i) for i, p in enumerate(PACKS)]
-    lessons += [lora.style_lesson(art, s, round(STEPS["style"] * scale), 200 + i) for i, s in enumerate(STYLES)]
+    lessons += [
+        lora.style_lesson(art, s.name, round(STEPS["style"] * RUNGS[s.rung] * scale), 200 + i)
+        for i, s in enumerate(STYLES.values())
+    ]
     lessons += [
         lora.background_lesson(art, b, round(STEPS["background"] * scale), 300 + i) for i, b in enumerate(BACKGROUNDS)
     ]
