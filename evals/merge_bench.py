@@ -76,7 +76,7 @@ def measure(
         details = {"floor": _run(task, folder)}
         say(f"the floor of this machine is {details['floor']['floor_s']:.3f} s")
         for engine in chosen:
-            if (why := missing(engine)) is not None:
+            if (why := missing(engine, scale)) is not None:
                 say(why)
                 continue
             details[engine] = _engine(engine, task, folder, say)

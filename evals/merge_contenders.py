@@ -45,6 +45,8 @@ class Contender(ABC):
     name: ClassVar[str]
     package: ClassVar[str]
     """What must be installed."""
+    scales: ClassVar[tuple[str, ...]] = ("sdxl", "pico")
+    """Sizes of models that it can merge."""
 
     def __init__(self, world: World, device: str) -> None:
         self.world, self.device = world, device
@@ -84,9 +86,11 @@ def contenders() -> dict[str, str]:
     return {name: cls.package for name, cls in _CONTENDERS.items()}
 
 
-def missing(name: str) -> str | None:
+def missing(name: str, scale: str) -> str | None:
     """A sentence if an engine cannot run here, else None."""
     package = _CONTENDERS[name].package
+    if scale not in _CONTENDERS[name].scales:
+        return f"{name} is left out: it knows models of the published shapes only"
     if find_spec(package) is None:
         return f"{name} is left out: {package} is not installed (pip install 'diffgraph[bench]')"
     return None
@@ -216,6 +220,7 @@ class SdMecha(Contender):
     """sd-mecha keeps nothing between merges: a switch is the merge of the other plan from the files."""
 
     name, package = "sd_mecha", "sd_mecha"
+    scales = ("sdxl",)
 
     def open(self) -> None:
         import sd_mecha
@@ -225,12 +230,15 @@ class SdMecha(Contender):
 
     def merge(self, experts: Sequence[int], weights: Sequence[float]) -> None:
         import sd_mecha
+        from sd_mecha.extensions.builtin.merge_methods import linear
 
         base = sd_mecha.model(self.world.unet, config="sdxl-diffusers_unet_only")
         recipe = base
         for i, weight in zip(experts, weights, strict=True):
             lora = sd_mecha.model(self.world.kohya[i], config="sdxl-kohya_but_diffusers_kohya_lora")
-            recipe = sd_mecha.add_difference(recipe, sd_mecha.convert(lora, base), alpha=weight)
+            # Weights that the LoRA does not touch are those of the recipe so far. sd_mecha.add_difference says the same
+            # in one call, but in 1.1.8 it fails on a recipe that it made itself.
+            recipe = linear.add_difference(recipe, sd_mecha.convert(lora, base), alpha=weight) | recipe
         self.out = {}
         sd_mecha.merge(
             recipe,

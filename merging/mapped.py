@@ -52,7 +52,7 @@ class MappedFile:
     """One file, mapped whole, privately: a write to a tensor would stay in this process, and none is ever made.
 
     Args:
-        header: the checked header of the file.
+        header: the checked header of the file, whole or cut down to some of its tensors.
 
     Raises:
         ExpertError: the file cannot be opened, or is no longer the one that the header was read from.
@@ -69,7 +69,7 @@ class MappedFile:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         except OSError as error:
             raise ExpertError(f"{path}: cannot be read: {error.strerror or error}", path=str(path)) from error
-        self._start = header.size_bytes - max(info.end for info in header.tensors.values())
+        self._start = 8 + int.from_bytes(self._map[:8], "little")  # the header may be cut down to some tensors
 
     @property
     def path(self) -> Path:

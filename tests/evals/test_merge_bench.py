@@ -74,9 +74,10 @@ def test_the_bench_writes_what_it_measured(tmp_path: Path) -> None:
 
 def test_an_engine_that_is_not_here_is_left_out_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(contenders()) == {"diffgraph", "diffusers", "peft", "sd_mecha"}
-    assert merge_contenders.missing("diffgraph") is None
+    assert merge_contenders.missing("diffgraph", "pico") is None
+    assert "published shapes" in (merge_contenders.missing("sd_mecha", "pico") or "")
     monkeypatch.setattr(merge_contenders, "find_spec", lambda name: None if name == "sd_mecha" else find_spec(name))
-    assert "sd_mecha is not installed" in (merge_contenders.missing("sd_mecha") or "")
+    assert "sd_mecha is not installed" in (merge_contenders.missing("sd_mecha", "sdxl") or "")
 
 
 def test_an_unknown_engine_is_a_sentence(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 
 import pytest
 import torch
@@ -38,6 +39,13 @@ def test_tensors_are_those_that_safetensors_reads(path):
         assert found.dtype == expected.dtype
         assert found.shape == expected.shape
         assert torch.equal(found.flatten().view(torch.uint8), expected.flatten().view(torch.uint8))
+
+
+def test_a_header_that_was_cut_down_gives_the_same_tensors(path):
+    header = read_header(path)
+    for key, expected in load_file(path).items():
+        alone = replace(header, tensors={key: header.tensors[key]})
+        assert torch.equal(MappedFile(alone).tensor(key).float(), expected.float())
 
 
 def test_what_was_released_is_there_again_and_its_neighbours_never_left(path):
