@@ -103,11 +103,13 @@ def experts(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers: W
         options = ["--work", str(work), "--scale", str(scale), "--workers", "1"]
         _side_by_side([["experts", *options, *_repeat("--only", names[i::workers])] for i in range(workers)])
         return
-    studio = lora.Studio.open(work / "art", work / "emoji-base") if names else None
-    for lesson in _lessons(studio.art, scale) if studio else []:
+    if not names:
+        return
+    studio = lora.Studio.open(work / "art", work / "emoji-base")
+    for lesson in _lessons(studio.art, scale):
         if lesson.name in names:
             lora.teach(studio, lesson, work)
-    if studio and FULL in names:
+    if FULL in names:
         style = lora.style_lesson(studio.art, "sunset duotone", round(STEPS["full"] * scale), 400)
         lora.fine_tune(studio, lora.Lesson(FULL, style.rows, 0, style.steps, 2e-4, 16, 400), work)
 
