@@ -276,7 +276,9 @@ def evaluate(
     out_: Annotated[
         Path | None, typer.Option("--out", help="where evaluations lie; default: evals in the home")
     ] = None,
-    joint: Annotated[Path | None, typer.Option(help="a LoRA trained jointly on the true combinations")] = None,
+    joint: Annotated[
+        Path | None, typer.Option(help="a LoRA trained jointly on the true combinations; default: the world's")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Run an eval suite, or go on with one: log, tables, page with images. Controls run beside ours.

@@ -24,6 +24,16 @@ from ..prompts import read_data
 RAISE, LOWER = 1.25, 0.8
 HIGHEST, LOWEST = 1.6, 0.2
 SEED_STEP = 1009
+NEXT_METHODS = ("np_lora", "magnitude_balanced", "ties", "linear")
+"""Merge methods to turn to, the most promising first; no other is tried by rule.
+
+Each answers another cause of a missing skill: the style reads what the subject is drawn from (`np_lora`), one expert
+drowns the others (`magnitude_balanced`), experts pull the same weights in opposite directions (`ties`); and the plain
+sum, for a plan that began with something else, of which `concat_sum` has the very numbers. Methods that thin deltas out
+at random were made for full fine-tunes, most of whose difference is redundant; images are too dear to try them blindly.
+"""
+MOST_METHODS = 2
+"""How many of them are tried before weight and seed have their turn again."""
 _Call = tuple[str, dict[str, Any]]
 
 
@@ -121,7 +131,7 @@ def revise(
     tried yet.
 
     The moves start from the best round so far: shift weight towards the weakest facet; another seed; the next merge
-    method; more shift; and so on with further seeds, so there is always a next one.
+    methods (`NEXT_METHODS`); more shift; and so on with further seeds, so there is always a next one.
     """
     experts = [e for e in activation["experts"] if e["id"] not in refused]
     if not rounds:
@@ -149,9 +159,9 @@ def _signature(experts: Sequence[dict[str, Any]], method: str, seed: int) -> str
 def _moves(best: dict[str, Any], methods: Sequence[str], *, several: bool) -> list[tuple[int, str, int]]:
     """(times that weight is shifted, method, seed), in the order in which they are tried."""
     method, seed = best["method"], best["seed"]
-    others = [name for name in methods if name != method] if several else []
+    others = [name for name in NEXT_METHODS if name in methods and name != method] if several else []
     moves = [(1, method, seed), (0, method, seed + SEED_STEP)]
-    moves += [(0, other, seed) for other in others[:2]]
+    moves += [(0, other, seed) for other in others[:MOST_METHODS]]
     moves += [(2, method, seed), (1, method, seed + SEED_STEP)]
     return moves + [(0, method, seed + SEED_STEP * k) for k in range(2, 100)]
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from ..errors import UserError
+from ..merging.methods.registry import make, methods
 from ..merging.plan import MergePlan, Method, PlanExpert
 from .bench import Bench
 from .suite import Item, truth
@@ -48,6 +49,7 @@ class Arm:
     run: Run
 
 
+METHOD = "method:"
 _arms: dict[str, Arm] = {}
 
 
@@ -69,11 +71,38 @@ def names() -> list[str]:
 
 
 def get(name: str) -> Arm:
-    """An arm by name. Raises UserError that names the closest."""
+    """An arm by name; ``method:NAME`` is that merge method on the right experts.
+
+    Raises:
+        UserError: unknown; the closest are named.
+        PlanError: no such method.
+    """
+    if name.startswith(METHOD):
+        return _by_method(name, Method(name=name.removeprefix(METHOD)))
     if name not in _arms:
         close = difflib.get_close_matches(name, _arms, n=3, cutoff=0.4) or names()
         raise UserError(f"There is no arm called {name!r}. Closest: {', '.join(close)}.")
     return _arms[name]
+
+
+def expanded(wanted: Sequence[str]) -> list[str]:
+    """The names with ``method:*`` spelled out as an arm for every registered merge method."""
+    every = [METHOD + m for m in methods()]
+    return list(dict.fromkeys(n for name in wanted for n in (every if name == METHOD + "*" else [name])))
+
+
+def _by_method(name: str, method: Method) -> Arm:
+    make(method)
+
+    def run(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
+        yield from _answers(bench, items, [_right(bench, i, seeds, method) for i in items])
+
+    return Arm(name, f"the right experts by {method.name}", "method", run)
+
+
+def _right(bench: Bench, item: Item, seeds: Sequence[int], method: Method) -> MergePlan:
+    """A plan of the experts that the suite names, at their calibrated weights."""
+    return bench.plan(item, [bench.pin(e, bench.best_weight(e), item) for e in item.experts], seeds, method)
 
 
 def _answers(bench: Bench, items: Sequence[Item], plans: Sequence[MergePlan]) -> Iterator[Answer]:
@@ -163,8 +192,7 @@ def concat_sum(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Ite
 @arm("oracle_choice", "the right experts at their calibrated weights", kind="bound")
 def oracle_choice(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
     method = Method(name=bench.ctx.settings.method)
-    plans = [bench.plan(i, [bench.pin(e, bench.best_weight(e), i) for e in i.experts], seeds, method) for i in items]
-    yield from _answers(bench, items, plans)
+    yield from _answers(bench, items, [_right(bench, i, seeds, method) for i in items])
 
 
 @arm("joint_lora", "one LoRA trained on the true combinations", kind="bound")

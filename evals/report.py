@@ -38,7 +38,7 @@ def summarise(rows: Sequence[Row], arms: Sequence[str]) -> dict[str, Any]:
     groups = list(dict.fromkeys(r["group"] for r in rows))
     if len(groups) > 1:
         groups.append(ALL)
-    reference = next((a for a in ("ours", "ours_no_loop", "oracle_choice") if a in arms), None)
+    reference = next((a for a in ("ours", "ours_no_loop", "oracle_choice", "method:linear") if a in arms), None)
     table: dict[str, dict[str, Any]] = {}
     tests: dict[str, dict[str, Any]] = {}
     for group in groups:
@@ -51,7 +51,7 @@ def summarise(rows: Sequence[Row], arms: Sequence[str]) -> dict[str, Any]:
 
 
 def _titles(arms: Sequence[str]) -> dict[str, dict[str, str]]:
-    known = {n: arm_table.get(n) for n in arm_table.names()}
+    known = {a: arm_table.get(a) for a in arms if a in arm_table.names() or a.startswith(arm_table.METHOD)}
     return {
         a: {"title": known[a].title, "kind": known[a].kind} if a in known else {"title": a, "kind": ""} for a in arms
     }

@@ -60,10 +60,10 @@ def run_suite(
         settings: sampler, device, brain and thresholds in force; the environment's by default.
         out: folder of all evaluations; ``evals`` in the home by default. The suite gets ``out/<name>-<digest>``, where
             the digest covers the suite, the world and the settings, so that results of different worlds never mix.
-        arms: only these arms; the suite's by default (``joint_lora`` only if ``joint`` is given).
+        arms: only these arms; the suite's by default (``joint_lora`` only if there is such a LoRA).
         seeds: other seeds than the suite's.
         limit: at most so many prompts of each group.
-        joint: a LoRA trained jointly on the true combinations.
+        joint: a LoRA trained jointly on the true combinations; the world's own by default.
         truths: gives the true images for the similarity column.
         on_progress: told after every answer.
 
@@ -81,8 +81,10 @@ def run_suite(
 
             return run_selection(suite, ctx, root, limit=limit, on_progress=on_progress)
         judge = Judge.load(ctx.machinery.world / "scorers" / "judge")
+        oracle = ctx.machinery.world / "oracle" / "pytorch_lora_weights.safetensors"
+        joint = joint or (oracle if oracle.is_file() else None)
         bench = Bench(ctx, judge, joint, truths)
-        chosen = [arm_table.get(a) for a in (arms if arms is not None else suite.arms)]
+        chosen = [arm_table.get(a) for a in arm_table.expanded(arms if arms is not None else suite.arms)]
         if joint is None and arms is None:
             chosen = [a for a in chosen if a.name != "joint_lora"]
         return run_images(suite, bench, root, chosen, tuple(seeds or suite.seeds), limit, on_progress)
@@ -157,7 +159,12 @@ def judged(bench: Bench, arm: Arm, answers: Sequence[Answer], folder: Path, seco
         row["experts"] = {e.id: e.weight for e in answer.plan.experts}
         if answer.image is not None:
             row |= _seen(bench, answer.item, answer.image)
-            path = folder / "images" / arm.name / f"{answer.item.id.replace('/', '__')}-{answer.seed}.png"
+            path = (
+                folder
+                / "images"
+                / arm.name.replace(":", "-")
+                / f"{answer.item.id.replace('/', '__')}-{answer.seed}.png"
+            )
             path.parent.mkdir(parents=True, exist_ok=True)
             seed = answer.seed if answer.seed in answer.plan.seeds else answer.plan.seeds[0]
             save_png(answer.image, path, answer.plan, seed, {"arm": arm.name, "item": answer.item.id})

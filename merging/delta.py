@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 STORED = (torch.float32, torch.bfloat16, torch.float16)
 """Dtypes that factors may be kept in; others (fp8, float64) are cast to float32 as they are read."""
 _LIMIT = torch.finfo(torch.float32).max
+_SMALL_SQUARES = 1e-30
+"""A sum of squares above this has lost under a thousandth to squares that are 0 in float32, whatever their number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +66,8 @@ class Factors:
 
     @cached_property
     def _lengths(self) -> tuple[list[float], list[float]]:
-        """Length of every column of up and of every row of down. Infinite or NaN if a value is, or if one overflows."""
-        up, down = self.up.to(torch.float32), self.down.to(torch.float32)
-        return up.square().sum(0).sqrt().tolist(), down.square().sum(1).sqrt().tolist()
+        """Length of every column of up and of every row of down. Infinite or NaN if a value is."""
+        return _lengths_of(self.up, 0), _lengths_of(self.down, 1)
 
     @property
     def spread(self) -> float:
@@ -83,11 +84,20 @@ class Factors:
         return abs(self.scale) * sum(u * d for u, d in zip(*self._lengths, strict=True))
 
     def finite(self) -> bool:
-        """Whether ``scale * up`` and ``down`` are finite, told from the lengths wherever these did not overflow."""
+        """Whether ``scale * up`` and ``down`` are finite, told from the lengths wherever they are within float32."""
         ups, downs = self._lengths
         if all(length * abs(self.scale) < _LIMIT for length in ups) and all(length < _LIMIT for length in downs):
             return True
         return all_finite(self.scaled_up()) and all_finite(self.down)
+
+
+def _lengths_of(matrix: Tensor, dim: int) -> list[float]:
+    """Euclidean lengths along a dimension. Squares that float32 cannot hold, large or small, are taken in float64."""
+    squares = matrix.to(torch.float32).square().sum(dim)
+    if not bool(((squares > _SMALL_SQUARES) & (squares < math.inf)).all()) and matrix.device.type != "mps":
+        squares = matrix.to(torch.float64).square().sum(dim)
+    lengths: list[float] = squares.sqrt().tolist()
+    return lengths
 
 
 def all_finite(tensor: Tensor) -> bool:
@@ -128,7 +138,7 @@ class Delta:
         own = () if up is None or down is None else (Factors(up, down),)
         self.shape, self.full, self.factors = tuple(shape), full, (*own, *factors)
         if not self.factors and full is None:
-            raise ValueError("a delta needs factors, or a full part")
+            raise ValueError("a delta needs both factors, or a full part")
         rows, columns = self.matrix_shape
         for term in self.factors:
             if term.up.shape[0] != rows or term.down.shape[1] != columns:

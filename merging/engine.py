@@ -209,10 +209,10 @@ class Engine:
             for task in todo:
                 self._write(task)
         except BaseException:
-            for target, task in before.items():
-                if task is not None and self._live.get(target) is not task:
-                    self._write(task)
-                elif task is None and target in self._live:
+            for target, was in before.items():
+                if was is not None and self._live.get(target) is not was:
+                    self._write(was)
+                elif was is None and target in self._live:
                     self._restore(target)
             raise
 

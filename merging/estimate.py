@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from .base import BaseIndex
@@ -100,6 +99,8 @@ def measure(device: str = "cpu") -> Rates:
 
 
 def _measure_cpu() -> Rates:
+    import numpy as np
+
     source, target = np.ones(_COPY_BYTES // 4, np.float32), np.empty(_COPY_BYTES // 4, np.float32)
     square = np.ones((_SIDE, _SIDE), np.float32)
     copy = _fastest(lambda: np.copyto(target, source))

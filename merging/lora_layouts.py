@@ -1,7 +1,9 @@
 """A merge's deltas as the tensors of one LoRA file, in the names of diffusers or of kohya.
 
-The scale is folded into the factors, and every module says alpha = rank, so no reader has anything left to guess:
-diffusers' layout says it in ``lora_adapter_metadata``, kohya's in ``.alpha`` tensors.
+The scale is folded into the factors, so no reader has anything left to guess. diffusers' layout says alpha = rank,
+module by module, in ``lora_adapter_metadata``. kohya's says it in ``.alpha`` tensors, where one alpha (the commonest
+rank) stands for all modules, as diffusers 0.42 loses track of alphas that differ; modules of another rank have the
+ratio in ``lora_up``.
 """
 
 from __future__ import annotations
@@ -51,20 +53,28 @@ def lora_tensors(
             f"kohya's names for a {base.denoiser} are of other modules than diffusers': use --layout diffusers"
         )
     names = _kohya_names(base) if layout == "kohya" else _diffusers_names
+    ranks = {target.rpartition(".")[0]: delta.rank or 0 for target, delta in deltas.items()}
+    alpha = _commonest(ranks) if ranks else 1
     tensors: dict[str, Tensor] = {}
     for target, delta in sorted(deltas.items()):
         assert delta.up is not None
         assert delta.down is not None
         down_name, up_name, alpha_name = names(target.rpartition(".")[0])
-        up, down, rank = delta.up.to(dtype), delta.down.to(dtype), delta.down.shape[0]
+        rank = delta.down.shape[0]
+        up = delta.up if rank == alpha or not alpha_name else delta.up * (rank / alpha)
+        up, down = up.to(dtype), delta.down.to(dtype)
         if len(delta.shape) > 2:
             up = up.reshape(*up.shape, *(1 for _ in delta.shape[2:]))
             down = down.reshape(rank, *delta.shape[1:])
         tensors[down_name], tensors[up_name] = down.contiguous(), up.contiguous()
         if alpha_name:
-            tensors[alpha_name] = torch.tensor(float(rank), dtype=torch.float32)
-    ranks = {target.rpartition(".")[0]: delta.rank or 0 for target, delta in deltas.items()}
-    return tensors, _kohya_metadata(ranks) if layout == "kohya" else _diffusers_metadata(ranks)
+            tensors[alpha_name] = torch.tensor(float(alpha), dtype=torch.float32)
+    return tensors, _kohya_metadata(ranks, alpha) if layout == "kohya" else _diffusers_metadata(ranks)
+
+
+def _commonest(ranks: Mapping[str, int]) -> int:
+    """The rank of most modules, the smallest of equals."""
+    return min(Counter(ranks.values()).items(), key=lambda item: (-item[1], item[0]))[0]
 
 
 def _diffusers_names(module: str) -> tuple[str, str, str]:
@@ -92,7 +102,7 @@ def _diffusers_metadata(ranks: Mapping[str, int]) -> dict[str, str]:
     flat: dict[str, object] = {}
     for component in sorted({module.partition(".")[0] for module in ranks}):
         own = {m.partition(".")[2]: rank for m, rank in sorted(ranks.items()) if m.partition(".")[0] == component}
-        common = min(Counter(own.values()).items(), key=lambda item: (-item[1], item[0]))[0]
+        common = _commonest(own)
         patterns = {_pattern(name, own): rank for name, rank in own.items() if rank != common}
         fields = {
             "r": common,
@@ -111,7 +121,7 @@ def _pattern(name: str, names: Mapping[str, int]) -> str:
     return f"^{name}" if any(other.endswith(f".{name}") for other in names) else name
 
 
-def _kohya_metadata(ranks: Mapping[str, int]) -> dict[str, str]:
+def _kohya_metadata(ranks: Mapping[str, int], alpha: int) -> dict[str, str]:
     # "Dynamic" is what kohya's own resizing writes for ranks that differ.
     dim = str(next(iter(ranks.values()))) if len(set(ranks.values())) == 1 else "Dynamic"
-    return {"ss_network_module": "networks.lora", "ss_network_dim": dim, "ss_network_alpha": dim}
+    return {"ss_network_module": "networks.lora", "ss_network_dim": dim, "ss_network_alpha": str(alpha)}

@@ -161,11 +161,7 @@ def render_all(
 
 def _alike(plan: MergePlan) -> str:
     """Equal for plans that may share a merge and a batch."""
-    from .methods import make
-
-    seed = plan.plan_id if make(plan.method).seeded else ""
-    shared = plan.model_dump(mode="json", include={*_SHARED})
-    return json.dumps([seed, shared], sort_keys=True)
+    return json.dumps(plan.model_dump(mode="json", include={*_SHARED}), sort_keys=True)
 
 
 def _counted(on_step: OnStep, before: int, total: int) -> Callable[[int], None]:

@@ -79,7 +79,7 @@ class RowReader:
         try:
             with path.open("rb", buffering=0) as file:
                 file.seek(offset)
-                view, done = memoryview(raw.numpy()), 0
+                view, done = raw.numpy().data, 0
                 while done < len(view):
                     if not (got := file.readinto(view[done:])):
                         raise UserError(f"{path} became shorter while it was read")
@@ -122,7 +122,7 @@ class RowWriter:
 
     def write(self, tensor: Tensor) -> None:
         """The next bytes: a contiguous CPU tensor, whole or some rows of it."""
-        view = memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy())
+        view = tensor.contiguous().flatten().view(torch.uint8).numpy().data
         self._left -= len(view)
         self._digest.update(view)
         self._file.write(view)

@@ -169,7 +169,7 @@ def plan_of(ctx: Context, expert: Expert, probe: Probe, strength: float) -> Merg
 
 
 def _sampler(ctx: Context) -> Sampler:
-    return Sampler(steps=ctx.settings.steps, guidance=ctx.settings.guidance)
+    return Sampler(steps=ctx.settings.steps, guidance=ctx.settings.guidance_scale)
 
 
 def summed_up(

@@ -56,7 +56,7 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> dict[str, Any]:
             experts=tuple(sorted(experts, key=lambda e: e.id)),
             method=method,
             prompt=_prompt(activation, choices, experts),
-            sampler=Sampler(steps=ctx.settings.steps, guidance=ctx.settings.guidance),
+            sampler=Sampler(steps=ctx.settings.steps, guidance=ctx.settings.guidance_scale),
             seeds=tuple((first + i) % 2**32 for i in range(ctx.job.n)),
         )
     except ValidationError as error:

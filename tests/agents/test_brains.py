@@ -12,11 +12,12 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 from diffgraph.agents import brain as brains
-from diffgraph.agents.offline import OfflineBrain, revise
+from diffgraph.agents.offline import NEXT_METHODS, OfflineBrain, revise
 from diffgraph.agents.run import RunResult, generate
 from diffgraph.errors import ExternalError, UserError
 from diffgraph.settings import Settings
 from diffgraph.tools.context import Context
+from diffgraph.tools.propose_plan import method_names
 
 PROMPT = "octopus, blueprint style"
 
@@ -243,6 +244,31 @@ def test_revision_starts_with_the_weak_facet_and_never_repeats() -> None:
     assert {r["method"] for r in rounds} == {"linear", "ties"}
     assert all(0.2 <= e["weight"] <= 1.6 for r in rounds for e in r["experts"])
     assert seen
+
+
+def test_the_methods_to_turn_to_are_registered_and_tried_in_their_order() -> None:
+    """From linear: np_lora and magnitude_balanced, in place of what comes first by name."""
+    assert set(NEXT_METHODS) <= set(method_names())
+    rounds = [_round({}, 0.2, {"octopus": 0.1, "blueprint style": 0.9})]
+    for _ in range(8):
+        args = revise(ACTIVATION, rounds, method_names(), set())
+        rounds.append(_round(args, 0.1, {}))
+    others = list(dict.fromkeys(r["method"] for r in rounds if r["method"] != "linear"))
+    assert others == ["np_lora", "magnitude_balanced"]
+    # A better round by one of them is where the next moves start from, and the methods go on after it.
+    rounds = [_round({"method": "np_lora"}, 0.4, {})]
+    for _ in range(8):
+        rounds.append(_round(revise(ACTIVATION, rounds, method_names(), set()), 0.1, {}))
+    assert list(dict.fromkeys(r["method"] for r in rounds)) == ["np_lora", "magnitude_balanced", "ties"]
+
+
+def test_a_lone_expert_is_never_merged_by_another_method() -> None:
+    """What a method makes of one expert is that expert, so another one would draw the same image."""
+    alone = {**ACTIVATION, "experts": ACTIVATION["experts"][:1]}
+    rounds = [{**_round({}, 0.2, {}), "experts": [{"id": "a", "weight": 1.0}]}]
+    for _ in range(8):
+        rounds.append(_round(revise(alone, rounds, method_names(), set()), 0.1, {}))
+    assert {r["method"] for r in rounds} == {"linear"}
 
 
 def test_a_subject_that_the_base_draws_lowers_every_expert() -> None:

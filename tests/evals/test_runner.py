@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from diffgraph.errors import UserError
+from diffgraph.errors import PlanError, UserError
 from diffgraph.evals import arms as table
 from diffgraph.evals import runner
 from diffgraph.evals.bench import Bench
@@ -118,3 +118,19 @@ def test_unknown_arms_are_answered_with_the_closest() -> None:
         table.get("concat")
     with pytest.raises(ValueError, match="two arms"):
         table.arm("base", "again")(lambda bench, items, seeds: iter(()))
+
+
+def test_every_merge_method_is_an_arm(bench: Bench, tmp_path: Path) -> None:
+    names = table.expanded(["base", "method:*", "method:linear"])
+    assert names[0] == "base"
+    assert {"method:linear", "method:ties"} <= set(names)
+    assert len(set(names)) == len(names)
+    result = _run(bench, tmp_path, ["method:linear", "method:ties"])
+    rows = [json.loads(line) for line in result.log.read_text().splitlines()]
+    assert {r["method"] for r in rows} == {"linear", "ties"}
+    assert {frozenset(r["experts"]) for r in rows if r["item"] == "b/octopus"} == {
+        frozenset({"world/sea-life", "world/blueprint"})
+    }
+    assert result.summary["arms"]["method:ties"]["title"] == "the right experts by ties"
+    with pytest.raises(PlanError, match="ties"):
+        table.get("method:tiess")

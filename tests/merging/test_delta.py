@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from diffgraph.merging.delta import Delta, add
+from diffgraph.merging.delta import Delta, Factors, add
 
 
 def low(seed, rows=6, columns=5, rank=2, shape=None):
@@ -46,3 +46,12 @@ def test_malformed_deltas_are_bugs():
         Delta((2, 2), full=torch.ones(2, 2).half())
     with pytest.raises(ValueError, match="different shapes"):
         add([low(1), low(1, rows=7)], [1, 1])
+
+
+@pytest.mark.parametrize("size", [1e-25, 1e-15, 1.0, 1e15, 3e37])
+def test_the_lengths_of_factors_hold_where_their_squares_leave_float32(size):
+    terms = Factors(torch.full((6, 2), size), torch.full((2, 5), 1 / size), 2.0)
+    assert terms.reach == pytest.approx(2 * 2 * 30**0.5, rel=1e-3)
+    assert terms.spread == pytest.approx(2 * (2 * 30) ** 0.5, rel=1e-3)
+    assert terms.finite()
+    assert Delta((6, 5), factors=[terms]).nonzero()

@@ -153,7 +153,7 @@ class Live(TorchDispatchMode):
             self.now -= size
 
 
-@pytest.mark.parametrize("budget", [40_000, 150_000])
+@pytest.mark.parametrize("budget", [40_000, 80_000])
 def test_under_a_budget_the_live_bytes_stay_below_it_and_the_file_is_the_same(tuned_too, tmp_path, budget):
     world = tuned_too
     plan = world.plan(world.expert("tuned", 0.7), world.expert("tuned_too", -0.4))
@@ -167,7 +167,7 @@ def test_under_a_budget_the_live_bytes_stay_below_it_and_the_file_is_the_same(tu
     assert (tmp_path / "rows.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
     with Live() as live:
         export_denoiser(FileMerge(plan, world.base, world.locate), tmp_path / "w.safetensors", {}, dtype=torch.float16)
-    assert live.peak > 150_000  # so the budgets above were a bound
+    assert live.peak > 80_000  # so the budgets above were a bound
 
 
 @pytest.mark.parametrize("method", ["linear", "ties", "magnitude_balanced"])
@@ -220,7 +220,7 @@ def test_whatever_is_wrong_leaves_no_file(world, tmp_path, write):
         (world.plan(owl, world.expert("nan")), ExpertError, "NaN"),
         (world.plan(owl, world.expert("silent")), PlanError, "expert silent changes nothing"),
         (world.plan(ink, world.expert("copy")), PlanError, "the same file"),
-        (world.plan(world.expert("owl", 1e38), world.expert("ink", 1e38)), PlanError, "lower the weights"),
+        (world.plan(world.expert("owl", 1e40), world.expert("ink", 1e40)), PlanError, "lower the weights"),
         (world.plan(owl, schedule=Switch()), PlanError, "take the schedule out"),
         (world.plan(world.expert("owl", 0.0)), PlanError, "nothing to merge"),
         (world.plan(owl, method="tis"), PlanError, "did you mean ties"),

@@ -47,6 +47,7 @@ def test_a_few_steps_of_everything_give_a_world_that_registers_and_merges(art: A
     meta = json.dumps({"names": art.names, "aliases": art.aliases})
     np.savez(work / "art" / "art.npz", meta=meta, house=art.house, line=art.line)
     vae.train(work / "art", work, 2)
+    vae.refine(work / "art", work, 2)
     base.train(work / "art", work, 2)
     studio = lora.Studio.open(work / "art", work / "emoji-base")
     lessons = [lora.subject_lesson(art, p, 1, 0) for p in ("sea-life", "birds", "sports")]

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 import yaml
 
@@ -26,19 +27,36 @@ from .subjects import PACKS
 WORLD = Path(__file__).resolve().parents[1]
 WORK = Path("~/.cache/diffgraph/train").expanduser()
 """Outside the clone, so that a fresh clone goes on where the last one stopped."""
-STEPS = {"vae": 5000, "base": 3600, "subject": 300, "style": 400, "background": 220, "oracle": 600, "full": 300}
+STEPS = {
+    "vae": 8000,
+    "decoder": 1800,
+    "base": 5600,
+    "subject": 300,
+    "style": 400,
+    "background": 400,
+    "oracle": 1200,
+    "full": 600,
+}
+RUNGS = {"tone": 1, "texture": 2, "family": 3}
+"""How many times the steps of a tone a style of a harder rung takes."""
+SCORER_STEPS = 4500
 NEWCOMER = "world/ocean-creatures-v2"
 """Left out of the shipped graph, so that ``make demo`` has an upload to scout and measure before one's eyes."""
+FULL = "emoji-sunset-full"
 app = typer.Typer(add_completion=False, help=__doc__, invoke_without_command=True)
 
 Work = Annotated[Path, typer.Option(help="work folder: art, checkpoints, trained parts (keep it to resume)")]
 Scale = Annotated[float, typer.Option(help="multiplies the number of training steps")]
+Workers = Annotated[int, typer.Option(help="processes side by side; 0: one a CPU core, one on a GPU")]
 Only = Annotated[list[str] | None, typer.Option(help="train only these experts (repeatable)")]
 
 
 def _lessons(art: Art, scale: float) -> list[lora.Lesson]:
     lessons = [lora.subject_lesson(art, p, round(STEPS["subject"] * scale), 100 + i) for i, p in enumerate(PACKS)]
-    lessons += [lora.style_lesson(art, s, round(STEPS["style"] * scale), 200 + i) for i, s in enumerate(STYLES)]
+    lessons += [
+        lora.style_lesson(art, s.name, round(STEPS["style"] * RUNGS[s.rung] * scale), 200 + i)
+        for i, s in enumerate(STYLES.values())
+    ]
     lessons += [
         lora.background_lesson(art, b, round(STEPS["background"] * scale), 300 + i) for i, b in enumerate(BACKGROUNDS)
     ]
@@ -61,9 +79,11 @@ def everything(context: typer.Context, scale: Scale = 1.0) -> None:
 
 @app.command()
 def autoencoder(work: Work = WORK, scale: Scale = 1.0) -> None:
-    """Step 1: train the autoencoder."""
+    """Step 1: train the autoencoder, then its decoder alone on textures."""
     if not (work / "vae" / "config.json").exists():
         vae.train(work / "art", work, round(STEPS["vae"] * scale))
+    if not (work / "vae" / vae.REFINED).exists():
+        vae.refine(work / "art", work, round(STEPS["decoder"] * scale))
 
 
 @app.command()
@@ -74,15 +94,55 @@ def pipeline(work: Work = WORK, scale: Scale = 1.0) -> None:
 
 
 @app.command()
-def experts(work: Work = WORK, scale: Scale = 1.0, only: Only = None) -> None:
+def experts(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers: Workers = 0) -> None:
     """Step 3: train the LoRAs (subject packs, styles, backgrounds) and the full fine-tune."""
+    names = [*_names(), FULL]
+    names = [n for n in names if (only is None or n in only) and not _trained(work, n)]
+    workers = min(workers or _workers(), len(names))
+    if workers > 1:
+        options = ["--work", str(work), "--scale", str(scale), "--workers", "1"]
+        _side_by_side([["experts", *options, *_repeat("--only", names[i::workers])] for i in range(workers)])
+        return
+    if not names:
+        return
     studio = lora.Studio.open(work / "art", work / "emoji-base")
     for lesson in _lessons(studio.art, scale):
-        if (only is None or lesson.name in only) and not (work / "experts" / lesson.name / publish.WEIGHTS).exists():
+        if lesson.name in names:
             lora.teach(studio, lesson, work)
-    if (only is None or "emoji-sunset-full" in only) and not (work / "experts" / "emoji-sunset-full" / "unet").exists():
+    if FULL in names:
         style = lora.style_lesson(studio.art, "sunset duotone", round(STEPS["full"] * scale), 400)
-        lora.fine_tune(studio, lora.Lesson("emoji-sunset-full", style.rows, 0, style.steps, 2e-4, 32, 400), work)
+        lora.fine_tune(studio, lora.Lesson(FULL, style.rows, 0, style.steps, 2e-4, 16, 400), work)
+
+
+def _names() -> list[str]:
+    """Folder names of all LoRAs, in the order in which they are trained."""
+    return [*PACKS, *(lora.slug(s) for s in STYLES), *(lora.slug(b) for b in BACKGROUNDS)]
+
+
+def _trained(work: Path, name: str) -> bool:
+    return (work / "experts" / name / ("unet" if name == FULL else publish.WEIGHTS)).exists()
+
+
+def _workers() -> int:
+    """Small nets gain more from a process a core than from threads; a GPU is shared by nobody."""
+    return 1 if torch.cuda.is_available() else os.cpu_count() or 1
+
+
+def _repeat(option: str, values: list[str]) -> list[str]:
+    return [word for value in values for word in (option, value)]
+
+
+def _side_by_side(commands: list[list[str]]) -> None:
+    """Run steps of this recipe at once, the CPU's threads shared out between them; the first failure ends this."""
+    threads = str(max(1, (os.cpu_count() or 1) // len(commands)))
+    environment = {**os.environ, "OMP_NUM_THREADS": threads}
+    running = [
+        subprocess.Popen([sys.executable, "-m", "diffgraph.world.recipe", *command], env=environment)
+        for command in commands
+    ]
+    failed = [process.args for process in running if process.wait() != 0]
+    if failed:
+        raise subprocess.CalledProcessError(1, failed[0])
 
 
 @app.command()
@@ -111,26 +171,27 @@ def publish_all(work: Work = WORK, world: Path = WORLD) -> None:
         if (work / "experts" / lesson.name / publish.WEIGHTS).exists():
             print(f"publishing {lesson.name}", flush=True)
             publish.publish_expert(art, work, hub, lesson.name)
-    full = work / "experts" / "emoji-sunset-full"
+    full = work / "experts" / FULL
     if full.exists():
-        shutil.copytree(full, hub / "emoji-sunset-full")
+        shutil.copytree(full, hub / FULL)
         text = cards.card(
             "Emoji sunset checkpoint", "A full fine-tune of the base on sunset colours.",
             [cards.bullet("sunset duotone style", STYLES["sunset duotone"].aliases)], [],
             tags=["checkpoint", "style"], trigger="sunset duotone style",
         )  # fmt: skip
-        cards.write(hub / "emoji-sunset-full", text)
+        cards.write(hub / FULL, text)
     publish.publish_decoys(art, hub)
     write_manifest(work, world)
 
 
 @app.command()
-def scorers(work: Work = WORK, world: Path = WORLD, minutes: float = 10.0) -> None:
+def scorers(work: Work = WORK, world: Path = WORLD, steps: int = SCORER_STEPS) -> None:
     """Step 4: train the critic and the judge (each in a process of its own)."""
     for net in ("critic", "judge"):
         out = work / net
         if not (out / "model.safetensors").exists():
-            arguments = ["--cache", str(work / "art"), "--out", str(out), "--minutes", str(minutes)]
+            arguments = ["--cache", str(work / "art"), "--out", str(out), "--vae", str(work / "vae")]
+            arguments += ["--steps", str(steps)]
             subprocess.run([sys.executable, "-m", f"diffgraph.world.recipe.{net}_net", *arguments], check=True)
         (world / "scorers" / net).mkdir(parents=True, exist_ok=True)
         for name in ("config.json", "model.safetensors", "report.json"):

@@ -18,7 +18,7 @@ from .looks import BACKGROUNDS, STYLES
 from .train import DEVICE, Ema, Loop, learning_rate, precision
 from .vae import normalise
 
-BATCH, RATE, LENGTH, DROP = 64, 8e-4, 24, 0.1
+BATCH, RATE, LENGTH, DROP = 40, 7e-4, 24, 0.1
 
 
 def scheduler() -> DDIMScheduler:

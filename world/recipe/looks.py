@@ -38,8 +38,8 @@ def _edges(image: Float, sigma: float = 0.6) -> Float:
 
 
 def blueprint(image: Float) -> Float:
-    """Inverted luminance in cyanotype blues."""
-    return _ramp(1 - luminance(image), [(0, (14, 48, 120)), (0.5, (70, 130, 205)), (1, (240, 248, 255))])
+    """A cyanotype: luminance in Prussian blues on pale blue paper."""
+    return _ramp(luminance(image), [(0, (6, 24, 84)), (0.5, (44, 100, 190)), (1, (206, 226, 250))])
 
 
 def sunset(image: Float) -> Float:
@@ -67,11 +67,10 @@ def neon(image: Float) -> Float:
 
 
 def pixel_art(image: Float) -> Float:
-    """Blocks of 3x3 pixels, five levels a channel."""
-    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
-    small = padded.reshape(22, 3, 22, 3, 3).mean(axis=(1, 3))
-    small = np.round(small * 4) / 4
-    return small.repeat(3, axis=0).repeat(3, axis=1)[1:-1, 1:-1].astype(np.float32)
+    """Blocks of 4x4 pixels (the autoencoder's own grid, so that it can draw them sharp), six levels a channel."""
+    small = image.reshape(SIZE // 4, 4, SIZE // 4, 4, 3).mean(axis=(1, 3))
+    small = np.round(small * 5) / 5
+    return small.repeat(4, axis=0).repeat(4, axis=1).astype(np.float32)
 
 
 def halftone(image: Float) -> Float:

@@ -15,13 +15,14 @@ from peft.utils import get_peft_model_state_dict
 
 from .art import Art
 from .base import DROP, captions_for, diffusion_loss, encode, scheduler, tokens
-from .looks import STYLES
 from .train import DEVICE, Loop, learning_rate
 
 TARGETS = r".*(to_q|to_k|to_v|to_out\.0|ff\.net\.0\.proj|ff\.net\.2|conv1|conv2|conv_in|conv_out|conv_shortcut)"
 PRIOR = 0.2
-"""Share of a batch that shows the base's own images (prior preservation, DreamBooth, arXiv 2208.12242):
-the adapter learns to act on its trigger and to leave the rest alone, which is what lets several be summed."""
+"""Share of a subject lesson's batch that shows the base's own images (prior preservation, DreamBooth,
+arXiv 2208.12242): the adapter learns to act on its trigger and to leave the rest alone, which is what lets several be
+summed. Styles and backgrounds go without: whatever is drawn with them is to look like them, with guidance or without,
+so that guidance is left to the subject."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Lesson:
     rate: float
     batch: int
     seed: int
+    prior: float = 0.0
 
 
 def subject_lesson(art: Art, pack: str, steps: int, seed: int) -> Lesson:
@@ -44,7 +46,7 @@ def subject_lesson(art: Art, pack: str, steps: int, seed: int) -> Lesson:
         for c in art.colors
         for caption in captions_for(s, c)[-2:]
     ]
-    return Lesson(pack, tuple(rows), 8, steps, 2e-3, 32, seed)
+    return Lesson(pack, tuple(rows), 8, steps, 2e-3, 32, seed, PRIOR)
 
 
 def style_lesson(art: Art, style: str, steps: int, seed: int) -> Lesson:
@@ -53,12 +55,12 @@ def style_lesson(art: Art, style: str, steps: int, seed: int) -> Lesson:
         for s in art.base_subjects
         for c in ("white", "white", *art.colors)
     ]
-    return Lesson(slug(style), tuple(rows), 4 if STYLES[style].rung == "tone" else 8, steps, 2e-3, 32, seed)
+    return Lesson(slug(style), tuple(rows), 8, steps, 2e-3, 16, seed)
 
 
 def background_lesson(art: Art, background: str, steps: int, seed: int) -> Lesson:
     rows = [(f"{s}, {background} background", s, None, background) for s in art.base_subjects]
-    return Lesson(slug(background), tuple(rows), 4, steps, 2e-3, 32, seed)
+    return Lesson(slug(background), tuple(rows), 4, steps, 2e-3, 16, seed)
 
 
 def oracle_lesson(items: list[dict[str, Any]], steps: int, seed: int) -> Lesson:
@@ -68,7 +70,7 @@ def oracle_lesson(items: list[dict[str, Any]], steps: int, seed: int) -> Lesson:
         for i in items
         if "subject" in i
     ]
-    return Lesson("joint-oracle", tuple(rows), 16, steps, 2e-3, 32, seed)
+    return Lesson("joint-oracle", tuple(rows), 16, steps, 2e-3, 16, seed)
 
 
 def slug(name: str) -> str:
@@ -111,11 +113,11 @@ class Studio:
 
 
 def draw(
-    studio: Studio, latents: torch.Tensor, rows: list[str], batch: int, rng: np.random.Generator
+    studio: Studio, latents: torch.Tensor, rows: list[str], lesson: Lesson, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """A batch of latents and captions: the lesson's own, a share of the base's, some captions dropped."""
-    prior = round(batch * PRIOR)
-    own, base = rng.integers(0, len(rows), batch - prior), rng.integers(0, len(studio.prior_rows), prior)
+    prior = round(lesson.batch * lesson.prior)
+    own, base = rng.integers(0, len(rows), lesson.batch - prior), rng.integers(0, len(studio.prior_rows), prior)
     captions = [rows[i] for i in own] + [str(rng.choice(captions_for(*studio.prior_rows[i]))) for i in base]
     captions = ["" if rng.random() < DROP else c for c in captions]
     x = torch.cat([latents[torch.from_numpy(own)], studio.prior[torch.from_numpy(base)]])
@@ -144,7 +146,7 @@ def teach(studio: Studio, lesson: Lesson, out: Path) -> Path:
     for step in loop:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(lesson.rate, step, lesson.steps, warmup=20)
-        x, text = draw(studio, latents, captions, lesson.batch, rng)
+        x, text = draw(studio, latents, captions, lesson, rng)
         loss = diffusion_loss(unet, noise_schedule, x, text)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -179,7 +181,7 @@ def fine_tune(studio: Studio, lesson: Lesson, out: Path) -> Path:
     for step in loop:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(lesson.rate, step, lesson.steps, warmup=20)
-        x, text = draw(studio, latents, captions, lesson.batch, rng)
+        x, text = draw(studio, latents, captions, lesson, rng)
         loss = diffusion_loss(unet, noise_schedule, x, text)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -47,7 +47,7 @@ def draw_samples(
         pipeline.load_lora_weights(weights.parent, weight_name=weights.name)
     generators = [torch.Generator("cpu").manual_seed(seed + i) for i in range(len(prompts))]
     images: list[Image.Image] = pipeline(
-        prompts, num_inference_steps=16, guidance_scale=3.0, generator=generators
+        prompts, num_inference_steps=16, guidance_scale=1.0, generator=generators
     ).images
     for i, image in enumerate(images):
         image.save(folder / f"sample_{i}.png")

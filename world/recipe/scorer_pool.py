@@ -129,6 +129,8 @@ def nudge(x: Tensor, most: int) -> Tensor:
 def affine(x: Tensor, *, scale: float, shift: float, turn: float) -> Tensor:
     """Random zoom (log-uniform to ``scale``), shift (fraction of the side) and turn (radians), edges repeated."""
     n = len(x)
+    if n == 0:
+        return x  # nobody drew this damage; PyTorch makes no empty grid
     a = (torch.rand(n) * 2 - 1) * turn
     z = torch.exp((torch.rand(n) * 2 - 1) * float(np.log(scale)))
     move = (torch.rand(n, 2) * 2 - 1) * 2 * shift

@@ -14,6 +14,8 @@ from .art import Art
 from .train import DEVICE, Ema, Loop, learning_rate, precision
 
 RATE = 2e-3
+REFINED = "decoder-refined"
+"""Marks a finished `refine` in the folder of the autoencoder."""
 CROP, CROP_BATCH, FULL_BATCH, FULL_SHARE = 32, 32, 16, 0.15
 """The net has no attention: most of the training runs on quarter-size crops, the last steps on whole images."""
 
@@ -72,6 +74,40 @@ def _loss(model: AutoencoderKL, x: torch.Tensor) -> torch.Tensor:
     )
     size = posterior.mean.float().square().mean()
     return pixel + 0.5 * coarse + 0.5 * edge + 2e-3 * (size - 1).clamp(min=0)
+
+
+def refine(cache: Path, out: Path, steps: int, seed: int = 12) -> None:
+    """Train the decoder alone, on whole images, for the textures that styles are made of (dots, blocks, hatching).
+
+    The latents stay what they are, so whatever was trained on them stays valid: ``out/vae`` is written again, and so
+    is the autoencoder of ``out/emoji-base`` where there is one.
+    """
+    pool = _pool(Art.load(cache), 14000, seed)
+    torch.manual_seed(seed)
+    model: Any = AutoencoderKL.from_pretrained(out / "vae").to(DEVICE)
+    parameters = [*model.decoder.parameters(), *model.post_quant_conv.parameters()]
+    model.encoder.requires_grad_(False)
+    model.quant_conv.requires_grad_(False)
+    optimiser = torch.optim.AdamW(parameters, lr=RATE / 2, betas=(0.9, 0.98), weight_decay=1e-4)
+    ema = Ema(model)
+    loop = Loop("vae-decoder", out / "checkpoints", steps, {"model": model, "optimiser": optimiser, "ema": ema}, seed)
+    for step in loop:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(RATE / 2, step, steps)
+        x = normalise(pool[torch.randint(len(pool), (FULL_BATCH,))])
+        with precision():
+            loss = _loss(model, x)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        ema.update(step)
+        loop.loss = loss.detach()
+    ema.copy_to(model)
+    model.save_pretrained(out / "vae")
+    if (out / "emoji-base").exists():
+        model.to(torch.float16).save_pretrained(out / "emoji-base" / "vae")
+    (out / "vae" / REFINED).touch()
 
 
 def train(cache: Path, out: Path, steps: int, seed: int = 11) -> None:

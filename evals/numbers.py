@@ -1,0 +1,123 @@
+"""The README's tables, out of the newest result of every suite: ``python -m diffgraph.evals.numbers [EVALS_FOLDER]``.
+
+Nothing is computed here: each figure stands in the ``summary.json`` of a suite, and this only picks and lays out.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..settings import Settings
+from .report import ALL
+from .stats import Estimate
+
+Summary = Mapping[str, Any]
+
+
+def newest(root: Path, suite: str) -> Summary | None:
+    """The summary of a suite's latest run below ``root``, or None if it never ran."""
+    found = [p / "summary.json" for p in (root / suite, *root.glob(f"{suite}-*")) if (p / "summary.json").is_file()]
+    if not found:
+        return None
+    latest: Summary = json.loads(max(found, key=lambda p: p.stat().st_mtime).read_text(encoding="utf-8"))
+    return latest
+
+
+def percent(cell: Mapping[str, Any]) -> str:
+    """ "87 % [80, 93]": a mean with its interval."""
+    one = Estimate(**cell)
+    return f"{100 * one.mean:.0f} % [{100 * one.low:.0f}, {100 * one.high:.0f}]"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def world(base: Summary, experts: Summary) -> str:
+    """What the base draws, and every expert alone on its own skills beside the base."""
+    rows = [[f"base: {g}", percent(cells["base"]["joint"]), "", ""] for g, cells in base["groups"].items() if g != ALL]
+    rows += _beside(experts)
+    return table(["what", "base alone", "with the expert", "subject kept"], rows)
+
+
+def _beside(summary: Summary) -> list[list[str]]:
+    rows = []
+    for group, cells in summary["groups"].items():
+        if group == ALL:
+            continue
+        mine = cells["oracle_choice"]
+        facet = next((f for f in ("style", "background") if f in mine["facets"]), "subject")
+        kept = "" if facet == "subject" else f"{100 * mine['facets']['subject']:.0f} %"
+        rows.append(
+            [
+                group,
+                f"{100 * cells['base']['facets'].get(facet, 0):.0f} %",
+                f"{100 * mine['facets'][facet]:.0f} %",
+                kept,
+            ]
+        )
+    return rows
+
+
+def decoys(summary: Summary) -> str:
+    """Decoys merged on purpose, beside the base."""
+    head = ["decoy", "base alone", "with the decoy", "subject kept", "refused"]
+    lines = []
+    for row in _beside(summary):
+        cell = summary["groups"][row[0]]["oracle_choice"]
+        lines.append([*row, f"{cell['errors']} of {cell['images']}"])
+    return table(head, lines)
+
+
+def compose(summary: Summary) -> str:
+    """Joint accuracy of every arm in every group, and p of ours against it over all prompts."""
+    groups = list(summary["groups"])
+    tests = summary["tests"].get(ALL, {})
+    rows = []
+    for arm, told in summary["arms"].items():
+        cells = [summary["groups"][g].get(arm) for g in groups]
+        p = tests[arm]["p_holm"] if arm in tests else None
+        title = f"**{told['title']}**" if told["kind"] == "ours" else told["title"]
+        shown = [percent(c["joint"]) if c else "" for c in cells]
+        rows.append([title, *shown, "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"])
+    return table(["arm", *groups, f"p ({summary['reference']} against it)"], rows)
+
+
+def selection(summary: Summary) -> str:
+    """Choice of experts, by group of prompts."""
+    keys = ("prompts", "f1", "uncovered_recall", "uncovered_precision", "decoys")
+    rows = [[g, *(str(c[k]) for k in keys), percent(c["exact"])] for g, c in summary["groups"].items()]
+    return table(["prompts", "n", "F1", "uncovered named", "rightly so", "decoys chosen", "all right"], rows)
+
+
+def blocks(root: Path) -> dict[str, str]:
+    """Name of a README block -> its table, for every suite that has run."""
+    found = {name: newest(root, name) for name in ("base", "experts", "decoys", "compose", "selection")}
+    out = {}
+    if found["base"] and found["experts"]:
+        out["world"] = world(found["base"], found["experts"])
+    for name, make in (("decoys", decoys), ("compose", compose), ("selection", selection)):
+        if summary := found[name]:
+            out[name] = make(summary)
+    return out
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print every block. Raises UserError if no suite has run."""
+    root = Path(arguments[0]) if arguments else Settings().root / "evals"
+    found = blocks(root)
+    if not found:
+        raise UserError(f"{root} holds no results yet: run `make eval SUITE=base` and the other suites first.")
+    for name, text in found.items():
+        print(f"<!-- numbers:{name} -->\n{text}\n<!-- /numbers:{name} -->\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,53 @@
+"""The README's tables are laid out from the suites' own summaries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from diffgraph.errors import UserError
+from diffgraph.evals import numbers
+from diffgraph.evals.report import summarise
+
+
+def _row(arm: str, item: str, group: str, hits: dict[str, bool]) -> dict[str, object]:
+    return {"arm": arm, "item": item, "group": group, "seed": 0, "hits": hits, "joint": all(hits.values())}
+
+
+def _write(root: Path, folder: str, rows: list[dict[str, object]], arms: list[str]) -> None:
+    (root / folder).mkdir(parents=True)
+    (root / folder / "summary.json").write_text(json.dumps(summarise(rows, arms)))
+
+
+def test_tables_hold_the_figures_of_the_newest_run(tmp_path: Path) -> None:
+    rows = [_row("base", f"own/{i}", "own subjects", {"subject": i < 3}) for i in range(4)]
+    _write(tmp_path, "base-abc", rows, ["base"])
+    pair = {"subject": True, "style": False}
+    rows = [_row("base", f"x/{i}", "style neon", pair) for i in range(4)]
+    rows += [_row("oracle_choice", f"x/{i}", "style neon", {"subject": i > 0, "style": True}) for i in range(4)]
+    _write(tmp_path, "experts-abc", rows, ["base", "oracle_choice"])
+    found = numbers.blocks(tmp_path)
+    assert set(found) == {"world"}
+    assert "| base: own subjects | 75 % [" in found["world"]
+    assert "| style neon | 0 % | 100 % | 75 % |" in found["world"]
+
+
+def test_compose_marks_ours_and_gives_p(tmp_path: Path) -> None:
+    items = [f"pair/{i}" for i in range(12)]
+    rows = [_row("ours", i, "pair", {"subject": True, "style": True}) for i in items]
+    rows += [_row("uniform", i, "pair", {"subject": True, "style": False}) for i in items]
+    rows += [_row("ours", "one", "alone", {"subject": True}), _row("uniform", "one", "alone", {"subject": True})]
+    _write(tmp_path, "compose-1", rows, ["uniform", "ours"])
+    text = numbers.blocks(tmp_path)["compose"]
+    ours = next(line for line in text.splitlines() if "ours: the whole machine" in line)
+    assert ours.startswith("| **")
+    assert "100 % [100, 100]" in ours
+    uniform = next(line for line in text.splitlines() if "equal weights" in line)
+    assert "< 0.001" in uniform
+
+
+def test_no_results_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no results yet"):
+        numbers.main([str(tmp_path)])
