@@ -15,7 +15,7 @@ class Buffers:
     """Target -> a tensor to write its merged weight into, the same one every time.
 
     So a switch between plans allocates nothing. Memory is taken as targets are first merged, never given back: at most
-    the base's size. On Linux it is asked for in huge pages, which the first merge fills about twice as fast.
+    the base's size. On Linux it is asked for in huge pages, which are first touched about five times as fast.
     """
 
     def __init__(self, device: torch.device) -> None:

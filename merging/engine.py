@@ -61,12 +61,13 @@ class Engine:
     """One base pipeline on one device, and whatever plan is merged into it at the moment. Not thread-safe.
 
     Nothing ever writes to the base: a merged weight is computed from it afresh, into a place of its own that the
-    parameter is pointed at, and going back is pointing it at the base again. So no drift can build up, a switch
-    allocates nothing, and what two plans share is not computed twice. A target's bits depend on its own recipe
-    (method, experts, weights) alone, so after any number of switches they are those of a fresh process.
+    parameter is pointed at, and going back is pointing it at the base again. So no drift can build up, a switch allocates nothing, and what two plans share is
+    not computed twice. A target's bits depend on its own recipe (method, experts, weights) alone, so after any number
+    of switches they are those of a fresh process.
 
-    Weights are merged, not attached as branches at sampling time: a branch adds its two thin products to every layer of
-    every sampling step, and at SDXL's sizes one step's extra cost already exceeds that of the whole merge.
+    Weights are merged, never attached as branches at sampling time: a branch multiplies the activations by both factors
+    in every layer and step. For four LoRAs of rank 32 in SDXL at 1024 x 1024 that is 0.7 TFLOP and more a forward pass,
+    where merging takes 0.57 TFLOP once; so merging is cheaper from the first step on.
 
     Args:
         base_dir: a diffusers pipeline folder.
@@ -74,9 +75,9 @@ class Engine:
         dtype: dtype of the pipeline's weights; deltas are added in float32 whatever it is.
         expert_cache_bytes: how much memory experts that were read may keep, the least recently used leave first. The
             factors of a LoRA stay in its file (`mapped`) on the CPU and count for little.
-        base_in: "file" reads the base's weights from its files whenever they are needed, so that base and merged
-            weights together take no more memory than the base; "memory" keeps them as they were loaded, for the
-            fastest switches; "auto" is "file" on the CPU, where reading a mapped file is as fast, else "memory".
+        base_in: "file" (CPU only) reads the base's weights from its files whenever they are needed, so that base and
+            merged weights together take the memory of the base once; "memory" keeps them as they were loaded; "auto" is
+            "file" on the CPU, where reading a mapped file is as fast, else "memory".
 
     Attributes:
         base: index of the base's parameters.

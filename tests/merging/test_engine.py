@@ -11,6 +11,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from diffgraph.errors import ExpertError, PlanError, UserError
+from diffgraph.merging import pipeline
 from diffgraph.merging.engine import Engine
 from diffgraph.merging.engines import Engines
 from diffgraph.merging.formats import read_expert
@@ -238,6 +239,26 @@ def test_a_base_in_its_files_and_one_in_memory_merge_alike(world, dtype):
         seen.append((merged, fingerprint))
     assert same_bits(seen[0][0], seen[1][0])
     assert seen[0][1] == seen[1][1]
+
+
+def test_a_weight_that_the_loader_changes_is_kept_as_loaded(world, monkeypatch):
+    """The file is not what the pipeline computes with there, so it cannot be what merges start from."""
+    real = pipeline.load_pipeline
+
+    def turned(*args):
+        pipe = real(*args)
+        weight = pipe.unet.mid_block.attentions[0].transformer_blocks[0].attn1.to_q.weight
+        weight.data = weight.data.T.contiguous()
+        return pipe
+
+    monkeypatch.setattr(pipeline, "load_pipeline", turned)
+    engine = Engine(world.base_dir, device="cpu")
+    target = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight"
+    assert list(engine._pristine._held) == [target]
+    assert torch.equal(engine.pristine[target], world.base.tensor(target).T)
+    engine.apply(world.plan(world.expert("owl")), world.locate)
+    engine.reset()
+    assert torch.equal(engine.weights[target], world.base.tensor(target).T)
 
 
 def test_files_that_change_under_the_engine_are_noticed(world, tmp_path):
