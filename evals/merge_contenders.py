@@ -230,9 +230,12 @@ class SdMecha(Contender):
 
     def merge(self, experts: Sequence[int], weights: Sequence[float]) -> None:
         import sd_mecha
+        from safetensors.torch import load_file
         from sd_mecha.extensions.builtin.merge_methods import linear
 
-        base = sd_mecha.model(self.world.unet, config="sdxl-diffusers_unet_only")
+        # Of its layouts, the one that its LoRAs are read into directly: 1.1.8 cannot convert to "diffusers_unet_only".
+        named = {f"unet.{key}": tensor for key, tensor in load_file(self.world.unet).items()}
+        base = sd_mecha.model(named, config="sdxl-kohya_but_diffusers")
         recipe = base
         for i, weight in zip(experts, weights, strict=True):
             lora = sd_mecha.model(self.world.kohya[i], config="sdxl-kohya_but_diffusers_kohya_lora")
@@ -255,7 +258,7 @@ class SdMecha(Contender):
     switch = merge
 
     def weight(self, module: str) -> torch.Tensor:
-        return self.out[f"{module}.weight"]
+        return self.out[f"unet.{module}.weight"]
 
 
 class _Silent:

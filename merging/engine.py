@@ -61,9 +61,9 @@ class Engine:
     """One base pipeline on one device, and whatever plan is merged into it at the moment. Not thread-safe.
 
     Nothing ever writes to the base: a merged weight is computed from it afresh, into a place of its own that the
-    parameter is pointed at, and going back is pointing it at the base again. So no drift can build up, a switch allocates nothing, and what two plans share is
-    not computed twice. A target's bits depend on its own recipe (method, experts, weights) alone, so after any number
-    of switches they are those of a fresh process.
+    parameter is pointed at, and going back is pointing it at the base again. So no drift can build up, a switch
+    allocates nothing, and what two plans share is not computed twice. A target's bits depend on its own recipe
+    (method, experts, weights) alone, so after any number of switches they are those of a fresh process.
 
     Weights are merged, never attached as branches at sampling time: a branch multiplies the activations by both factors
     in every layer and step. For four LoRAs of rank 32 in SDXL at 1024 x 1024 that is 0.7 TFLOP and more a forward pass,
