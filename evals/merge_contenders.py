@@ -20,7 +20,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from .merge_world import ACTIVE, RANK, World, touched
+from .merge_machine import floor, warm
+from .merge_world import ACTIVE, World, touched
 
 WEIGHTS = ((0.8, 0.6, 0.7, 0.9), (0.5, 1.0, 0.9, 0.6))
 """Of the four experts of plan A, and of plan B."""
@@ -318,53 +319,6 @@ def run(task: Task) -> dict[str, Any]:
     return out
 
 
-def warm(task: Task) -> dict[str, Any]:
-    """Read all files into the page cache, and touch as much free memory as an engine may take.
-
-    On a virtual machine the first touch of memory that the host had taken back costs seconds a gigabyte, and whichever
-    engine came first would pay. In a process of its own, so that no engine's peak counts it.
-    """
-    world = World.at(Path(task.folder), max(task.known))
-    for path in (world.unet, *world.experts, *world.kohya[:ACTIVE]):
-        with path.open("rb") as file:
-            while file.read(2**24):
-                pass
-    # As much as twice the base: a base and its merged copy; in huge and in small pages.
-    pages = [torch.empty(2**26, dtype=torch.uint8).fill_(1) for _ in range(2 * world.unet.stat().st_size // 2**26)]
-    return {"touched_mb": 64 * len(pages)}
-
-
-def floor(scale: str, threads: int) -> dict[str, float]:
-    """What no engine can beat here: the bytes that must move and the products that must be computed, at the rates that
-    this machine shows right now. Both at once would be faster still, but on a CPU the same cores do both.
-    """
-    if threads:
-        torch.set_num_threads(threads)
-    source = torch.ones(2**27, dtype=torch.bfloat16)
-    copy = torch.empty_like(source)
-    bandwidth = 2 * source.numel() * 2 / _best(lambda: copy.copy_(source))
-    a, b = torch.ones(2048, 2048, dtype=torch.bfloat16), torch.ones(2048, 2048, dtype=torch.bfloat16)
-    rate = 2 * 2048**3 / _best(lambda: torch.mm(a, b))
-    sizes = touched(scale).values()
-    weights = sum(rows * columns for rows, columns in sizes)
-    factors = sum((rows + columns) * ACTIVE * RANK for rows, columns in sizes)
-    moved, flops = 2 * (2 * weights + factors), 2 * weights * ACTIVE * RANK
-    return {
-        "floor_s": moved / bandwidth + flops / rate,
-        "modules": len(sizes),
-        "weights": weights,
-        "copy_gb_s": bandwidth / 1e9,
-        "matmul_gflop_s": rate / 1e9,
-        "threads": torch.get_num_threads(),
-    }
-
-
-def _best(run: Callable[[], object], repeats: int = 7) -> float:
-    """Shortest of several runs after one to warm up."""
-    run()
-    return min(_seconds(run, "cpu") for _ in range(repeats))
-
-
 def _seconds(run: Callable[[], object], device: str) -> float:
     gc.collect()
     start = time.perf_counter()
@@ -403,8 +357,10 @@ def main() -> None:
     spec = Task(**{**task, "known": tuple(task["known"])})
     if spec.engine == "floor":
         result: dict[str, Any] = floor(spec.scale, spec.threads)
+    elif spec.engine == "warm":
+        result = warm(World.at(Path(spec.folder), max(spec.known)))
     else:
-        result = warm(spec) if spec.engine == "warm" else run(spec)
+        result = run(spec)
     print(json.dumps(result))
 
 
