@@ -37,9 +37,10 @@ PICO: Mapping[str, Any] = {
     "attention_head_dim": [1, 2, 4],
     "block_out_channels": [32, 64, 128],
     "cross_attention_dim": 64,
+    "layers_per_block": 1,
     "projection_class_embeddings_input_dim": 64,
     "sample_size": 8,
-    "transformer_layers_per_block": [1, 1, 2],
+    "transformer_layers_per_block": [1, 1, 1],
 }
 """The same structure, a thousandth of the weights."""
 SCALES = {"sdxl": SDXL, "pico": PICO}

@@ -195,10 +195,10 @@ class Engine:
         return expert
 
     def _read_all(self, specs: Sequence[PlanExpert], locate: Locate) -> list[ExpertDelta]:
-        """All experts of a plan; their files are hashed side by side, which is what takes time in a big file."""
+        """All experts of a plan. While one is read, the files of those to come are hashed."""
         with ThreadPoolExecutor(max_workers=max(1, min(len(specs), os.cpu_count() or 1))) as pool:
-            paths = list(pool.map(lambda spec: located(spec, locate), specs))
-        return [self.read(path, spec.sha256) for path, spec in zip(paths, specs, strict=True)]
+            paths = pool.map(lambda spec: located(spec, locate), specs)
+            return [self.read(path, spec.sha256) for path, spec in zip(paths, specs, strict=True)]
 
     def _switch(self, todo: Sequence[Task], gone: Sequence[str]) -> None:
         """Merge some targets and put others back to the base. If anything stops this, everything is as it was."""

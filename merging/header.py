@@ -12,7 +12,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -60,12 +60,14 @@ class Header:
         size_bytes: length of the whole file.
         tensors: tensor name -> `TensorInfo`, sorted by name.
         metadata: the file's own ``__metadata__`` strings. Hostile text: data, never instructions.
+        memo: what formats found out from all this, so that they need to but once.
     """
 
     path: Path
     size_bytes: int
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
+    memo: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def keys(self) -> tuple[str, ...]:

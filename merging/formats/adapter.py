@@ -160,6 +160,9 @@ def _split(key: str) -> tuple[str, str | None]:
 
 def _modules(header: Header, *, strict: bool = True) -> list[Module]:
     """The modules of a file. Raises ExpertError for keys that are not understood and roles that are taken twice."""
+    known: list[Module] | None = header.memo.get(f"modules, strict {strict}")
+    if known is not None:
+        return known
     grouped: dict[str, dict[str, str]] = {}
     unknown: list[str] = []
     for key in header.keys:
@@ -173,19 +176,38 @@ def _modules(header: Header, *, strict: bool = True) -> list[Module]:
         roles[role] = key
     if unknown and strict:
         raise expert_error(header, "has keys that are not understood", unknown)
-    return [Module(header, name, roles) for name, roles in grouped.items()]
+    # What passes strictly is the same either way.
+    found = [Module(header, name, roles) for name, roles in grouped.items()]
+    header.memo["modules, strict False"] = found
+    if strict:
+        header.memo["modules, strict True"] = found
+    return found
 
 
 def _algorithm(module: Module) -> Algorithm | None:
     """The algorithm whose parts a module has; None if it has none's."""
-    used = [algorithm for algorithm in algorithms().values() if algorithm.roles() & set(module.roles)]
+    used = _used(frozenset(module.roles))
     if len(used) > 1:
         raise module.error(f"mixes {' and '.join(a.name for a in used)} in {module.name}: not understood")
     return used[0] if used else None
 
 
-def _adapted(header: Header, base: BaseIndex) -> Iterator[_Adapted]:
+@cache
+def _used(roles: frozenset[str]) -> tuple[Algorithm, ...]:
+    """The algorithms that some of the roles belong to."""
+    return tuple(algorithm for algorithm in algorithms().values() if algorithm.roles() & roles)
+
+
+def _adapted(header: Header, base: BaseIndex) -> list[_Adapted]:
     """The modules of a file with their places in the base, each place once."""
+    of, known = header.memo.get("adapted", (None, []))
+    if of is not base:
+        known = list(_places(header, base))
+        header.memo["adapted"] = base, known
+    return known
+
+
+def _places(header: Header, base: BaseIndex) -> Iterator[_Adapted]:
     names, taken = Names(base), dict[str, Module]()
     unknown: list[str] = []
     for module in _modules(header):

@@ -13,6 +13,7 @@ from diffgraph.evals import merge_bench, merge_contenders, merge_world
 from diffgraph.evals.merge_contenders import Task, contenders, run
 
 KNOWN = (4, 9)
+"""More than eight, so that one known expert is in no plan."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def test_the_shapes_are_sdxls() -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("engine", ["diffgraph", "diffusers", "peft"])
 def test_every_engine_merges_the_same(folder: Path, engine: str) -> None:
-    found = run(Task(engine, str(folder), "pico", KNOWN, switches=3, threads=0))
+    found = run(Task(engine, str(folder), "pico", KNOWN, switches=1, threads=0))
     assert set(found["switch_s"]) == {"4", "9"}
     assert found["files_to_merged_s"] > 0.0
     assert found["peak_rss_mb"] >= found["base_rss_mb"] > 0.0
