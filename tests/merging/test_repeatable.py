@@ -65,9 +65,10 @@ def test_fresh_processes_and_an_engine_after_many_switches_agree(world, engine):
         engine.apply(some, world.locate)
     here = digests(engine, plans, {name: str(path) for name, path in world.paths.items()})
     for child in children:
-        assert child.stdout is not None
-        text = child.stdout.read()
-        assert child.wait() == 0
+        with child:
+            assert child.stdout is not None
+            text = child.stdout.read()
+        assert child.returncode == 0
         assert json.loads(text) == here
 
 
