@@ -93,7 +93,7 @@ def compose(summary: Summary) -> str:
 def selection(summary: Summary) -> str:
     """Choice of experts, by group of prompts."""
     keys = ("prompts", "f1", "uncovered_recall", "uncovered_precision", "decoys")
-    rows = [[g, *(str(c[k]) for k in keys), percent(c["exact"])] for g, c in summary["groups"].items()]
+    rows = [[g, *(str(c[k]) for k in keys), percent(c["exact"])] for g, c in summary.items()]
     return table(["prompts", "n", "F1", "uncovered named", "rightly so", "decoys chosen", "all right"], rows)
 
 

@@ -127,12 +127,14 @@ def export_lora(
 
     Raises:
         PlanError: without a rank, a full-rank delta or a target that no LoRA can hold; values ``dtype`` cannot hold.
+        BudgetExceeded: a delta that cannot be held whole within the merge's budget.
         UserError: the file cannot be written.
     """
     kept: dict[str, Delta] = {}
     left_out: list[str] = []
     total = lost = 0.0
     for target in merge.targets:
+        merge.check_whole(target)
         if (delta := merge.delta(target)) is None:
             continue
         energy = delta.norm() ** 2

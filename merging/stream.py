@@ -160,6 +160,17 @@ class FileMerge:
             )
         return rows
 
+    def check_whole(self, target: str) -> None:
+        """Raise BudgetExceeded if a weight does not fit the budget whole, as `delta` needs it."""
+        shape = self.base.shape(target)
+        assert shape is not None
+        fixed, per_row = self._need(target, torch.float32)
+        if (need := fixed + per_row * shape[0]) > self.budget:
+            raise BudgetExceeded(
+                f"{target} takes {need / 1e6:.0f} MB to hold whole, and the budget is {self.budget / 1e6:.0f} MB: "
+                "give it more"
+            )
+
     def _need(self, target: str, dtype: torch.dtype) -> tuple[int, int]:
         """(bytes whatever the rows, bytes a row) alive at the height of merging a weight; from above."""
         sources = self._at.get(target, [])

@@ -191,6 +191,8 @@ def test_a_method_that_needs_whole_weights_says_how_much(tuned_too, tmp_path):
     tiny = FileMerge(world.plan(world.expert("tuned_too")), world.base, world.locate, 100)
     with pytest.raises(BudgetExceeded, match="give it more"):
         export_pipeline(tiny, tmp_path / "x", {})
+    with pytest.raises(BudgetExceeded, match="to hold whole"):
+        export_lora(tiny, tmp_path / "x.safetensors", {}, rank=2)
     assert not [name for name in left_behind(tmp_path) if "x" in name]
 
 

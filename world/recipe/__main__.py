@@ -173,11 +173,12 @@ def publish_all(work: Work = WORK, world: Path = WORLD) -> None:
             publish.publish_expert(art, work, hub, lesson.name)
     full = work / "experts" / FULL
     if full.exists():
-        shutil.copytree(full, hub / FULL)
+        publish.publish_full(hub / "emoji-base" / "unet", full / "unet", hub / FULL)
         text = cards.card(
-            "Emoji sunset checkpoint", "A full fine-tune of the base on sunset colours.",
+            "Emoji sunset, fully fine-tuned",
+            "A full fine-tune of the base on sunset colours: the difference of every parameter, in 8-bit floats.",
             [cards.bullet("sunset duotone style", STYLES["sunset duotone"].aliases)], [],
-            tags=["checkpoint", "style"], trigger="sunset duotone style",
+            tags=["full-fine-tune", "style"], trigger="sunset duotone style",
         )  # fmt: skip
         cards.write(hub / FULL, text)
     publish.publish_decoys(art, hub)

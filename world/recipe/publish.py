@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from .. import sha256_of
 from . import cards
@@ -21,6 +21,7 @@ from .looks import BACKGROUNDS, STYLES
 from .lora import slug
 
 WEIGHTS = "pytorch_lora_weights.safetensors"
+FULL_WEIGHTS = "emoji_sunset_full.safetensors"
 
 
 def sample_prompts(art: Art, name: str) -> list[str]:
@@ -68,6 +69,23 @@ def publish_expert(art: Art, out: Path, hub: Path, name: str) -> None:
         cards.write(folder, cards.background_card(background, samples))
     else:
         cards.write(folder, cards.subject_card(art, name, samples))
+
+
+def publish_full(base: Path, tuned: Path, folder: Path) -> None:
+    """A full fine-tune as the difference of every parameter, 8-bit floats (e5m2): half of the checkpoint's size.
+
+    Keys as kohya and LyCORIS write full differences: ``.diff`` and ``.diff_b``, ``.w_norm`` and ``.b_norm`` for norms.
+    """
+    before, after = (load_file(f / "diffusion_pytorch_model.safetensors") for f in (base, tuned))
+    tensors = {}
+    for name, value in after.items():
+        module, _, parameter = name.rpartition(".")
+        flat = "lora_unet_" + module.replace(".", "_")
+        norm = value.dim() == 1 and before[f"{module}.weight"].dim() == 1
+        part = {"weight": "w_norm" if norm else "diff", "bias": "b_norm" if norm else "diff_b"}[parameter]
+        tensors[f"{flat}.{part}"] = (value.float() - before[name].float()).to(torch.float8_e5m2)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / FULL_WEIGHTS, metadata={"format": "pt"})
 
 
 def publish_decoys(art: Art, hub: Path, seed: int = 99) -> None:
