@@ -84,12 +84,14 @@ class _Reader:
         matches = sorted({m for m in self.taken if m is not None}, key=lambda m: m.start)
         spans, leftovers, excluded = self._settle(matches)
         leftovers += self._leftovers()
-        if not (spans or leftovers or excluded or self.negated):
-            leftovers = [self._leftover(0, len(self.tokens), "free")]  # only filler: "draw something beautiful"
+        excluded = list(dict.fromkeys([*excluded, *self._ruled_out()]))
+        if not (spans or leftovers or excluded):
+            # Only filler ("draw something beautiful"), or a "no" that rules nothing out: said, not passed over.
+            leftovers = [self._leftover(0, len(self.tokens), "free")]
         return Reading(
             tuple(sorted(spans, key=lambda s: s.start)),
             tuple(sorted(leftovers, key=lambda p: p.start)),
-            tuple(dict.fromkeys([*excluded, *self._ruled_out()])),
+            tuple(excluded),
         )
 
     def _phrases(self) -> None:

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from diffgraph.errors import UserError
@@ -216,6 +216,8 @@ def test_deterministic(store: GraphStore) -> None:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=200))
+@example("ÑO")
+@example("no")
 def test_any_text_can_be_read(store: GraphStore, text: str) -> None:
     view = store.view("emoji")
     vocabulary = Vocabulary.of(view.experts, view.base)
@@ -226,7 +228,7 @@ def test_any_text_can_be_read(store: GraphStore, text: str) -> None:
         return
     for span in (*reading.spans, *reading.leftovers):
         assert 0 <= span.start < span.end <= len(text)
-    assert reading.spans or reading.leftovers or reading.excluded or "no" in text.casefold()
+    assert reading.spans or reading.leftovers or reading.excluded
 
 
 _TEXT = """octopus neon starry night background style in the of with without under a watercolour 🐙 , . ( ) blueprint
