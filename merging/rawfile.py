@@ -20,24 +20,8 @@ from torch import Tensor
 
 from ..errors import UserError
 from .header import BITS, Header
+from .mapped import DTYPES
 
-DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
-    {
-        "F64": torch.float64,
-        "F32": torch.float32,
-        "F16": torch.float16,
-        "BF16": torch.bfloat16,
-        "F8_E4M3": torch.float8_e4m3fn,
-        "F8_E5M2": torch.float8_e5m2,
-        "I64": torch.int64,
-        "I32": torch.int32,
-        "I16": torch.int16,
-        "I8": torch.int8,
-        "U8": torch.uint8,
-        "BOOL": torch.bool,
-    }
-)
-"""Names of dtypes in a header -> torch's."""
 NAMES: Mapping[torch.dtype, str] = MappingProxyType({dtype: name for name, dtype in DTYPES.items()})
 HASH_KEY = "modelspec.hash_sha256"
 """Where a file says the sha256 of its tensors' bytes (Stability's ModelSpec), as ``0x`` and 64 hex digits."""

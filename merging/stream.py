@@ -24,9 +24,10 @@ from .executor import merged
 from .header import read_header
 from .identity import Locate, located, pin_base, pin_experts
 from .lazy import BaseReader, LazyExpert, blocks
+from .mapped import DTYPES
 from .methods import Part, Whole, make
 from .plan import MergePlan
-from .rawfile import COPY_BYTES, DTYPES, NAMES, Entry, RowReader, RowWriter, ordered
+from .rawfile import COPY_BYTES, NAMES, Entry, RowReader, RowWriter, ordered
 from .report import coverage_problem
 from .tasks import seed_at
 from .weights import BlockWeights

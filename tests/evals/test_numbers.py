@@ -10,6 +10,8 @@ import pytest
 from diffgraph.errors import UserError
 from diffgraph.evals import numbers
 from diffgraph.evals.report import summarise
+from diffgraph.evals.selection import grade, rate
+from diffgraph.evals.suite import Choice, truth
 
 
 def _row(arm: str, item: str, group: str, hits: dict[str, bool]) -> dict[str, object]:
@@ -51,3 +53,19 @@ def test_compose_marks_ours_and_gives_p(tmp_path: Path) -> None:
 def test_no_results_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no results yet"):
         numbers.main([str(tmp_path)])
+
+
+def test_selection_is_laid_out_from_what_the_suite_writes(tmp_path: Path) -> None:
+    choice = Choice(id="x", group="named", prompt="octopus", want={"subject": ("octopus",)})
+    rows = [{**grade(choice, ["world/sea-life"], [], truth()), "seconds": 0.1}]
+    (tmp_path / "selection").mkdir()
+    (tmp_path / "selection" / "summary.json").write_text(json.dumps({"all prompts": rate(rows)}))
+    text = numbers.blocks(tmp_path)["selection"]
+    assert "| all prompts | 1 | 1.0 | 1.0 | 1.0 | 0 | 100 % [100, 100] |" in text
+
+
+def test_decoys_say_how_many_merges_were_refused(tmp_path: Path) -> None:
+    refused = {**_row("oracle_choice", "w/1", "wrong family", {"subject": False, "style": False}), "error": "no"}
+    rows = [_row("base", "w/1", "wrong family", {"subject": True, "style": False}), refused]
+    _write(tmp_path, "decoys-1", rows, ["base", "oracle_choice"])
+    assert "| wrong family | 0 % | 0 % | 0 % | 1 of 1 |" in numbers.blocks(tmp_path)["decoys"]

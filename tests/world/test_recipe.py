@@ -1,10 +1,12 @@
 """The whole recipe at a handful of steps: every part is written, read again, and fits the next."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from diffgraph.graph.registration import register
 from diffgraph.graph.sources import get
@@ -12,7 +14,7 @@ from diffgraph.merging.base import BaseIndex
 from diffgraph.merging.formats import read_expert
 from diffgraph.world import verify
 from diffgraph.world.recipe import base, lora, publish, vae
-from diffgraph.world.recipe.__main__ import publish_all
+from diffgraph.world.recipe.__main__ import _side_by_side, publish_all
 from diffgraph.world.recipe.art import Art
 from diffgraph.world.recipe.looks import BACKGROUNDS, STYLES
 from diffgraph.world.recipe.subjects import PACKS
@@ -63,3 +65,34 @@ def test_a_few_steps_of_everything_give_a_world_that_registers_and_merges(art: A
     (expert,) = register(source, "sea-life")
     assert expert.rank == 8
     assert {s.name for s in expert.skills} == set(PACKS["sea-life"])
+
+
+def test_a_full_fine_tune_is_read_back_as_what_training_changed(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    before, after = base.build_unet(), base.build_unet()
+    before.save_pretrained(tmp_path / "hub" / "base" / "unet")
+    after.load_state_dict({k: v + 1e-3 * torch.randn_like(v) for k, v in before.state_dict().items()})
+    after.save_pretrained(tmp_path / "tuned")
+    publish.publish_full(tmp_path / "hub" / "base" / "unet", tmp_path / "tuned", tmp_path / "full")
+    (tmp_path / "hub" / "base" / "model_index.json").write_text('{"unet": ["diffusers", "UNet2DConditionModel"]}')
+    index = BaseIndex.open(tmp_path / "hub" / "base")
+    read = read_expert(tmp_path / "full" / publish.FULL_WEIGHTS, index)
+    assert read.kind == "full"
+    assert read.coverage == 1.0
+    wanted = {f"unet.{k}": v - before.state_dict()[k] for k, v in after.state_dict().items()}
+    assert set(read.deltas) == set(wanted)
+    lost = sum(float((read.deltas[t].dense() - d).square().sum()) for t, d in wanted.items())
+    assert lost < 0.01 * sum(float(d.square().sum()) for d in wanted.values())
+
+
+def test_a_published_base_says_nothing_of_the_machine_it_was_made_on(tmp_path: Path) -> None:
+    (tmp_path / "base" / "vae").mkdir(parents=True)
+    (tmp_path / "base" / "vae" / "config.json").write_text(json.dumps({"_name_or_path": "/home/x", "sample_size": 64}))
+    publish.publish_base(tmp_path / "base", tmp_path / "hub")
+    assert json.loads((tmp_path / "hub" / "vae" / "config.json").read_text()) == {"sample_size": 64}
+
+
+def test_steps_run_side_by_side_and_a_failure_is_not_passed_over(tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        _side_by_side([["manifest", "--help"], ["no-such-step"]])
+    _side_by_side([["manifest", "--help"], ["graph", "--help"]])

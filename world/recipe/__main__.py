@@ -165,7 +165,7 @@ def publish_all(work: Work = WORK, world: Path = WORLD) -> None:
     """Step 5: lay everything out under ``hub/`` with cards, samples and decoys; write the manifest."""
     art, hub = Art.load(work / "art"), world / "hub"
     shutil.rmtree(hub, ignore_errors=True)
-    shutil.copytree(work / "emoji-base", hub / "emoji-base")
+    publish.publish_base(work / "emoji-base", hub / "emoji-base")
     cards.write(hub / "emoji-base", cards.base_card(art))
     for lesson in _lessons(art, 1.0):
         if (work / "experts" / lesson.name / publish.WEIGHTS).exists():

@@ -71,6 +71,15 @@ def publish_expert(art: Art, out: Path, hub: Path, name: str) -> None:
         cards.write(folder, cards.subject_card(art, name, samples))
 
 
+def publish_base(base: Path, folder: Path) -> None:
+    """The base pipeline, without the notes that diffusers keeps of where a part was loaded from."""
+    shutil.copytree(base, folder)
+    for file in sorted(folder.rglob("*.json")):
+        config = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(config, dict) and config.pop("_name_or_path", None) is not None:
+            file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def publish_full(base: Path, tuned: Path, folder: Path) -> None:
     """A full fine-tune as the difference of every parameter, 8-bit floats (e5m2): half of the checkpoint's size.
 
