@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image
 
+from ..agents.scout import scout
 from ..errors import ExpertError, PlanError, UserError
 from ..merging.png import save_png
 from ..settings import Settings
@@ -75,7 +76,7 @@ def run_suite(
     if limit is not None and limit < 1:
         raise UserError(f"The limit must be at least 1, not {limit}.")
     root = (out or settings.root / "evals").expanduser().absolute()
-    with _context(settings, root) as ctx:
+    with _context(settings, root, {e for item in suite.all_items() for e in item.experts}) as ctx:
         if suite.kind == "selection":
             from .selection import run_selection
 
@@ -91,9 +92,17 @@ def run_suite(
 
 
 @contextmanager
-def _context(settings: Settings, root: Path) -> Iterator[Context]:
-    """A context whose graph and caches lie beside the results: evaluations neither read nor change the user's graph."""
+def _context(settings: Settings, root: Path, named: Set[str]) -> Iterator[Context]:
+    """A context whose graph and caches lie beside the results: evaluations neither read nor change the user's graph.
+
+    A suite that names experts which the shipped graph leaves out gets a graph of its own, with the world scouted.
+    """
     with Context.open(settings.model_copy(update={"home": root / "home"})) as ctx:
+        if named <= {e.id for e in ctx.store.experts()}:
+            yield ctx
+            return
+    with Context.open(settings.model_copy(update={"home": root / "home-scouted"})) as ctx:
+        scout(ctx, "world")
         yield ctx
 
 

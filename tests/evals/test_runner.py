@@ -9,9 +9,10 @@ import pytest
 
 from diffgraph.errors import PlanError, UserError
 from diffgraph.evals import arms as table
-from diffgraph.evals import runner
+from diffgraph.evals import runner, suite
 from diffgraph.evals.bench import Bench
 from diffgraph.evals.suite import Item, Suite
+from diffgraph.settings import Settings
 
 ITEMS = (
     Item(id="a/cat", group="a", prompt="a cat", canonical="cat", subject="cat"),
@@ -134,3 +135,13 @@ def test_every_merge_method_is_an_arm(bench: Bench, tmp_path: Path) -> None:
     assert result.summary["arms"]["method:ties"]["title"] == "the right experts by ties"
     with pytest.raises(PlanError, match="ties"):
         table.get("method:tiess")
+
+
+def test_a_suite_meets_every_expert_it_names_in_a_graph_of_its_own(tmp_path: Path) -> None:
+    named = {e for item in suite.load("decoys").all_items() for e in item.experts}
+    settings = Settings(home=tmp_path / "home", brain="offline", base="world")
+    with runner._context(settings, tmp_path, named) as ctx:
+        assert named <= {e.id for e in ctx.store.experts()}
+    with runner._context(settings, tmp_path, set()) as ctx:
+        left_out = named - {e.id for e in ctx.store.experts()}
+    assert left_out == {"world/ocean-creatures-v2"}  # the newcomer that the demo scouts
