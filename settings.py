@@ -34,10 +34,13 @@ class Settings(BaseSettings):
     method: str = Field(default="linear", description="merge method the planner writes into a plan")
     steps: int = Field(default=16, ge=1, le=1000, description="sampling steps")
     guidance: float | None = Field(
-        default=None, ge=0, le=50, description="guidance scale; none: 1 on the embedded world, 7 on other bases"
+        default=None,
+        ge=0,
+        le=50,
+        description="guidance scale; none: 1 on the embedded world (1.5 where experts are composed), 7 on other bases",
     )
     rounds: int = Field(default=2, ge=0, le=20, description="how often the critic may send a plan back")
-    accept: float = Field(default=0.5, ge=0, le=1, description="critic score from which an image is accepted")
+    accept: float = Field(default=0.8, ge=0, le=1, description="critic score from which an image is accepted")
     step_budget: int = Field(default=40, ge=1, description="graph steps an agent run may take")
     chroma_url: str | None = Field(default=None, description="http://host:port of a Chroma server; none: embedded")
     checkpoint_url: str | None = Field(default=None, description="postgresql://… for checkpoints; none: SQLite in home")
@@ -48,10 +51,15 @@ class Settings(BaseSettings):
         """``home`` with ``~`` expanded, absolute."""
         return self.home.expanduser().absolute()
 
-    @property
-    def guidance_scale(self) -> float:
-        """The guidance scale in force. The embedded world composes best without guidance, and twice as fast."""
-        return self.guidance if self.guidance is not None else 1.0 if self.base == "world" else 7.0
+    def guidance_scale(self, experts: int = 1) -> float:
+        """The guidance scale in force for a plan of so many experts.
+
+        On the embedded world one expert needs none (which is twice as fast); a subject that shares the weights with a
+        style or a background gains by a little, chosen on the suite ``develop``.
+        """
+        if self.guidance is not None:
+            return self.guidance
+        return 7.0 if self.base != "world" else 1.5 if experts > 1 else 1.0
 
     @classmethod
     def load(cls, **changes: Any) -> Settings:

@@ -39,16 +39,19 @@ class Critic(Turn):
         )
 
     def _decide(self, state: State, verdict: dict[str, Any], also: dict[str, Any]) -> Command[Any]:
-        """An image under the mark is never accepted, whatever a brain says; one above it may still be sent back."""
+        """No round with an image under the mark is accepted, whatever a brain says; one above it may still go back."""
         scores = state.get("scores") or {}
         if scores.get("plan_id") != state["plan_id"]:
             scores = call(self.ctx_for(state), "score_images", {"plan_id": state["plan_id"]})
         plan = self.ctx.load_plan(state["plan_id"])
-        accepted = verdict["decision"] == "accept" and scores["score"] >= self.ctx.settings.accept
+        worst = min((image["score"] for image in scores["images"]), default=0.0)
+        accepted = verdict["decision"] == "accept" and worst >= self.ctx.settings.accept
         seen = [finding for image in scores["images"] for finding in image["findings"]]
         this: Round = {
             "plan_id": plan.plan_id,
             "method": plan.method.name,
+            "guidance": plan.sampler.guidance,
+            "say": all(f["trigger"] in plan.prompt for f in state["activation"]["facets"]),
             "seed": plan.seeds[0],
             "experts": [{"id": e.id, "facet": e.facet, "weight": e.weight} for e in plan.experts],
             "score": scores["score"],

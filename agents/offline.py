@@ -130,21 +130,22 @@ def revise(
     """Arguments of ``propose_plan``: the solver's default at first, later the first of the moves below that was not
     tried yet.
 
-    The moves start from the best round so far: shift weight towards the weakest facet; another seed; the next merge
-    methods (`NEXT_METHODS`); more shift; and so on with further seeds, so there is always a next one.
+    The moves start from the best round so far, in the order in which they paid on the suite ``develop``: another seed;
+    every trigger said, if one was left out; weight shifted towards the weakest facet; the next merge methods
+    (`NEXT_METHODS`); more shift; and so on with further seeds, so there is always a next one.
     """
     experts = [e for e in activation["experts"] if e["id"] not in refused]
     if not rounds:
         return {} if not refused else {"experts": [_choice(e, e["weight"]) for e in experts]}
     best = max(rounds, key=lambda r: (r["score"], -rounds.index(r)))
     weights = {e["id"]: e["weight"] for e in best["experts"] if e["id"] not in refused}
-    tried = {_signature(r["experts"], r["method"], r["seed"]) for r in rounds}
-    for shift, method, seed in _moves(best, methods, several=len(weights) > 1):
+    tried = {_signature(r["experts"], r["method"], r["seed"], r["say"]) for r in rounds}
+    for shift, method, seed, say in _moves(best, methods, several=len(weights) > 1):
         proposed = [
             _choice(e, w) for e, w in zip(experts, _shifted(activation, experts, weights, best, shift), strict=True)
         ]
-        if _signature(proposed, method, seed) not in tried:
-            return {"experts": proposed, "method": method, "seed": seed}
+        if _signature(proposed, method, seed, say) not in tried:
+            return {"experts": proposed, "method": method, "seed": seed, "say": say}
     raise AssertionError("the last moves are new seeds without end")
 
 
@@ -152,18 +153,18 @@ def _choice(expert: dict[str, Any], weight: float) -> dict[str, Any]:
     return {"id": expert["id"], "weight": round(float(weight), 4)}
 
 
-def _signature(experts: Sequence[dict[str, Any]], method: str, seed: int) -> str:
-    return json.dumps([sorted((e["id"], round(float(e["weight"]), 4)) for e in experts), method, seed])
+def _signature(experts: Sequence[dict[str, Any]], method: str, seed: int, say: bool) -> str:
+    return json.dumps([sorted((e["id"], round(float(e["weight"]), 4)) for e in experts), method, seed, say])
 
 
-def _moves(best: dict[str, Any], methods: Sequence[str], *, several: bool) -> list[tuple[int, str, int]]:
-    """(times that weight is shifted, method, seed), in the order in which they are tried."""
-    method, seed = best["method"], best["seed"]
+def _moves(best: dict[str, Any], methods: Sequence[str], *, several: bool) -> list[tuple[int, str, int, bool]]:
+    """(times that weight is shifted, method, seed, every trigger said), in the order in which they are tried."""
+    method, seed, say = best["method"], best["seed"], best["say"]
     others = [name for name in NEXT_METHODS if name in methods and name != method] if several else []
-    moves = [(1, method, seed), (0, method, seed + SEED_STEP)]
-    moves += [(0, other, seed) for other in others[:MOST_METHODS]]
-    moves += [(2, method, seed), (1, method, seed + SEED_STEP)]
-    return moves + [(0, method, seed + SEED_STEP * k) for k in range(2, 100)]
+    moves = [(0, method, seed + SEED_STEP, say), (0, method, seed, True), (1, method, seed, say)]
+    moves += [(0, other, seed, say) for other in others[:MOST_METHODS]]
+    moves += [(2, method, seed, say), (1, method, seed + SEED_STEP, say)]
+    return moves + [(0, method, seed + SEED_STEP * k, say) for k in range(2, 100)]
 
 
 def _shifted(
@@ -191,7 +192,7 @@ def _judge(seen: _Transcript) -> tuple[list[_Call], str]:
             return [], seen.failures("score_images")[-1]
         return [("score_images", {})], ""
     accept = float(seen.request.get("accept", 0.5))
-    if scores["score"] >= accept:
+    if min((image["score"] for image in scores["images"]), default=0.0) >= accept:
         return [("give_verdict", {"decision": "accept", "findings": []})], ""
     findings = [finding for image in scores["images"] for finding in image["findings"]]
     weak = [f"{text!r} is weak ({p:.2f})." for text, p in sorted(scores["facets"].items()) if p < accept]

@@ -25,6 +25,8 @@ class Round(TypedDict):
 
     plan_id: str
     method: str
+    guidance: float
+    say: bool
     seed: int
     experts: list[dict[str, Any]]
     score: float

@@ -112,6 +112,21 @@ def _answers(bench: Bench, items: Sequence[Item], plans: Sequence[MergePlan]) ->
             yield Answer(item, seed, image, plan)
 
 
+def _tries(bench: Bench, seeds: Sequence[int]) -> list[int]:
+    """For each seed as many as ours has rounds, the seed itself first."""
+    return [seed + 1000 * t for seed in seeds for t in range(bench.ctx.settings.rounds + 1)]
+
+
+def _best_of(bench: Bench, items: Sequence[Item], plans: Sequence[MergePlan], seeds: Sequence[int]) -> Iterator[Answer]:
+    """For each seed the image of `_tries` that the critic scores highest, the earlier one on a tie."""
+    n = bench.ctx.settings.rounds + 1
+    for item, plan, images in zip(items, plans, bench.render(plans), strict=True):
+        scores = [v.score for v in bench.critic.score(images, item.wanted)]
+        for k, seed in enumerate(seeds):
+            at = max(range(k * n, (k + 1) * n), key=lambda i: (scores[i], -i))
+            yield Answer(item, seed, images[at], plan.model_copy(update={"seeds": (plan.seeds[at],)}), n)
+
+
 def _chosen(bench: Bench, item: Item, seeds: Sequence[int]) -> tuple[PlanExpert, ...]:
     """The planner's choice of experts for an item (none where it finds nothing to draw)."""
     plan = bench.proposed(item, seeds)
@@ -125,13 +140,8 @@ def base(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[
 
 @arm("base_best_of_n", "base, best of as many images as ours may sample, by the critic")
 def base_best_of_n(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
-    n = bench.ctx.settings.rounds + 1
-    plans = [bench.plan(i, (), [s + 1000 * t for s in seeds for t in range(n)]) for i in items]
-    for item, plan, images in zip(items, plans, bench.render(plans), strict=True):
-        scores = [v.score for v in bench.critic.score(images, item.wanted)]
-        for k, seed in enumerate(seeds):
-            at = max(range(k * n, (k + 1) * n), key=lambda i: (scores[i], -i))
-            yield Answer(item, seed, images[at], plan.model_copy(update={"seeds": (plan.seeds[at],)}), n)
+    plans = [bench.plan(i, (), _tries(bench, seeds)) for i in items]
+    yield from _best_of(bench, items, plans, seeds)
 
 
 @arm("best_single", "best single expert by the critic")
@@ -187,6 +197,15 @@ def concat_sum(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Ite
         whole = [e.model_copy(update={"weight": 1.0, "blocks": {}}) for e in _chosen(bench, item, seeds)]
         plans.append(bench.plan(item, whole, seeds, Method(name="concat_sum")))
     yield from _answers(bench, items, plans)
+
+
+@arm("concat_sum_best_of_n", "the exact sum, best of as many images as ours may sample, by the critic")
+def concat_sum_best_of_n(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
+    plans = []
+    for item in items:
+        whole = [e.model_copy(update={"weight": 1.0, "blocks": {}}) for e in _chosen(bench, item, seeds)]
+        plans.append(bench.plan(item, whole, _tries(bench, seeds), Method(name="concat_sum")))
+    yield from _best_of(bench, items, plans, seeds)
 
 
 @arm("oracle_choice", "the right experts at their calibrated weights", kind="bound")

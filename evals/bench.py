@@ -102,7 +102,7 @@ class Bench:
             experts=tuple(sorted(experts, key=lambda e: e.id)),
             method=method or Method(),
             prompt=item.canonical,
-            sampler=Sampler(steps=settings.steps, guidance=settings.guidance_scale),
+            sampler=Sampler(steps=settings.steps, guidance=settings.guidance_scale(len(experts))),
             seeds=tuple(seeds),
         )
 
@@ -127,7 +127,12 @@ class Bench:
     def digest(self) -> str:
         """Hash over everything but plans that decides a result: base, graph, scorers, sampling settings."""
         world, settings = self.ctx.machinery.world, self.ctx.settings
-        parts = [self.ctx.machinery.base.sha256, str(settings.steps), str(settings.guidance_scale), settings.method]
+        parts = [
+            self.ctx.machinery.base.sha256,
+            str(settings.steps),
+            repr([settings.guidance_scale(n) for n in (1, 2)]),
+        ]
+        parts += [settings.method]
         parts += [settings.dtype, str(settings.rounds), str(settings.accept), settings.brain]
         for name in ("critic", "judge"):
             file = world / "scorers" / name / "model.safetensors"

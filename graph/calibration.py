@@ -33,6 +33,8 @@ class Calibration(Frozen):
         strength_shift: mean length of that shift at ``best_weight``.
         consistency: mean cosine between single shifts and ``direction``, -1..1.
         best_weight: the strength at which the expert did best.
+        unasked: skill name -> share of its level (0..1) that is left when the prompt does not say its trigger; measured
+            for all but subjects.
     """
 
     expert_id: str
@@ -45,6 +47,7 @@ class Calibration(Frozen):
     consistency: FiniteFloat = 0.0
     best_weight: FiniteFloat = 1.0
     verdict: Verdict
+    unasked: dict[str, FiniteFloat] = Field(default_factory=dict)
 
     @property
     def usable(self) -> bool:

@@ -32,7 +32,7 @@ from .score_images import critic_id, score_files
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-VERSION = 1
+VERSION = 2
 STRENGTHS = (0.0, 0.5, 1.0, 1.25)
 SEED = 0
 REFERENCES = 8
@@ -152,7 +152,27 @@ def measure(ctx: Context, expert: Expert) -> Calibration:
         images = [Image.open(path, formats=["PNG"]).convert("RGB") for path in paths]
         with ctx.machinery.lock:
             vectors[strength] = ctx.critic.embed(images)
-    return summed_up(expert, context_hash(ctx, shared), todo, scored, vectors)
+    found = summed_up(expert, context_hash(ctx, shared), todo, scored, vectors)
+    return found.model_copy(
+        update={"unasked": unasked(ctx, expert, todo, scored[found.best_weight], found.best_weight)}
+    )
+
+
+def unasked(
+    ctx: Context, expert: Expert, todo: Sequence[Probe], scored: Sequence[Judged], strength: float
+) -> dict[str, float]:
+    """What is left of a look when its trigger is not said: images of the bare reference prompts, scored for it."""
+    bare = [probe for probe in todo if probe.skill is None]
+    paths = [image_path(ctx, plan_of(ctx, expert, probe, strength).plan_id, SEED) for probe in bare]
+    left: dict[str, float] = {}
+    for skill in dict.fromkeys(probe.skill for probe in todo):
+        if skill is None or skill.facet == "subject" or not bare:
+            continue
+        said = [v.facets[skill.name] for v, probe in zip(scored, todo, strict=True) if probe.skill == skill]
+        unsaid = [v.facets[skill.name] for v in score_files(ctx, paths, [Wanted(facet=skill.facet, text=skill.name)])]
+        level = float(np.mean(said))
+        left[skill.name] = round(min(1.0, float(np.mean(unsaid)) / level), 4) if level > 0 else 0.0
+    return left
 
 
 def plan_of(ctx: Context, expert: Expert, probe: Probe, strength: float) -> MergePlan:
@@ -169,7 +189,7 @@ def plan_of(ctx: Context, expert: Expert, probe: Probe, strength: float) -> Merg
 
 
 def _sampler(ctx: Context) -> Sampler:
-    return Sampler(steps=ctx.settings.steps, guidance=ctx.settings.guidance_scale)
+    return Sampler(steps=ctx.settings.steps, guidance=ctx.settings.guidance_scale())
 
 
 def summed_up(

@@ -16,6 +16,8 @@ from .registry import Args, tool
 
 MAX_EXPERTS = 8
 MAX_WEIGHT = 2.0
+ACTS_UNASKED = 0.9
+"""Share of a look's level that must be left without its trigger for the prompt to leave that out."""
 
 
 class Choice(Args):
@@ -30,6 +32,8 @@ class ProposeArgs(Args):
     experts: list[Choice] | None = Field(default=None, max_length=MAX_EXPERTS, description="none: the solver's choice")
     method: str | None = Field(default=None, max_length=60, description="a registered merge method; none: the default")
     params: dict[str, JsonValue] = Field(default_factory=dict, description="the method's parameters")
+    guidance: float | None = Field(default=None, ge=0, le=20, description="guidance scale; none: the setting's")
+    say: bool = Field(default=False, description="say every trigger in the prompt, also of a look that acts unasked")
     seed: int | None = Field(default=None, ge=0, le=2**32 - 1, description="first seed; none: the request's")
 
 
@@ -50,13 +54,14 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> dict[str, Any]:
         raise ToolRetry("an expert stands twice in the proposal: name each once")
     method = _method(args.method or ctx.settings.method, args.params)
     first = ctx.job.seed if args.seed is None else args.seed
+    guidance = ctx.settings.guidance_scale(len(experts)) if args.guidance is None else args.guidance
     try:
         plan = MergePlan(
             base=ctx.machinery.base,
             experts=tuple(sorted(experts, key=lambda e: e.id)),
             method=method,
-            prompt=_prompt(activation, choices, experts),
-            sampler=Sampler(steps=ctx.settings.steps, guidance=ctx.settings.guidance_scale),
+            prompt=_prompt(ctx, activation, choices, experts, args.say),
+            sampler=Sampler(steps=ctx.settings.steps, guidance=guidance),
             seeds=tuple((first + i) % 2**32 for i in range(ctx.job.n)),
         )
     except ValidationError as error:
@@ -66,6 +71,7 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> dict[str, Any]:
         "plan_id": plan.plan_id,
         "prompt": plan.prompt,
         "method": plan.method.name,
+        "guidance": plan.sampler.guidance,
         "experts": [{"id": e.id, "facet": e.facet, "trigger": e.trigger, "weight": e.weight} for e in plan.experts],
         "seeds": list(plan.seeds),
     }
@@ -120,27 +126,55 @@ def _method(name: str, params: dict[str, JsonValue]) -> Method:
     return method
 
 
-def _prompt(activation: dict[str, Any], choices: list[Choice], experts: list[PlanExpert]) -> str:
-    """The canonical prompt: the activation's own, unless the proposal leaves triggers out or calls up others.
+def _prompt(
+    ctx: Context, activation: dict[str, Any], choices: list[Choice], experts: list[PlanExpert], say: bool
+) -> str:
+    """The canonical prompt: what the base draws, and the triggers of the experts in the plan.
 
-    Grammar: facets in their order, separated by commas; several subjects joined by "and".
+    Grammar: facets in their order, separated by commas; several subjects joined by "and". One look may go unsaid
+    (`_unsaid`) unless ``say``.
     """
     default = {e["id"]: e["triggers"] for e in activation["experts"]}
-    called: list[tuple[str, str]] = []
+    called: list[tuple[str, str, str]] = []
     for choice, expert in zip(choices, experts, strict=True):
         own = choice.trigger is None and choice.id in default
         facets = {f["trigger"]: f["facet"] for f in activation["facets"] if f["by"] == expert.id}
         called += (
-            [(facets[t], t) for t in default[expert.id] if t in facets] if own else [(expert.facet, expert.trigger)]
+            [(facets[t], t, expert.id) for t in default[expert.id] if t in facets]
+            if own
+            else [(expert.facet, expert.trigger, expert.id)]
         )
-    if {t for _, t in called} == {t for triggers in default.values() for t in triggers}:
+    unsaid = "" if say or len(experts) < 2 else _unsaid(ctx, called)
+    parts = [(f["facet"], f["trigger"]) for f in activation["facets"] if f["by"] == "base"]
+    parts += [(facet, trigger) for facet, trigger, _ in called if trigger != unsaid]
+    if not unsaid and {t for _, t, _ in called} == {t for triggers in default.values() for t in triggers}:
         return str(activation["prompt"])
-    parts = [(f["facet"], f["trigger"]) for f in activation["facets"] if f["by"] == "base"] + called
     return ", ".join(
         (" and " if facet == "subject" else ", ").join(triggers)
         for facet in FACETS
         if (triggers := list(dict.fromkeys(t for f, t in parts if f == facet and t)))
     )
+
+
+def _unsaid(ctx: Context, called: list[tuple[str, str, str]]) -> str:
+    """The trigger that the prompt leaves out, "" if none.
+
+    Triggers are words that the base's text encoder never learned: behind a subject's name they change the states that
+    cross-attention reads, and the subject suffers. A look whose calibration found that it acts unasked needs none. But
+    only one is left out, in the order of facets: a prompt that says none of two looks asks the base for neither, and
+    that pulls the image apart (on the suite ``develop`` the subject fell by half).
+    """
+    if not any(facet == "subject" for facet, _, _ in called):
+        return ""
+    for facet, trigger, expert_id in sorted(called, key=lambda c: FACETS.index(c[0])):
+        if facet == "subject":
+            continue
+        expert = ctx.store.expert(expert_id)
+        name = next((s.name for s in expert.skills if (s.facet, s.trigger) == (facet, trigger)), "")
+        found = [c for c in ctx.store.calibrations(expert_id) if c.expert_sha256 == expert.sha256]
+        if found and found[-1].unasked.get(name, 0.0) >= ACTS_UNASKED:
+            return trigger
+    return ""
 
 
 def method_names() -> list[str]:

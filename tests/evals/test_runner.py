@@ -50,6 +50,12 @@ def test_every_arm_answers_every_item_and_seed(bench: Bench, world: Path, tmp_pa
     assert set(chosen["concat_sum"]) == {"world/sea-life", "world/blueprint"}
     assert set(chosen["uniform"].values()) == {0.5}
     assert len(chosen["best_single"]) == 1
+    assert chosen["concat_sum_best_of_n"] == chosen["concat_sum"]
+    tries = bench.ctx.settings.rounds + 1
+    assert {r["made"] for r in rows if r["arm"] in ("base_best_of_n", "concat_sum_best_of_n")} == {tries}
+    scores = {(r["arm"], r["item"], r["seed"]): r["critic"] for r in rows}
+    better = [scores["concat_sum_best_of_n", i.id, s] - scores["concat_sum", i.id, s] for i in ITEMS for s in (0, 1)]
+    assert min(better) > -1e-3  # its first try is the sum's only one (up to the last bits of a larger batch)
     assert "<table" in result.html.read_text()
     assert "## all prompts (2 prompts)" in result.markdown.read_text()
     assert result.summary["reference"] == "ours"

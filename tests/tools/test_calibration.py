@@ -15,11 +15,22 @@ from diffgraph.agents.run import generate
 from diffgraph.agents.scout import scout
 from diffgraph.errors import ToolFailed
 from diffgraph.graph.reference import ReferencePrompt
-from diffgraph.scoring.request import Verdict
+from diffgraph.scoring.request import Verdict, Wanted
 from diffgraph.settings import Settings
-from diffgraph.tools.calibration import Probe, known_calibration, measure, probes, summed_up, verdict
+from diffgraph.tools.calibration import (
+    Probe,
+    known_calibration,
+    measure,
+    plan_of,
+    probes,
+    references,
+    summed_up,
+    verdict,
+)
 from diffgraph.tools.context import Context
+from diffgraph.tools.merge_and_sample import image_path
 from diffgraph.tools.registry import call
+from diffgraph.tools.score_images import score_files
 
 
 @pytest.fixture
@@ -198,3 +209,22 @@ def test_an_uncalibrated_expert_is_measured_before_it_is_merged(
         assert [e["node"] for e in result.trace if e["kind"] == "node"].count("calibrator") == 1
         (found,) = ctx.store.calibrations("world/birds")
         assert (result.plan is not None) == found.usable
+
+
+def test_a_look_is_measured_without_its_trigger(fresh: Context) -> None:
+    """The share that is left: the bare reference prompts' images at the best strength, scored for the look."""
+    scout(fresh)
+    expert = fresh.store.expert("world/blueprint")
+    found = measure(fresh, expert)
+    shared = references(fresh)
+    todo = probes(expert, shared)
+    seen: dict[bool, list[float]] = {True: [], False: []}
+    for probe in todo:
+        plan = plan_of(fresh, expert, probe, found.best_weight)
+        (verdict,) = score_files(fresh, [image_path(fresh, plan.plan_id, 0)], [Wanted(facet="style", text="blueprint")])
+        seen[probe.skill is not None].append(verdict.facets["blueprint"])
+    assert len(seen[False]) == len(shared)
+    assert found.unasked == {
+        "blueprint": pytest.approx(min(1.0, float(np.mean(seen[False]) / np.mean(seen[True]))), abs=1e-3)
+    }
+    assert measure(fresh, fresh.store.expert("world/sea-life")).unasked == {}

@@ -150,3 +150,31 @@ def test_an_expert_that_does_nothing_is_refused(ctx: Context, put_works: Any) ->
     job = _job(ctx, "octopus")
     with pytest.raises(ToolRetry, match="does not do what the card says"):
         call(job, "propose_plan", {"experts": [{"id": "world/sea-life"}, {"id": "world/starry"}]})
+
+
+def test_one_look_that_acts_unasked_goes_unsaid(ctx: Context) -> None:
+    """The style first, never both, never the subject, and only where experts are composed."""
+    prompt = "octopus, blueprint style, starry night background"
+    assert call(_job(ctx, prompt), "propose_plan", {})["prompt"] == prompt  # nothing is known of either
+    for name, look in (("world/blueprint", "blueprint"), ("world/starry", "starry night"), ("world/sea-life", "whale")):
+        (found,) = ctx.store.calibrations(name)
+        ctx.store.put_calibration(found.model_copy(update={"unasked": {look: 0.95}}))
+    job = _job(ctx, prompt)
+    assert call(job, "propose_plan", {})["prompt"] == "octopus, starry night background"
+    pair = {"experts": [{"id": "world/sea-life", "weight": 0.7}, {"id": "world/starry"}]}
+    assert call(job, "propose_plan", pair)["prompt"] == "octopus"
+    alone = {"experts": [{"id": "world/blueprint"}]}
+    assert call(job, "propose_plan", alone)["prompt"] == "blueprint style"
+    (found,) = ctx.store.calibrations("world/blueprint")
+    ctx.store.put_calibration(found.model_copy(update={"unasked": {"blueprint": 0.85}}))
+    assert call(job, "propose_plan", {})["prompt"] == "octopus, blueprint style"
+
+
+def test_guidance_follows_the_number_of_experts_unless_it_is_said(ctx: Context) -> None:
+    job = _job(ctx, "octopus, blueprint style")
+    assert call(job, "propose_plan", {})["guidance"] == 1.5
+    assert call(job, "propose_plan", {"experts": [{"id": "world/sea-life"}]})["guidance"] == 1.0
+    said = call(job, "propose_plan", {"guidance": 2.5})
+    assert (said["guidance"], ctx.load_plan(said["plan_id"]).sampler.guidance) == (2.5, 2.5)
+    with pytest.raises(ToolRetry, match="guidance"):
+        call(job, "propose_plan", {"guidance": -1})
