@@ -103,6 +103,9 @@ def expert(
         figures = f"best weight {seen.best_weight:.2f}, consistency {seen.consistency:.2f}"
         rows.add_row("calibrated", f"{seen.verdict}; {figures}")
         gains = sorted(seen.gain.items(), key=lambda pair: (-pair[1], pair[0]))
+        if seen.unasked:
+            left = ", ".join(f"{name} {share:.0%}" for name, share in sorted(seen.unasked.items()))
+            rows.add_row("without its trigger", escape(left))
         rows.add_row("gain", escape(", ".join(f"{name} {gain:+.2f}" for name, gain in gains)))
     else:
         rows.add_row("calibrated", f"not yet: diffgraph calibrate {escape(found.id)}")

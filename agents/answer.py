@@ -56,16 +56,18 @@ def missing_parts(state: State, plan: MergePlan | None) -> list[str]:
 def of_images(state: State, plan: MergePlan, best: Round, images: list[str], scores: dict[str, Any]) -> State:
     """The end of a run with images: status and sentence."""
     uncovered = missing_parts(state, plan)
-    score = f"The critic gives the image {scores['score']:.2f}"
+    score, each = f"The critic gives the image {scores['score']:.2f}", [i["score"] for i in scores["images"]]
+    if len(each) > 1:
+        score = f"The critic gives the {len(each)} images {scores['score']:.2f} on average, the weakest {min(each):.2f}"
     weak = sorted((p, t) for t, p in scores["facets"].items() if p < 0.5)
     if best["decision"] == "accept":
         status, message = "accepted", f"{score}: accepted."
     else:
         status = "best effort"
         rest = f"; weakest is {weak[0][1]!r} ({weak[0][0]:.2f})" if weak else ""
-        message = (
-            f"{score}, which is under the mark, after {len(state['rounds'])} rounds{rest}. This is the best of them."
-        )
+        count = len(state["rounds"])
+        after = f"after {count} rounds{rest}. This is the best of them." if count > 1 else f"after one round{rest}."
+        message = f"{score}, which is under the mark, {after}"
     if uncovered:
         status = "uncovered"
         message = f"Nothing here draws {quoted(uncovered)}, so the image leaves it out. {message}"

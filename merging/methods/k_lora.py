@@ -24,15 +24,18 @@ class KLoraParams(Params):
     balance: bool = True
     """Divide each expert's score by the norm of the whole expert, so that none wins for being trained harder. The
     paper's gamma does that by sums of magnitudes; the norm is had without forming a full-size matrix."""
+    style_factor: float = Field(default=1.0, ge=0.0)
+    """The paper's S (eq. 6): a factor on the scores of styles. A ramp over the sampling steps that lets it grow (plan:
+    ``{"kind": "ramp", "params": {"style_factor": [0.5, 1.5]}}``) has the subject win early and the style late."""
 
 
 @register
 class KLora(MergeMethod[KLoraParams]):
-    """Ouyang et al. 2025, eq. 3 to 6, without the ramp over the sampling steps, which a schedule adds.
+    """Ouyang et al. 2025, eq. 3 to 6; the ramp over the sampling steps is a plan's schedule over ``style_factor``.
 
-    ``dW = w_c d_c`` with ``c = argmax_i |w_i| S_i / n_i``, where ``S_i`` is the sum of the K largest magnitudes of d_i
-    and n_i the norm of the expert over all its targets. A draw goes to the expert whose sha256 comes first. The
-    paper's ramp is a factor on the scores: see `strongest`.
+    ``dW = w_c d_c`` with ``c = argmax_i f_i |w_i| S_i / n_i``, where ``S_i`` is the sum of the K largest magnitudes of
+    d_i, n_i the norm of the expert over all its targets, and f_i ``style_factor`` for styles, 1 for the rest. A draw
+    goes to the expert whose sha256 comes first.
     """
 
     name = "k_lora"
@@ -44,20 +47,22 @@ class KLora(MergeMethod[KLoraParams]):
         return chosen.delta.scaled(chosen.weight)
 
     def scores(self, parts: Sequence[Part]) -> list[float]:
-        """``|w_i| S_i / n_i`` for each part at one target; not balanced if the parameters say so."""
+        """``f_i |w_i| S_i / n_i`` for each part at one target; not balanced if the parameters say so."""
         top = self.params.top or common_top([part.delta for part in parts])
-        scores = [abs(part.weight) * top_magnitude(part.delta.matrix(), top) for part in parts]
+        factors = [self.params.style_factor if part.facet == "style" else 1.0 for part in parts]
+        scores = [
+            factor * abs(part.weight) * top_magnitude(part.delta.matrix(), top)
+            for factor, part in zip(factors, parts, strict=True)
+        ]
         if not self.params.balance:
             return scores
         norms = [part.expert_norm() for part in parts]
         return [score / norm if norm > 0.0 else 0.0 for score, norm in zip(scores, norms, strict=True)]
 
 
-def strongest(scores: Sequence[float], factors: Sequence[float] | None = None) -> int:
-    """Index of the largest score, each times its factor (such as a ramp over sampling steps); the first of equals."""
-    factors = [1.0] * len(scores) if factors is None else factors
-    scaled = [score * factor for score, factor in zip(scores, factors, strict=True)]
-    return max(range(len(scaled)), key=lambda index: (scaled[index], -index))
+def strongest(scores: Sequence[float]) -> int:
+    """Index of the largest score; the first of equals."""
+    return max(range(len(scores)), key=lambda index: (scores[index], -index))
 
 
 def top_magnitude(matrix: Tensor, top: int) -> float:

@@ -284,6 +284,20 @@ def test_a_critic_brain_cannot_accept_a_bad_image(
     assert result.scores["score"] < 0.5
 
 
+def test_one_bad_image_among_good_ones_is_not_accepted(ctx: Context) -> None:
+    """The mean does not hide it, whatever the brain says."""
+    done = generate("pizza", context=ctx, n=2, compare=False)
+    assert done.plan is not None
+    images = [{"seed": seed, "facets": {"pizza": p}, "findings": [], "score": p} for seed, p in ((0, 1.0), (1, 0.7))]
+    scores = {"plan_id": done.plan.plan_id, "score": 0.85, "facets": {"pizza": 0.85}, "images": images}
+    state: Any = {"plan_id": done.plan.plan_id, "scores": scores, "activation": done.activation}
+    node = machine_module.Critic(ctx, OfflineBrain()).critic
+    accept: Any = {"verdict": {"decision": "accept", "findings": []}}
+    assert node(state | accept).goto == "planner"
+    images[1]["score"] = 0.8
+    assert node(state | accept).goto == "record"
+
+
 def test_crash_and_resume_repeat_nothing(
     make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:

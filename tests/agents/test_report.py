@@ -124,3 +124,15 @@ def test_a_trace_survives_a_cut_line(tmp_path: Path) -> None:
         file.write('{"t": 3, "kind')
     assert [e["kind"] for e in folder.read_trace(path)] == ["node"]
     assert folder.timings(folder.read_trace(path))["merge"] == 1.5
+
+
+def test_the_page_says_which_trigger_the_prompt_leaves_out(ctx: Context) -> None:
+    (found,) = ctx.store.calibrations("world/blueprint")
+    ctx.store.put_calibration(found.model_copy(update={"unasked": {"blueprint": 1.0}}))
+    result = generate("octopus, blueprint style", context=ctx, compare=False)
+    assert result.plan is not None
+    assert result.plan.prompt == "octopus"
+    text = checked(result.page.read_text(encoding="utf-8")).text
+    assert "blueprint style is left out" in text
+    plain = generate("octopus, starry night background", context=ctx, compare=False)
+    assert "is left out" not in checked(plain.page.read_text(encoding="utf-8")).text

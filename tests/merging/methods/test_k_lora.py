@@ -9,6 +9,9 @@ import torch
 
 from diffgraph.merging.delta import Delta
 from diffgraph.merging.methods.k_lora import common_top, strongest, top_magnitude
+from diffgraph.merging.methods.registry import make
+from diffgraph.merging.plan import MergePlan, Method, PlanBase, PlanExpert, Ramp
+from diffgraph.merging.schedule import passes
 
 A = [[9, 0, 0, 0], [0, -1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 B = [[4, 0, 0, 0], [0, -4, 0, 0], [0, 0, 4, 0], [0, 0, 0, 4]]
@@ -41,10 +44,32 @@ def test_the_balance_is_over_whole_experts(method, parts):
     assert torch.equal(m.merge(elsewhere).dense(), some[1].delta.dense())
 
 
-def test_the_choice_can_be_ramped_by_a_schedule():
+def test_a_draw_goes_to_the_first():
     assert strongest([1.0, 3.0, 2.0]) == 1
-    assert strongest([1.0, 3.0, 2.0], [1.0, 0.5, 1.0]) == 2
     assert strongest([2.0, 2.0]) == 0
+
+
+def test_a_ramp_hands_over_from_subject_to_style(method, parts):
+    """Eq. 6: with K = 2 the subject A scores 10 and the style B 8, so B takes over where its factor passes 1.25."""
+    content, style = parts([A, B])
+    some = [replace(content, facet="subject"), replace(style, facet="style")]
+    plan = MergePlan(
+        base=PlanBase(ref="b", family="f", sha256="0" * 64),
+        experts=tuple(
+            PlanExpert(id=facet, ref=facet, sha256=f"{index}" * 64, facet=facet)
+            for index, facet in enumerate(("subject", "style"))
+        ),
+        method=Method(name="k_lora", params={"top": 2, "balance": False}),
+        prompt="p",
+        schedule=Ramp(params={"style_factor": (0.5, 2.0)}),
+    )
+    winners = []
+    for step in range(4):
+        (now,) = passes(plan, step, 4)
+        merged = make(now.method).merge(some)
+        assert merged is not None
+        winners.append("subject" if torch.equal(merged.dense(), torch.tensor(A, dtype=torch.float32)) else "style")
+    assert winners == ["subject", "subject", "style", "style"]  # factors 0.5, 1, 1.5, 2
 
 
 def test_top_values_and_ranks(low):
