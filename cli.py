@@ -319,11 +319,16 @@ def bench(
     what: Annotated[Literal["all", "merge", "stages"], typer.Argument(help="what to time")] = "all",
     repeats: Annotated[int, typer.Option(min=1, max=100, help="how often each stage is timed")] = 5,
     small: Annotated[bool, typer.Option("--small", help="merge tiny weights, not SDXL's: a check, seconds")] = False,
+    engine: Annotated[
+        list[str] | None, typer.Option(help="only this merge engine (repeatable): diffgraph, diffusers, peft, sd_mecha")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Time every stage of a request, and merging at SDXL's shapes beside other engines and this machine's floor.
 
-    Examples:  diffgraph bench stages --repeats 10 --json  |  diffgraph bench merge  (minutes, 9 GB of disk)
+    Examples:  diffgraph bench stages --repeats 10 --json  |  diffgraph bench merge --engine diffgraph
+
+    Merging takes 9 GB of disk and some minutes an engine, half an hour for all.
     """
     from . import show
 
@@ -338,7 +343,8 @@ def bench(
         from .evals.merge_bench import measure as time_merges
 
         scale = "pico" if small else "sdxl"
-        found["merge"] = time_merges(settings.root / "bench" / "merge.json", scale=scale, say=say)
+        result = settings.root / "bench" / "merge.json"
+        found["merge"] = time_merges(result, scale=scale, engines=engine or (), say=say)
     write_json(found) if json_ else show.timings(found)
 
 

@@ -235,6 +235,12 @@ def test_a_bug_keeps_its_traceback(error: Exception) -> None:
     assert diffgraph("fails", app=failing(error)).exception is error
 
 
+def test_the_bench_knows_its_engines(environment: dict[str, str]) -> None:
+    done = diffgraph("bench", "merge", "--small", "--engine", "a1111")
+    assert done.exit_code == 2
+    assert "no engine 'a1111'; the bench knows diffgraph" in done.stderr
+
+
 def test_a_reader_who_leaves_is_no_error(environment: dict[str, str]) -> None:
     command = f"{sys.executable} -m diffgraph.cli experts --json | true"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, env=environment, timeout=60)
