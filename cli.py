@@ -320,7 +320,7 @@ def bench(
     repeats: Annotated[int, typer.Option(min=1, max=100, help="how often each stage is timed")] = 5,
     small: Annotated[bool, typer.Option("--small", help="merge tiny weights, not SDXL's: a check, seconds")] = False,
     engine: Annotated[
-        list[str] | None, typer.Option(help="only this merge engine (repeatable): diffgraph, diffusers, peft, sd_mecha")
+        list[str] | None, typer.Option(help="only this merge engine (repeatable); an unknown name lists them")
     ] = None,
     json_: Json = False,
 ) -> None:

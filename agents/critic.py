@@ -51,7 +51,7 @@ class Critic(Turn):
             "plan_id": plan.plan_id,
             "method": plan.method.name,
             "guidance": plan.sampler.guidance,
-            "say": all(f["trigger"] in plan.prompt for f in state["activation"]["facets"]),
+            "unsaid": (state.get("proposal") or {}).get("unsaid", ""),
             "seed": plan.seeds[0],
             "experts": [{"id": e.id, "facet": e.facet, "weight": e.weight} for e in plan.experts],
             "score": scores["score"],

@@ -139,7 +139,7 @@ def revise(
         return {} if not refused else {"experts": [_choice(e, e["weight"]) for e in experts]}
     best = max(rounds, key=lambda r: (r["score"], -rounds.index(r)))
     weights = {e["id"]: e["weight"] for e in best["experts"] if e["id"] not in refused}
-    tried = {_signature(r["experts"], r["method"], r["seed"], r["say"]) for r in rounds}
+    tried = {_signature(r["experts"], r["method"], r["seed"], not r["unsaid"]) for r in rounds}
     for shift, method, seed, say in _moves(best, methods, several=len(weights) > 1):
         proposed = [
             _choice(e, w) for e, w in zip(experts, _shifted(activation, experts, weights, best, shift), strict=True)
@@ -159,7 +159,7 @@ def _signature(experts: Sequence[dict[str, Any]], method: str, seed: int, say: b
 
 def _moves(best: dict[str, Any], methods: Sequence[str], *, several: bool) -> list[tuple[int, str, int, bool]]:
     """(times that weight is shifted, method, seed, every trigger said), in the order in which they are tried."""
-    method, seed, say = best["method"], best["seed"], best["say"]
+    method, seed, say = best["method"], best["seed"], not best["unsaid"]
     others = [name for name in NEXT_METHODS if name in methods and name != method] if several else []
     moves = [(0, method, seed + SEED_STEP, say), (0, method, seed, True), (1, method, seed, say)]
     moves += [(0, other, seed, say) for other in others[:MOST_METHODS]]
@@ -191,7 +191,7 @@ def _judge(seen: _Transcript) -> tuple[list[_Call], str]:
         if seen.failures("score_images"):
             return [], seen.failures("score_images")[-1]
         return [("score_images", {})], ""
-    accept = float(seen.request.get("accept", 0.5))
+    accept = float(seen.request["accept"])
     if min((image["score"] for image in scores["images"]), default=0.0) >= accept:
         return [("give_verdict", {"decision": "accept", "findings": []})], ""
     findings = [finding for image in scores["images"] for finding in image["findings"]]

@@ -90,7 +90,7 @@ def render(ctx: Context, state: State) -> str:
         pictures=[p for p in pictures if p],
         others=[p for p in others if p],
         graph=subgraph(state, plan, titles) if plan else None,
-        unsaid=left_out(state, plan) if plan else [],
+        unsaid=best["unsaid"] if best else "",
         rounds=rounds,
         best=state.get("best", 0),
         best_score=best["score"] if best else None,
@@ -100,13 +100,6 @@ def render(ctx: Context, state: State) -> str:
         trace=trace,
         colours=COLOURS,
     )
-
-
-def left_out(state: State, plan: MergePlan) -> list[str]:
-    """Triggers of the plan's own experts that its prompt does not say."""
-    used = {e.id for e in plan.experts}
-    facets = state.get("activation", {}).get("facets", [])
-    return list(dict.fromkeys(f["trigger"] for f in facets if f["by"] in used and f["trigger"] not in plan.prompt))
 
 
 def _label(label: str) -> str:

@@ -26,7 +26,7 @@ class Round(TypedDict):
     plan_id: str
     method: str
     guidance: float
-    say: bool
+    unsaid: str
     seed: int
     experts: list[dict[str, Any]]
     score: float

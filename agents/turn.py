@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -31,7 +32,7 @@ def job_of(state: State) -> Job:
     )
 
 
-class Turn:
+class Turn(ABC):
     """One agent. Subclasses say what the conversation starts with and where it leads."""
 
     name: AgentName
@@ -56,13 +57,13 @@ class Turn:
             return list(state["messages"])
         return [plain.system(self.instructions(state)), plain.human(prompts.data("request", self.request(state)))]
 
+    @abstractmethod
     def instructions(self, state: State) -> str:
         """The system prompt."""
-        raise NotImplementedError
 
+    @abstractmethod
     def request(self, state: State) -> dict[str, Any]:
         """The data that the conversation starts with."""
-        raise NotImplementedError
 
     def think(self, state: State) -> State:
         """Let the brain answer; returns what changes in the state. ``idle`` is 0 if it made a tool call."""

@@ -190,22 +190,29 @@ def uniform(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterat
     yield from _answers(bench, items, plans)
 
 
+def _summed(bench: Bench, item: Item, seeds: Sequence[int], tries: Sequence[int]) -> MergePlan:
+    """The planner's choice of experts, each at weight 1, summed exactly."""
+    whole = [e.model_copy(update={"weight": 1.0, "blocks": {}}) for e in _chosen(bench, item, seeds)]
+    return bench.plan(item, whole, tries, Method(name="concat_sum"))
+
+
 @arm("concat_sum", "ours' experts, exact sum at weight 1")
 def concat_sum(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
-    plans = []
-    for item in items:
-        whole = [e.model_copy(update={"weight": 1.0, "blocks": {}}) for e in _chosen(bench, item, seeds)]
-        plans.append(bench.plan(item, whole, seeds, Method(name="concat_sum")))
+    plans = [_summed(bench, i, seeds, seeds) for i in items]
     yield from _answers(bench, items, plans)
 
 
 @arm("concat_sum_best_of_n", "the exact sum, best of as many images as ours may sample, by the critic")
 def concat_sum_best_of_n(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
-    plans = []
-    for item in items:
-        whole = [e.model_copy(update={"weight": 1.0, "blocks": {}}) for e in _chosen(bench, item, seeds)]
-        plans.append(bench.plan(item, whole, _tries(bench, seeds), Method(name="concat_sum")))
+    plans = [_summed(bench, i, seeds, _tries(bench, seeds)) for i in items]
     yield from _best_of(bench, items, plans, seeds)
+
+
+@arm("only_subject_said", "the right experts, the looks' triggers left out of the prompt")
+def only_subject_said(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
+    plans = [_right(bench, i, seeds, Method(name=bench.ctx.settings.method)) for i in items]
+    bare = [p.model_copy(update={"prompt": i.subject or p.prompt}) for i, p in zip(items, plans, strict=True)]
+    yield from _answers(bench, items, bare)
 
 
 @arm("oracle_choice", "the right experts at their calibrated weights", kind="bound")

@@ -127,17 +127,15 @@ class Bench:
     def digest(self) -> str:
         """Hash over everything but plans that decides a result: base, graph, scorers, sampling settings."""
         world, settings = self.ctx.machinery.world, self.ctx.settings
-        parts = [
-            self.ctx.machinery.base.sha256,
-            str(settings.steps),
-            repr([settings.guidance_scale(n) for n in (1, 2)]),
-        ]
-        parts += [settings.method]
+        guidance = [settings.guidance_scale(experts) for experts in (1, 2)]
+        parts = [self.ctx.machinery.base.sha256, str(settings.steps), str(guidance), settings.method]
         parts += [settings.dtype, str(settings.rounds), str(settings.accept), settings.brain]
         for name in ("critic", "judge"):
             file = world / "scorers" / name / "model.safetensors"
             if not file.is_file():
                 raise UserError(f"{file} is missing: evaluations need the world's scorers. Run `make world`.")
             parts.append(file_sha256(file))
-        parts += [f"{e.id}:{e.sha256}:{self.best_weight(e.id)}" for e in self.experts.values()]
+        for e in self.experts.values():
+            found = self.calibrations.get(e.id)
+            parts.append(f"{e.id}:{e.sha256}:{self.best_weight(e.id)}:{sorted(found.unasked.items()) if found else []}")
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()

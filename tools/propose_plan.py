@@ -55,12 +55,14 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> dict[str, Any]:
     method = _method(args.method or ctx.settings.method, args.params)
     first = ctx.job.seed if args.seed is None else args.seed
     guidance = ctx.settings.guidance_scale(len(experts)) if args.guidance is None else args.guidance
+    called = _called(activation, choices, experts)
+    unsaid = "" if args.say else _unsaid(ctx, called)
     try:
         plan = MergePlan(
             base=ctx.machinery.base,
             experts=tuple(sorted(experts, key=lambda e: e.id)),
             method=method,
-            prompt=_prompt(ctx, activation, choices, experts, args.say),
+            prompt=_prompt(activation, called, unsaid),
             sampler=Sampler(steps=ctx.settings.steps, guidance=guidance),
             seeds=tuple((first + i) % 2**32 for i in range(ctx.job.n)),
         )
@@ -70,6 +72,7 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> dict[str, Any]:
     return {
         "plan_id": plan.plan_id,
         "prompt": plan.prompt,
+        "unsaid": unsaid,
         "method": plan.method.name,
         "guidance": plan.sampler.guidance,
         "experts": [{"id": e.id, "facet": e.facet, "trigger": e.trigger, "weight": e.weight} for e in plan.experts],
@@ -126,45 +129,49 @@ def _method(name: str, params: dict[str, JsonValue]) -> Method:
     return method
 
 
-def _prompt(
-    ctx: Context, activation: dict[str, Any], choices: list[Choice], experts: list[PlanExpert], say: bool
-) -> str:
-    """The canonical prompt: what the base draws, and the triggers of the experts in the plan.
+_Called = tuple[str, str, str]
+"""(facet, trigger, expert id)"""
 
-    Grammar: facets in their order, separated by commas; several subjects joined by "and". One look may go unsaid
-    (`_unsaid`) unless ``say``.
-    """
+
+def _called(activation: dict[str, Any], choices: list[Choice], experts: list[PlanExpert]) -> list[_Called]:
+    """What the experts of a proposal are in it for: the activation's triggers, or those that the proposal names."""
     default = {e["id"]: e["triggers"] for e in activation["experts"]}
-    called: list[tuple[str, str, str]] = []
+    called: list[_Called] = []
     for choice, expert in zip(choices, experts, strict=True):
-        own = choice.trigger is None and choice.id in default
+        if choice.trigger is not None or choice.id not in default:
+            called.append((expert.facet, expert.trigger, expert.id))
+            continue
         facets = {f["trigger"]: f["facet"] for f in activation["facets"] if f["by"] == expert.id}
-        called += (
-            [(facets[t], t, expert.id) for t in default[expert.id] if t in facets]
-            if own
-            else [(expert.facet, expert.trigger, expert.id)]
-        )
-    unsaid = "" if say or len(experts) < 2 else _unsaid(ctx, called)
+        called += [(facets[t], t, expert.id) for t in default[expert.id] if t in facets]
+    return called
+
+
+def _prompt(activation: dict[str, Any], called: list[_Called], unsaid: str) -> str:
+    """The canonical prompt: what the base draws, and all triggers that are called up but the unsaid one.
+
+    Grammar: facets in their order, separated by commas; several subjects joined by "and".
+    """
+    triggers = {t for _, t, _ in called}
+    if not unsaid and triggers == {t for e in activation["experts"] for t in e["triggers"]}:
+        return str(activation["prompt"])
     parts = [(f["facet"], f["trigger"]) for f in activation["facets"] if f["by"] == "base"]
     parts += [(facet, trigger) for facet, trigger, _ in called if trigger != unsaid]
-    if not unsaid and {t for _, t, _ in called} == {t for triggers in default.values() for t in triggers}:
-        return str(activation["prompt"])
     return ", ".join(
-        (" and " if facet == "subject" else ", ").join(triggers)
+        (" and " if facet == "subject" else ", ").join(said)
         for facet in FACETS
-        if (triggers := list(dict.fromkeys(t for f, t in parts if f == facet and t)))
+        if (said := list(dict.fromkeys(t for f, t in parts if f == facet and t)))
     )
 
 
-def _unsaid(ctx: Context, called: list[tuple[str, str, str]]) -> str:
-    """The trigger that the prompt leaves out, "" if none.
+def _unsaid(ctx: Context, called: list[_Called]) -> str:
+    """The trigger that the prompt of a composition leaves out, "" if none.
 
-    Triggers are words that the base's text encoder never learned: behind a subject's name they change the states that
-    cross-attention reads, and the subject suffers. A look whose calibration found that it acts unasked needs none. But
-    only one is left out, in the order of facets: a prompt that says none of two looks asks the base for neither, and
-    that pulls the image apart (on the suite ``develop`` the subject fell by half).
+    Triggers are words that the base's text encoder need not know. On the embedded world they change the states that
+    cross-attention reads behind a subject's name, and the subject suffers. A look whose calibration found that it acts
+    unasked needs none. But only one is left out, in the order of facets: with none of two looks said the image is
+    pulled apart (the evals' arm ``only_subject_said``).
     """
-    if not any(facet == "subject" for facet, _, _ in called):
+    if len({expert_id for _, _, expert_id in called}) < 2 or not any(facet == "subject" for facet, _, _ in called):
         return ""
     for facet, trigger, expert_id in sorted(called, key=lambda c: FACETS.index(c[0])):
         if facet == "subject":

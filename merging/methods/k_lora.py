@@ -35,7 +35,7 @@ class KLora(MergeMethod[KLoraParams]):
 
     ``dW = w_c d_c`` with ``c = argmax_i f_i |w_i| S_i / n_i``, where ``S_i`` is the sum of the K largest magnitudes of
     d_i, n_i the norm of the expert over all its targets, and f_i ``style_factor`` for styles, 1 for the rest. A draw
-    goes to the expert whose sha256 comes first.
+    goes to the expert whose sha256 comes first. Facets play a part only where ``style_factor`` is not 1.
     """
 
     name = "k_lora"

@@ -224,7 +224,7 @@ def _round(args: dict[str, Any], score: float, facets: dict[str, float]) -> dict
         "experts": experts,
         "method": args.get("method", "linear"),
         "seed": args.get("seed", 0),
-        "say": args.get("say", False),
+        "unsaid": "" if args.get("say") else "blueprint style",
         "score": score,
         "facets": facets,
     }
@@ -239,14 +239,14 @@ def test_revision_changes_seed_then_prompt_then_weights_and_never_repeats() -> N
         rounds.append(_round(revise(ACTIVATION, rounds, methods, set()), 0.1, weak))
     even = [{"id": "a", "weight": 1.0}, {"id": "b", "weight": 1.0}]
     towards_the_weak = [{"id": "a", "weight": 1.25}, {"id": "b", "weight": 0.8}]
-    began = [(r["experts"], r["seed"] > 0, r["say"], r["method"]) for r in rounds[1:5]]
+    began = [(r["experts"], r["seed"] > 0, not r["unsaid"], r["method"]) for r in rounds[1:5]]
     assert began == [
         (even, True, False, "linear"),
         (even, False, True, "linear"),
         (towards_the_weak, False, False, "linear"),
         (even, False, False, "ties"),
     ]
-    plans = [json.dumps([r["experts"], r["method"], r["seed"], r["say"]]) for r in rounds]
+    plans = [json.dumps([r["experts"], r["method"], r["seed"], not r["unsaid"]]) for r in rounds]
     assert len(set(plans)) == len(plans)
     assert all(0.2 <= e["weight"] <= 1.6 for r in rounds for e in r["experts"])
 

@@ -134,5 +134,6 @@ def test_the_page_says_which_trigger_the_prompt_leaves_out(ctx: Context) -> None
     assert result.plan.prompt == "octopus"
     text = checked(result.page.read_text(encoding="utf-8")).text
     assert "blueprint style is left out" in text
+    assert result.rounds[0]["unsaid"] == "blueprint style"
     plain = generate("octopus, starry night background", context=ctx, compare=False)
     assert "is left out" not in checked(plain.page.read_text(encoding="utf-8")).text
