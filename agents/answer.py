@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import UserError
@@ -103,6 +104,11 @@ def without_image(state: State, brain: str) -> State:
     else:
         message = "No plan came about. " + " ".join(state.get("notes", [])[-2:])
     return {"status": "no image", "message": message, "uncovered": uncovered, "images": [], "plan_id": ""}
+
+
+def counted(images: Sequence[object]) -> str:
+    """``1 image``, ``2 images``."""
+    return f"{len(images)} image{'' if len(images) == 1 else 's'}"
 
 
 def quoted(texts: list[str], most: int = 6) -> str:

@@ -110,7 +110,7 @@ class Machine:
         update = answer.of_images(state, plan, best, images, scores)
         folder.write_json(run_dir / "plan.json", plan.model_dump(mode="json"))
         folder.write_json(run_dir / "scores.json", {**scores, "rounds": state["rounds"], "best": state.get("best", 0)})
-        self.ctx.say("written", f"{len(images)} images in {run_dir}", images=images)
+        self.ctx.say("written", f"{answer.counted(images)} in {run_dir}", images=images)
         try:
             call(
                 ctx,

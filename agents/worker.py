@@ -13,6 +13,7 @@ from ..tools.merge_and_sample import image_paths, merge, sample_all
 from ..tools.registry import call
 from ..tools.score_images import score_files, summary, wanted_of
 from . import folder, report
+from .answer import counted
 from .planner import blame, sent_back
 from .state import State
 from .turn import job_of
@@ -49,7 +50,7 @@ class Worker:
             done = call(self.ctx.with_job(job_of(state)), "merge_and_sample", {"plan_id": plan.plan_id})
         except (PlanError, ExpertError) as error:
             return sent_back(state, [blame([e.id for e in plan.experts], error)])
-        self.ctx.say("sampled", f"{len(done['images'])} images", images=done["images"])
+        self.ctx.say("sampled", counted(done["images"]), images=done["images"])
         return Command(goto="critic", update={"images": done["images"], "agent": "", "messages": [], "idle": 0})
 
     def compare(self, state: State) -> Command[Literal["__end__"]]:

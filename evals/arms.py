@@ -208,7 +208,7 @@ def concat_sum_best_of_n(bench: Bench, items: Sequence[Item], seeds: Sequence[in
     yield from _best_of(bench, items, plans, seeds)
 
 
-@arm("only_subject_said", "the right experts, the looks' triggers left out of the prompt")
+@arm("only_subject_said", "the right experts, the looks' triggers left out of the prompt", kind="bound")
 def only_subject_said(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
     plans = [_right(bench, i, seeds, Method(name=bench.ctx.settings.method)) for i in items]
     bare = [p.model_copy(update={"prompt": i.subject or p.prompt}) for i, p in zip(items, plans, strict=True)]
