@@ -316,7 +316,7 @@ def evaluate(
 
 @app.command()
 def bench(
-    what: Annotated[Literal["all", "merge", "stages"], typer.Argument(help="what to time")] = "all",
+    what: Annotated[Literal["all", "merge", "span", "stages"], typer.Argument(help="what to time")] = "all",
     repeats: Annotated[int, typer.Option(min=1, max=100, help="how often each stage is timed")] = 5,
     small: Annotated[bool, typer.Option("--small", help="merge tiny weights, not SDXL's: a check, seconds")] = False,
     engine: Annotated[
@@ -328,23 +328,28 @@ def bench(
 
     Examples:  diffgraph bench stages --repeats 10 --json  |  diffgraph bench merge --engine diffgraph
 
-    Merging takes 9 GB of disk and some minutes an engine, half an hour for all.
+    Merging takes 9 GB of disk and some minutes an engine, half an hour for all. "span" times the methods that need
+    singular vectors beside the full-size SVD; some minutes.
     """
     from . import show
 
     settings = Settings.load()
     found: dict[str, object] = {}
-    if what != "merge":
+    if what in ("all", "stages"):
         from .evals.speed import measure as time_stages
 
         with working("Timing every stage"):
             found["stages"] = time_stages(settings, repeats)
-    if what != "stages":
+    scale = "pico" if small else "sdxl"
+    if what in ("all", "merge"):
         from .evals.merge_bench import measure as time_merges
 
-        scale = "pico" if small else "sdxl"
         result = settings.root / "bench" / "merge.json"
         found["merge"] = time_merges(result, scale=scale, engines=engine or (), say=say)
+    if what in ("all", "span"):
+        from .evals.span_bench import measure as time_spans
+
+        found["span"] = time_spans(settings.root / "bench" / "span.json", scale=scale, say=say)
     write_json(found) if json_ else show.timings(found)
 
 

@@ -50,11 +50,18 @@ def timings(found: Mapping[str, Any]) -> None:
     if "merge" in found:
         from .evals.merge_bench import table as merges
 
-        columns, lines = merges(found["merge"])
-        rows = table(*columns)
-        for line in lines:
-            rows.add_row(*line)
-        out.print(rows)
+        _lines(*merges(found["merge"]))
+    if "span" in found:
+        from .evals.span_bench import table as spans
+
+        _lines(*spans(found["span"]))
+
+
+def _lines(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    rows = table(*columns)
+    for line in lines:
+        rows.add_row(*line)
+    out.print(rows)
 
 
 def experts(found: Sequence[Expert], measured: Mapping[str, Calibration]) -> RenderableType:

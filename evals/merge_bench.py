@@ -71,7 +71,7 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="bench-", dir=out.parent) as name:
         folder = Path(name)
         say(f"making a base of {scale} shapes and {known[-1]} LoRAs")
-        _child("merge_world", str(folder), scale, str(known[-1]))
+        child("merge_world", str(folder), scale, str(known[-1]))
         task = Task("floor", name, scale, tuple(known), 4, threads)
         details = {"floor": _run(task, folder)}
         say(f"the floor of this machine is {details['floor']['floor_s']:.3f} s")
@@ -124,11 +124,11 @@ def _run(task: Task, folder: Path) -> dict[str, Any]:
     """What a child process measured."""
     spec = folder / "task.json"
     spec.write_text(to_json(task))
-    measured: dict[str, Any] = json.loads(_child("merge_contenders", str(spec)).splitlines()[-1])
+    measured: dict[str, Any] = json.loads(child("merge_contenders", str(spec)).splitlines()[-1])
     return measured
 
 
-def _child(module: str, *args: str) -> str:
+def child(module: str, *args: str) -> str:
     """Run a module of this package; its standard output. Raises UserError with the end of its complaints."""
     quiet = {"TQDM_DISABLE": "1", "DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_VERBOSITY": "error"}
     done = subprocess.run(

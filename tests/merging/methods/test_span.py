@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from diffgraph.evals import full_size
 from diffgraph.merging.delta import Delta
 from diffgraph.merging.methods.span import Span, orthogonalized
 
@@ -13,69 +14,21 @@ A = np.array([[3, -1, 0, 2], [0, 1, 4, -2], [1, 0, -1, 1], [2, 2, 0, 0.5]])
 B = np.array([[1, 1, -2, 0], [3, 0, 1, 1], [-1, 2, 2, 0], [0, -1, 1, 3.0]])
 
 
-def svd(matrix, keep=None):
-    """Thin SVD, cut to ``keep`` triples, or to those that are not rounding."""
-    u, s, vh = np.linalg.svd(matrix, full_matrices=False)
-    keep = int((s > 1e-9 * s[0]).sum()) if keep is None else keep
-    return u[:, :keep], s[:keep], vh[:keep]
+def _of_arrays(full_size):
+    """A full-size method on numpy arrays."""
+
+    def run(deltas, *args):
+        return full_size([torch.from_numpy(np.asarray(delta, np.float64)) for delta in deltas], *args).numpy()
+
+    return run
 
 
-def whitened(matrix):
-    p, _, qh = np.linalg.svd(matrix, full_matrices=False)
-    return p @ qh
-
-
-def tsv_m(deltas, keep):
-    """Gargiulo et al. 2024, algorithm 1."""
-    triples = [svd(delta, keep) for delta in deltas]
-    u = np.concatenate([u for u, _, _ in triples], axis=1)
-    s = np.concatenate([s for _, s, _ in triples])
-    vh = np.concatenate([vh for _, _, vh in triples])
-    return whitened(u) @ np.diag(s) @ whitened(vh)
-
-
-def iso_c(deltas):
-    """Marczak et al. 2025, algorithm 1."""
-    u, s, vh = svd(sum(deltas))
-    return s.mean() * u @ vh
-
-
-def iso_cts(deltas, own):
-    """Marczak et al. 2025, algorithm 2, with ``own`` directions an expert."""
-    u, s, vh = svd(sum(deltas))
-    k = len(s) - own * len(deltas)
-    u, s, vh = u[:, :k], s[:k], vh[:k]
-    rest = [svd(delta - u @ u.T @ delta, own) for delta in deltas]
-    left = np.concatenate([u, *(u for u, _, _ in rest)], axis=1)
-    right = np.concatenate([vh, *(vh for _, _, vh in rest)])
-    return np.concatenate([s, *(s for _, s, _ in rest)]).mean() * whitened(left) @ whitened(right)
-
-
-def ties(values, density):
-    """Yadav et al. 2023, algorithm 1, with the disjoint mean."""
-    trimmed = []
-    for value in values:
-        threshold = np.sort(np.abs(value).ravel())[value.size - max(1, int(density * value.size))]
-        trimmed.append(np.where(np.abs(value) >= threshold, value, 0.0))
-    sign = np.where(sum(trimmed) >= 0, 1.0, -1.0)
-    agrees = [value * sign > 0 for value in trimmed]
-    total = sum(np.where(agree, value, 0.0) for agree, value in zip(agrees, trimmed, strict=True))
-    return total / np.maximum(sum(agree.astype(int) for agree in agrees), 1)
-
-
-def knots(deltas, density, fold=True):
-    """Stoica et al. 2024, section 3."""
-    u, s, vh = svd(np.concatenate(deltas, axis=1))
-    values = np.split(vh, len(deltas), axis=1)
-    return u @ ties([s[:, None] * v for v in values], density) if fold else u @ (s[:, None] * ties(values, density))
+tsv_m, iso_c, iso_cts, knots = (_of_arrays(getattr(full_size, n)) for n in ("tsv_m", "iso_c", "iso_cts", "knots"))
+ties = full_size.ties
 
 
 def core_space(deltas, inner):
-    """Panariello et al. 2025, section 3, with balanced factors."""
-    triples = [svd(delta) for delta in deltas]
-    u = svd(np.concatenate([u * np.sqrt(s) for u, s, _ in triples], axis=1))[0]
-    vh = svd(np.concatenate([np.sqrt(s)[:, None] * vh for _, s, vh in triples]))[2]
-    return u @ inner([u.T @ delta @ vh.T for delta in deltas]) @ vh
+    return _of_arrays(full_size.core_space)(deltas, inner)
 
 
 def near(ours, expected, tolerance=1e-5):
@@ -144,7 +97,7 @@ FULL_SIZE = [
     ("iso_cts", {"common": 0.5}, lambda d: iso_cts(d, 8)),
     ("knots", {}, lambda d: knots(d, 0.5)),
     ("core_space", {}, lambda d: core_space(d, lambda m: ties(m, 0.5))),
-    ("core_space", {"inner": "tsv_m"}, lambda d: core_space(d, lambda m: tsv_m(m, 16))),
+    ("core_space", {"inner": "tsv_m"}, lambda d: core_space(d, lambda m: full_size.tsv_m(m, 16))),
 ]
 
 
