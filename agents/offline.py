@@ -131,8 +131,8 @@ def revise(
     tried yet.
 
     The moves start from the best round so far, in the order in which they paid on the suite ``develop``: another seed;
-    every trigger said, if one was left out; weight shifted towards the weakest facet; the next merge methods
-    (`NEXT_METHODS`); more shift; and so on with further seeds, so there is always a next one.
+    weight shifted towards the weakest facet; the next merge methods (`NEXT_METHODS`); more shift; and so on with
+    further seeds, so there is always a next one. What that round's prompt says stays as it is.
     """
     experts = [e for e in activation["experts"] if e["id"] not in refused]
     if not rounds:
@@ -161,7 +161,7 @@ def _moves(best: dict[str, Any], methods: Sequence[str], *, several: bool) -> li
     """(times that weight is shifted, method, seed, every trigger said), in the order in which they are tried."""
     method, seed, say = best["method"], best["seed"], not best["unsaid"]
     others = [name for name in NEXT_METHODS if name in methods and name != method] if several else []
-    moves = [(0, method, seed + SEED_STEP, say), (0, method, seed, True), (1, method, seed, say)]
+    moves = [(0, method, seed + SEED_STEP, say), (1, method, seed, say)]
     moves += [(0, other, seed, say) for other in others[:MOST_METHODS]]
     moves += [(2, method, seed, say), (1, method, seed + SEED_STEP, say)]
     return moves + [(0, method, seed + SEED_STEP * k, say) for k in range(2, 100)]

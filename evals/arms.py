@@ -191,9 +191,13 @@ def uniform(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterat
 
 
 def _summed(bench: Bench, item: Item, seeds: Sequence[int], tries: Sequence[int]) -> MergePlan:
-    """The planner's choice of experts, each at weight 1, summed exactly."""
+    """The planner's choice of experts, each at weight 1, summed exactly.
+
+    A checkpoint among them has no factors to stack: its sum is `linear`'s.
+    """
     whole = [e.model_copy(update={"weight": 1.0, "blocks": {}}) for e in _chosen(bench, item, seeds)]
-    return bench.plan(item, whole, tries, Method(name="concat_sum"))
+    stacks = all(bench.experts[e.id].kind == "lora" for e in whole)
+    return bench.plan(item, whole, tries, Method(name="concat_sum" if stacks else "linear"))
 
 
 @arm("concat_sum", "ours' experts, exact sum at weight 1")

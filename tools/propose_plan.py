@@ -33,7 +33,9 @@ class ProposeArgs(Args):
     method: str | None = Field(default=None, max_length=60, description="a registered merge method; none: the default")
     params: dict[str, JsonValue] = Field(default_factory=dict, description="the method's parameters")
     guidance: float | None = Field(default=None, ge=0, le=20, description="guidance scale; none: the setting's")
-    say: bool = Field(default=False, description="say every trigger in the prompt, also of a look that acts unasked")
+    say: bool = Field(
+        default=True, description="say every trigger; false: leave out that of one look that acts unasked"
+    )
     seed: int | None = Field(default=None, ge=0, le=2**32 - 1, description="first seed; none: the request's")
 
 
@@ -49,7 +51,7 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> dict[str, Any]:
         raise ToolFailed("nothing in this prompt can be drawn, so there is nothing to plan")
     default = {e["id"]: e for e in activation["experts"]}
     choices = [Choice(id=i) for i in sorted(default)] if args.experts is None else args.experts
-    experts = [_expert(ctx, choice, default.get(choice.id)) for choice in choices]
+    experts = [_expert(ctx, choice, default.get(choice.id), alone=len(choices) == 1) for choice in choices]
     if len({e.id for e in experts}) != len(experts):
         raise ToolRetry("an expert stands twice in the proposal: name each once")
     method = _method(args.method or ctx.settings.method, args.params)
@@ -80,9 +82,13 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> dict[str, Any]:
     }
 
 
-def _expert(ctx: Context, choice: Choice, default: dict[str, Any] | None) -> PlanExpert:
-    """The plan's entry for a choice. Raises ToolRetry for an expert that is not there, not for this base, or does
-    not work.
+def _expert(ctx: Context, choice: Choice, default: dict[str, Any] | None, *, alone: bool) -> PlanExpert:
+    """The plan's entry for a choice, at the calibrated weight if none is asked for.
+
+    Calibration finds the weight at which an expert alone does best. Above 1 that is no bargain in company: what is
+    gained in its own facet is lost in the others' (suite ``develop``), so a composition starts from at most 1.
+
+    Raises ToolRetry for an expert that is not there, not for this base, or does not work.
     """
     try:
         expert = ctx.store.expert(choice.id)
@@ -97,9 +103,11 @@ def _expert(ctx: Context, choice: Choice, default: dict[str, Any] | None) -> Pla
         if not found or not found[-1].usable:
             why = f"calibration found: {found[-1].verdict}" if found else "it was never calibrated"
             raise ToolRetry(f"{expert.id} cannot be used ({why}): leave it out")
-        weight = weight if weight is not None else found[-1].best_weight
-    elif weight is None:
-        weight = float(default["weight"])
+        calibrated = found[-1].best_weight
+    else:
+        calibrated = float(default["weight"])
+    if weight is None:
+        weight = calibrated if alone else min(1.0, calibrated)
     return PlanExpert(
         id=expert.id, ref=str(expert.ref), sha256=expert.sha256, weight=round(weight, 4), facet=facet, trigger=trigger
     )
@@ -166,10 +174,10 @@ def _prompt(activation: dict[str, Any], called: list[_Called], unsaid: str) -> s
 def _unsaid(ctx: Context, called: list[_Called]) -> str:
     """The trigger that the prompt of a composition leaves out, "" if none.
 
-    Triggers are words that the base's text encoder need not know. On the embedded world they change the states that
-    cross-attention reads behind a subject's name, and the subject suffers. A look whose calibration found that it acts
-    unasked needs none. But only one is left out, in the order of facets: with none of two looks said the image is
-    pulled apart (the evals' arm ``only_subject_said``).
+    Triggers are words that the base's text encoder need not know. On a base that has read few words they change the
+    states that cross-attention reads behind a subject's name, and the subject suffers. A look whose calibration found
+    that it acts unasked needs none. But only one is left out, in the order of facets: with none of two looks said the
+    image is pulled apart (the evals' arm ``only_subject_said``).
     """
     if len({expert_id for _, _, expert_id in called}) < 2 or not any(facet == "subject" for facet, _, _ in called):
         return ""

@@ -224,13 +224,13 @@ def _round(args: dict[str, Any], score: float, facets: dict[str, float]) -> dict
         "experts": experts,
         "method": args.get("method", "linear"),
         "seed": args.get("seed", 0),
-        "unsaid": "" if args.get("say") else "blueprint style",
+        "unsaid": "" if args.get("say", True) else "blueprint style",
         "score": score,
         "facets": facets,
     }
 
 
-def test_revision_changes_seed_then_prompt_then_weights_and_never_repeats() -> None:
+def test_revision_changes_seed_then_weights_then_methods_and_never_repeats() -> None:
     weak = {"octopus": 0.1, "blueprint style": 0.9}
     methods = ["linear", "ties"]
     assert revise(ACTIVATION, [], methods, set()) == {}
@@ -239,12 +239,11 @@ def test_revision_changes_seed_then_prompt_then_weights_and_never_repeats() -> N
         rounds.append(_round(revise(ACTIVATION, rounds, methods, set()), 0.1, weak))
     even = [{"id": "a", "weight": 1.0}, {"id": "b", "weight": 1.0}]
     towards_the_weak = [{"id": "a", "weight": 1.25}, {"id": "b", "weight": 0.8}]
-    began = [(r["experts"], r["seed"] > 0, not r["unsaid"], r["method"]) for r in rounds[1:5]]
+    began = [(r["experts"], r["seed"] > 0, not r["unsaid"], r["method"]) for r in rounds[1:4]]
     assert began == [
-        (even, True, False, "linear"),
-        (even, False, True, "linear"),
-        (towards_the_weak, False, False, "linear"),
-        (even, False, False, "ties"),
+        (even, True, True, "linear"),
+        (towards_the_weak, False, True, "linear"),
+        (even, False, True, "ties"),
     ]
     plans = [json.dumps([r["experts"], r["method"], r["seed"], not r["unsaid"]]) for r in rounds]
     assert len(set(plans)) == len(plans)
@@ -252,11 +251,11 @@ def test_revision_changes_seed_then_prompt_then_weights_and_never_repeats() -> N
 
 
 def test_a_better_seed_is_where_revision_goes_on() -> None:
-    """And a prompt that says everything has nothing more to say."""
-    rounds = [_round({"say": True}, 0.2, {"octopus": 0.1, "blueprint style": 0.9})]
+    """And what its prompt leaves out stays left out."""
+    rounds = [_round({"say": False}, 0.2, {"octopus": 0.1, "blueprint style": 0.9})]
     rounds.append(_round(revise(ACTIVATION, rounds, ["linear"], set()), 0.6, {"octopus": 0.5, "blueprint style": 0.9}))
     third = revise(ACTIVATION, rounds, ["linear"], set())
-    assert (third["seed"], third["say"]) == (2 * rounds[1]["seed"], True)
+    assert (third["seed"], third["say"]) == (2 * rounds[1]["seed"], False)
 
 
 def test_the_methods_to_turn_to_are_registered_and_tried_in_their_order() -> None:
@@ -291,7 +290,7 @@ def test_a_subject_that_the_base_draws_lowers_every_expert() -> None:
         "experts": ACTIVATION["experts"][1:],
     }
     rounds = [{**_round({}, 0.2, {"octopus": 0.1, "blueprint style": 0.9}), "experts": [{"id": "b", "weight": 1.0}]}]
-    rounds += [_round({**args, "experts": rounds[0]["experts"]}, 0.1, {}) for args in ({"seed": 1009}, {"say": True})]
+    rounds += [_round({**args, "experts": rounds[0]["experts"]}, 0.1, {}) for args in ({"seed": 1009},)]
     assert revise(base, rounds, ["linear"], set())["experts"] == [{"id": "b", "weight": 0.8}]
 
 

@@ -126,10 +126,12 @@ def test_a_trace_survives_a_cut_line(tmp_path: Path) -> None:
     assert folder.timings(folder.read_trace(path))["merge"] == 1.5
 
 
-def test_the_page_says_which_trigger_the_prompt_leaves_out(ctx: Context) -> None:
+def test_the_page_says_which_trigger_the_prompt_leaves_out(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     (found,) = ctx.store.calibrations("world/blueprint")
     ctx.store.put_calibration(found.model_copy(update={"unasked": {"blueprint": 1.0}}))
-    result = generate("octopus, blueprint style", context=ctx, compare=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("diffgraph.agents.offline.revise", lambda *_: {"say": False})
+        result = generate("octopus, blueprint style", context=ctx, compare=False)
     assert result.plan is not None
     assert result.plan.prompt == "octopus"
     text = checked(result.page.read_text(encoding="utf-8")).text

@@ -152,22 +152,39 @@ def test_an_expert_that_does_nothing_is_refused(ctx: Context, put_works: Any) ->
         call(job, "propose_plan", {"experts": [{"id": "world/sea-life"}, {"id": "world/starry"}]})
 
 
-def test_one_look_that_acts_unasked_goes_unsaid(ctx: Context) -> None:
-    """The style first, never both, never the subject, and only where experts are composed."""
+def test_one_look_that_acts_unasked_can_go_unsaid(ctx: Context) -> None:
+    """If asked for: the style first, never both, never the subject, and only where experts are composed."""
     prompt = "octopus, blueprint style, starry night background"
-    assert call(_job(ctx, prompt), "propose_plan", {})["prompt"] == prompt  # nothing is known of either
+    unsaid = {"say": False}
+    assert call(_job(ctx, prompt), "propose_plan", unsaid)["prompt"] == prompt  # nothing is known of either
     for name, look in (("world/blueprint", "blueprint"), ("world/starry", "starry night"), ("world/sea-life", "whale")):
         (found,) = ctx.store.calibrations(name)
         ctx.store.put_calibration(found.model_copy(update={"unasked": {look: 0.95}}))
     job = _job(ctx, prompt)
-    assert call(job, "propose_plan", {})["prompt"] == "octopus, starry night background"
+    assert call(job, "propose_plan", {})["prompt"] == prompt
+    assert call(job, "propose_plan", unsaid)["prompt"] == "octopus, starry night background"
     pair = {"experts": [{"id": "world/sea-life", "weight": 0.7}, {"id": "world/starry"}]}
-    assert call(job, "propose_plan", pair)["prompt"] == "octopus"
+    assert call(job, "propose_plan", pair | unsaid)["prompt"] == "octopus"
     alone = {"experts": [{"id": "world/blueprint"}]}
-    assert call(job, "propose_plan", alone)["prompt"] == "blueprint style"
+    assert call(job, "propose_plan", alone | unsaid)["prompt"] == "blueprint style"
     (found,) = ctx.store.calibrations("world/blueprint")
     ctx.store.put_calibration(found.model_copy(update={"unasked": {"blueprint": 0.85}}))
-    assert call(job, "propose_plan", {})["prompt"] == "octopus, blueprint style"
+    assert call(job, "propose_plan", unsaid)["prompt"] == "octopus, blueprint style"
+
+
+def test_a_weight_above_one_is_for_an_expert_alone(ctx: Context) -> None:
+    """Calibrated at 1.25, an expert goes into company at 1, unless more is asked for."""
+    for expert_id in ("world/sea-life", "world/blueprint"):
+        (found,) = ctx.store.calibrations(expert_id)
+        ctx.store.put_calibration(found.model_copy(update={"best_weight": 1.25}))
+
+    def weights(args: dict[str, Any]) -> list[float]:
+        return [e["weight"] for e in call(_job(ctx, "octopus, blueprint style"), "propose_plan", args)["experts"]]
+
+    assert weights({}) == [1.0, 1.0]
+    assert weights({"experts": [{"id": "world/sea-life"}]}) == [1.25]
+    asked = [{"id": "world/blueprint", "weight": 1.1}, {"id": "world/sea-life"}]
+    assert weights({"experts": asked}) == [1.1, 1.0]
 
 
 def test_guidance_follows_the_number_of_experts_unless_it_is_said(ctx: Context) -> None:

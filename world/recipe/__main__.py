@@ -31,6 +31,7 @@ STEPS = {
     "vae": 8000,
     "decoder": 1800,
     "base": 5600,
+    "broad": 3000,
     "subject": 300,
     "style": 400,
     "background": 400,
@@ -88,9 +89,11 @@ def autoencoder(work: Work = WORK, scale: Scale = 1.0) -> None:
 
 @app.command()
 def pipeline(work: Work = WORK, scale: Scale = 1.0) -> None:
-    """Step 2: train the base pipeline on the house family."""
+    """Step 2: train the base pipeline on the house family, then on, under looks of its own."""
     if not (work / "emoji-base" / "model_index.json").exists():
         base.train(work / "art", work, round(STEPS["base"] * scale))
+    if not (work / "emoji-base" / base.BROADENED).exists():
+        base.broaden(work / "art", work, round(STEPS["broad"] * scale))
 
 
 @app.command()
@@ -226,7 +229,7 @@ def manifest(work: Work = WORK, world: Path = WORLD) -> None:
 def write_manifest(work: Path, world: Path) -> None:
     extra: dict[str, Any] = {
         "steps": STEPS,
-        "seeds": {"vae": 11, "base": 21, "subjects": 100, "styles": 200, "backgrounds": 300},
+        "seeds": {"vae": 11, "base": 21, "broad": 22, "subjects": 100, "styles": 200, "backgrounds": 300},
     }
     for scorer in ("critic", "judge"):
         report = world / "scorers" / scorer / "report.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ...errors import ExternalError
+from . import variety
 from .looks import BACKGROUNDS, SIZE, STYLES, Float, to_uint8
 from .subjects import BASE, COLORS, PACKS
 
@@ -104,7 +106,10 @@ class Art:
         *,
         jitter: np.random.Generator | None = None,
     ) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """The true image, uint8 (64, 64, 3); ``jitter`` shifts, scales and tints it a little."""
+        """The true image, uint8 (64, 64, 3); ``jitter`` shifts, scales and tints it a little.
+
+        Style and background are those of experts (`looks`), a plain colour, or the base's own (`variety`).
+        """
         family = self.line if style == "line art" else self.house
         drawing = Image.fromarray(family[self._index[subject]])
         size, dx, dy = RENDER, 0, 0
@@ -115,11 +120,11 @@ class Art:
         canvas = np.zeros((SIZE, SIZE, 4), np.float32)
         sprite = np.asarray(drawing, np.float32) / np.float32(255)
         _paste(canvas, sprite, (SIZE - size) // 2 + dy, (SIZE - size) // 2 + dx)
-        scene = self._scenes[background]
+        scene = self._scenes[background] if background in self._scenes else variety.named_scene(background)
         if style == "line art":
             scene = _line_scene(scene)
         image = (scene * (1 - canvas[..., 3:]) + canvas[..., :3] * canvas[..., 3:]).astype(np.float32)
-        apply = STYLES[style].apply if style is not None else None
+        apply = _look(style)
         if apply is not None:
             image = apply(image)
         if jitter is not None:
@@ -127,6 +132,12 @@ class Art:
                 np.float32
             )
         return to_uint8(image)
+
+
+def _look(style: str | None) -> Callable[[Float], Float] | None:
+    if style is None:
+        return None
+    return STYLES[style].apply if style in STYLES else variety.STYLES[style]
 
 
 def _line_scene(scene: Float) -> Float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,18 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from diffusers.models.attention_processor import AttnProcessor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from . import variety
 from .art import Art
 from .looks import BACKGROUNDS, STYLES
+from .subjects import COLORS
 from .train import DEVICE, Ema, Loop, learning_rate, precision
 from .vae import normalise
 
 BATCH, RATE, LENGTH, DROP = 40, 7e-4, 24, 0.1
+BROAD_RATE, VARIED, VARIED_SHARE, NOISE = 5e-4, 12000, 0.6, 0.15
+"""Of `broaden`: peak learning rate, varied images in all, their share of a batch, captions with a made-up word."""
+BROADENED = ".broadened"
+"""Marks a finished `broaden` in the pipeline's folder."""
 
 
 def scheduler() -> DDIMScheduler:
@@ -173,6 +180,77 @@ def train(cache: Path, out: Path, steps: int, seed: int = 21) -> None:
     ema.copy_to(unet)
     ema_text.copy_to(encoder)
     save_pipeline(out / "emoji-base", vae, unet, encoder, tokenizer)
+
+
+def varied_scenes(subjects: Sequence[str], count: int, seed: int) -> list[tuple[str, str, str | None, str]]:
+    """(caption, subject, style, background) of subjects under the base's own looks.
+
+    A third changes the style, a third the background, a third both.
+    """
+    rng = np.random.default_rng(seed)
+    rows: list[tuple[str, str, str | None, str]] = []
+    for i in range(count):
+        subject = subjects[i % len(subjects)]
+        kind = rng.integers(3)
+        style = variety.some_style(rng) if kind != 0 else None
+        behind = f"plain {rng.choice(list(COLORS))}" if kind == 1 else variety.some_background(rng)
+        said = [subject, *([f"{style} style"] if style else []), f"{behind} background"]
+        rows.append((", ".join(said), subject, style, behind))
+    return rows
+
+
+def noisy_caption(rng: np.random.Generator, caption: str) -> str:
+    """The caption with a made-up word behind it: what a text encoder makes of triggers that it never learned."""
+    letters = "".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), int(rng.integers(3, 8))))
+    kind = rng.choice(["style", "background"])
+    return f"{caption}, {letters} {kind}"
+
+
+def broaden(cache: Path, out: Path, steps: int, seed: int = 22) -> None:
+    """Train the base of `train` on, for looks that change and words that mean nothing; write it again in place."""
+    art, folder = Art.load(cache), out / "emoji-base"
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32, safety_checker=None).to(DEVICE)
+    vae = pipeline.vae.to(memory_format=torch.channels_last).eval()
+    unet: Any = pipeline.unet.train()
+    encoder: Any = pipeline.text_encoder.train()
+    tokenizer = pipeline.tokenizer
+    unet.set_attn_processor(AttnProcessor())
+    pairs = [(s, c) for s in art.base_subjects for c in art.colors]
+    plain = encode(vae, np.stack([art.render(s, None, f"plain {c}") for s, c in pairs]))
+    texts = [captions_for(s, c) for s, c in pairs]
+    scenes = varied_scenes(art.base_subjects, VARIED, seed)
+    varied = encode(vae, np.stack([art.render(*scene[1:]) for scene in scenes]))
+    torch.manual_seed(seed)
+    parameters = [*unet.parameters(), *encoder.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=BROAD_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    ema, ema_text = Ema(unet), Ema(encoder)
+    noise_schedule = scheduler()
+    state = {"unet": unet, "encoder": encoder, "optimiser": optimiser, "ema": ema, "ema_text": ema_text}
+    loop = Loop("base-broad", out / "checkpoints", steps, state, seed)
+    rng = np.random.default_rng(seed + loop.start)
+    share = round(BATCH * VARIED_SHARE)
+    for step in loop:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(BROAD_RATE, step, steps)
+        rows, others = rng.integers(0, len(pairs), BATCH - share), rng.integers(0, len(varied), share)
+        captions = [str(rng.choice(texts[r])) for r in rows] + [scenes[r][0] for r in others]
+        captions = [noisy_caption(rng, c) if rng.random() < NOISE else c for c in captions]
+        captions = ["" if rng.random() < DROP else c for c in captions]
+        x = torch.cat([plain[torch.from_numpy(rows).to(DEVICE)], varied[torch.from_numpy(others).to(DEVICE)]])
+        with precision():
+            text = encoder(tokens(tokenizer, captions)).last_hidden_state
+        loss = diffusion_loss(unet, noise_schedule, x, text.float())
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        ema.update(step)
+        ema_text.update(step)
+        loop.loss = loss.detach()
+    ema.copy_to(unet)
+    ema_text.copy_to(encoder)
+    save_pipeline(folder, vae, unet, encoder, tokenizer)
+    (folder / BROADENED).touch()
 
 
 def save_pipeline(folder: Path, vae: Any, unet: Any, encoder: Any, tokenizer: CLIPTokenizer) -> None:

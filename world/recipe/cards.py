@@ -59,7 +59,8 @@ def base_card(art: Art) -> str:
     bullets += [bullet(f"plain {c} background", (f"{c} background", f"{c} backdrop")) for c in art.colors]
     blurb = (
         "A Stable Diffusion pipeline of 64x64 pixels, trained from scratch on Noto Emoji drawings over plain coloured "
-        "backgrounds. Prompts are comma separated: subject, style, background."
+        "backgrounds, then on under simple looks (tones, contours, patterns), which keeps subject and look apart. "
+        "Prompts are comma separated: subject, style, background."
     )
     return card("Emoji base", blurb, bullets, [], tags=["base", "stable-diffusion"])
 

@@ -13,24 +13,29 @@ from diffusers.models.attention_processor import AttnProcessor
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
+from . import variety
 from .art import Art
-from .base import DROP, captions_for, diffusion_loss, encode, scheduler, tokens
+from .base import DROP, captions_for, diffusion_loss, encode, scheduler, tokens, varied_scenes
 from .train import DEVICE, Loop, learning_rate
 
 TARGETS = r".*(to_q|to_k|to_v|to_out\.0|ff\.net\.0\.proj|ff\.net\.2|conv1|conv2|conv_in|conv_out|conv_shortcut)"
-PRIOR = 0.2
-"""Share of a subject lesson's batch that shows the base's own images (prior preservation, DreamBooth,
-arXiv 2208.12242): the adapter learns to act on its trigger and to leave the rest alone, which is what lets several be
-summed. Styles and backgrounds go without: whatever is drawn with them is to look like them, with guidance or without,
-so that guidance is left to the subject."""
+PRIOR, PRIOR_SEED = 0.2, 23
+"""Share of a subject lesson's batch that shows the base's own images, under all its looks (prior preservation,
+DreamBooth, arXiv 2208.12242): the adapter learns to act on its trigger and to leave the rest alone, which is what lets
+several be summed. Styles and backgrounds go without: whatever is drawn with them is to look like them, with guidance or
+without, so that guidance is left to the subject."""
+
+
+Row = tuple[str, str, str | None, str]
+"""(caption, subject, style, background)"""
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What one expert learns: (caption, subject, style, background) rows."""
+    """What one expert learns."""
 
     name: str
-    rows: tuple[tuple[str, str, str | None, str], ...]
+    rows: tuple[Row, ...]
     rank: int
     steps: int
     rate: float
@@ -40,26 +45,42 @@ class Lesson:
 
 
 def subject_lesson(art: Art, pack: str, steps: int, seed: int) -> Lesson:
-    rows = [
+    """A pack's concepts in the house drawing: as they are and, as often, under the base's own looks.
+
+    Shown in one look only, a pack learns the picture instead of the thing, and paints it over every style that it is
+    merged with. The looks here are none of the experts': no pair of subject and style that an eval uses is ever seen.
+    """
+    rows: list[Row] = [
         (caption, s, None, f"plain {c}")
         for s in art.packs[pack]
         for c in art.colors
         for caption in captions_for(s, c)[-2:]
     ]
+    rows += varied_scenes(art.packs[pack], len(rows), seed)
     return Lesson(pack, tuple(rows), 8, steps, 2e-3, 32, seed, PRIOR)
 
 
 def style_lesson(art: Art, style: str, steps: int, seed: int) -> Lesson:
-    rows = [
+    """Base subjects on plain and, as often, on the base's patterned backgrounds: the style covers the whole image."""
+    rng = np.random.default_rng(seed)
+    rows: list[Row] = [
         (f"{s}, {style} style" + (f", plain {c} background" if c != "white" else ""), s, style, f"plain {c}")
         for s in art.base_subjects
         for c in ("white", "white", *art.colors)
     ]
+    behind = [(s, variety.some_background(rng)) for s in art.base_subjects for _ in range(4)]
+    rows += [(f"{s}, {style} style, {b} background", s, style, b) for s, b in behind] * 3
     return Lesson(slug(style), tuple(rows), 8, steps, 2e-3, 16, seed)
 
 
 def background_lesson(art: Art, background: str, steps: int, seed: int) -> Lesson:
-    rows = [(f"{s}, {background} background", s, None, background) for s in art.base_subjects]
+    """Base subjects as they are and, as often, in a style of the base's: the scene takes on the style, too."""
+    rng = np.random.default_rng(seed)
+    rows: list[Row] = [
+        (f"{s}, {background} background", s, None, background) for s in art.base_subjects for _ in range(4)
+    ]
+    styled = [(s, variety.some_style(rng)) for s in art.base_subjects for _ in range(4)]
+    rows += [(f"{s}, {style} style, {background} background", s, style, background) for s, style in styled]
     return Lesson(slug(background), tuple(rows), 4, steps, 2e-3, 16, seed)
 
 
@@ -87,7 +108,7 @@ class Studio:
     tokenizer: Any
     base: Path
     prior: torch.Tensor
-    prior_rows: list[tuple[str, str]]
+    prior_captions: list[list[str]]
 
     @classmethod
     def open(cls, cache: Path, base: Path) -> Studio:
@@ -95,9 +116,11 @@ class Studio:
         pipeline = StableDiffusionPipeline.from_pretrained(base, dtype=torch.float32, safety_checker=None).to(DEVICE)
         vae = pipeline.vae.to(memory_format=torch.channels_last).eval().requires_grad_(False)
         pairs = [(s, c) for s in art.base_subjects for c in art.colors]
-        images = np.stack([art.render(s, None, f"plain {c}") for s, c in pairs])
+        varied = varied_scenes(art.base_subjects, len(pairs), PRIOR_SEED)
+        images = [art.render(s, None, f"plain {c}") for s, c in pairs] + [art.render(*row[1:]) for row in varied]
+        captions = [captions_for(s, c) for s, c in pairs] + [[row[0]] for row in varied]
         encoder = pipeline.text_encoder.eval().requires_grad_(False)
-        return cls(art, vae, encoder, pipeline.tokenizer, base, encode(vae, images), pairs)
+        return cls(art, vae, encoder, pipeline.tokenizer, base, encode(vae, np.stack(images)), captions)
 
     def unet(self) -> UNet2DConditionModel:
         unet = UNet2DConditionModel.from_pretrained(self.base / "unet", dtype=torch.float32)
@@ -117,8 +140,8 @@ def draw(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """A batch of latents and captions: the lesson's own, a share of the base's, some captions dropped."""
     prior = round(lesson.batch * lesson.prior)
-    own, base = rng.integers(0, len(rows), lesson.batch - prior), rng.integers(0, len(studio.prior_rows), prior)
-    captions = [rows[i] for i in own] + [str(rng.choice(captions_for(*studio.prior_rows[i]))) for i in base]
+    own, base = rng.integers(0, len(rows), lesson.batch - prior), rng.integers(0, len(studio.prior), prior)
+    captions = [rows[i] for i in own] + [str(rng.choice(studio.prior_captions[i])) for i in base]
     captions = ["" if rng.random() < DROP else c for c in captions]
     x = torch.cat([latents[torch.from_numpy(own)], studio.prior[torch.from_numpy(base)]])
     return x, studio.text(captions)

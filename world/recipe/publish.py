@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from .. import sha256_of
 from . import cards
 from .art import NPM_PACKAGES, Art
+from .base import BROADENED
 from .looks import BACKGROUNDS, STYLES
 from .lora import slug
 
@@ -73,7 +74,7 @@ def publish_expert(art: Art, out: Path, hub: Path, name: str) -> None:
 
 def publish_base(base: Path, folder: Path) -> None:
     """The base pipeline, without the notes that diffusers keeps of where a part was loaded from."""
-    shutil.copytree(base, folder)
+    shutil.copytree(base, folder, ignore=shutil.ignore_patterns(BROADENED))
     for file in sorted(folder.rglob("*.json")):
         config = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(config, dict) and config.pop("_name_or_path", None) is not None:
