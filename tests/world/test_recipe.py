@@ -25,7 +25,8 @@ def test_lessons_hold_no_pair_of_pack_and_style(art: Art) -> None:
     for pack in PACKS:
         rows = lora.subject_lesson(art, pack, 1, 0).rows
         assert {r[1] for r in rows} == set(PACKS[pack])
-        assert {r[2] for r in rows} == {None}
+        assert not {r[2] for r in rows} & set(STYLES)
+        assert not {r[3] for r in rows} & set(BACKGROUNDS)
     for style in STYLES:
         assert not packed & {r[1] for r in lora.style_lesson(art, style, 1, 0).rows}
     for background in BACKGROUNDS:
@@ -51,6 +52,7 @@ def test_a_few_steps_of_everything_give_a_world_that_registers_and_merges(art: A
     vae.train(work / "art", work, 2)
     vae.refine(work / "art", work, 2)
     base.train(work / "art", work, 2)
+    base.broaden(work / "art", work, 2, pictures=60)
     studio = lora.Studio.open(work / "art", work / "emoji-base")
     lessons = [lora.subject_lesson(art, p, 1, 0) for p in ("sea-life", "birds", "sports")]
     for lesson in [*lessons, lora.style_lesson(art, "blueprint", 1, 1)]:

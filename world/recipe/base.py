@@ -206,7 +206,7 @@ def noisy_caption(rng: np.random.Generator, caption: str) -> str:
     return f"{caption}, {letters} {kind}"
 
 
-def broaden(cache: Path, out: Path, steps: int, seed: int = 22) -> None:
+def broaden(cache: Path, out: Path, steps: int, seed: int = 22, pictures: int = VARIED) -> None:
     """Train the base of `train` on, for looks that change and words that mean nothing; write it again in place."""
     art, folder = Art.load(cache), out / "emoji-base"
     pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32, safety_checker=None).to(DEVICE)
@@ -218,7 +218,7 @@ def broaden(cache: Path, out: Path, steps: int, seed: int = 22) -> None:
     pairs = [(s, c) for s in art.base_subjects for c in art.colors]
     plain = encode(vae, np.stack([art.render(s, None, f"plain {c}") for s, c in pairs]))
     texts = [captions_for(s, c) for s, c in pairs]
-    scenes = varied_scenes(art.base_subjects, VARIED, seed)
+    scenes = varied_scenes(art.base_subjects, pictures, seed)
     varied = encode(vae, np.stack([art.render(*scene[1:]) for scene in scenes]))
     torch.manual_seed(seed)
     parameters = [*unet.parameters(), *encoder.parameters()]
