@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Agents that find, calibrate, merge and judge community text-to-image experts, prompt by prompt.\n\n"
-    'Start with:  diffgraph generate "guitar, sunset duotone style, starry night background"\n\n'
+    'Start with:  diffgraph generate "soccer ball, blueprint style, starry night background"\n\n'
     "Settings come from DIFFGRAPH_… variables and .env; diffgraph doctor prints them.",
 )
 
@@ -73,7 +73,7 @@ def generate(
 
     Examples:
 
-      diffgraph generate "guitar, sunset duotone style, starry night background" -n 4
+      diffgraph generate "soccer ball, blueprint style, starry night background" -n 4
 
       diffgraph generate "a pizza in pixel art" --seed 7 --json
 

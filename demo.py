@@ -11,7 +11,7 @@ from .errors import ToolFailed
 from .settings import Settings
 from .tools.context import Context
 
-PROMPT = "a guitar in sunset duotone style under a starry night sky"
+PROMPT = "a soccer ball in blueprint style under a starry night sky"
 
 
 def show_all(settings: Settings, *, n: int, seed: int, progress: Progress) -> None:

@@ -137,7 +137,7 @@ class Chat:
         self.console.print(f"{self.n} image{'s' if self.n > 1 else ''} a prompt")
 
     def help(self, rest: str) -> None:
-        self.console.print('Type what to draw, for example "guitar, sunset duotone style, starry night background".')
+        self.console.print('Type what to draw, for example "soccer ball, blueprint style, starry night background".')
         for word, (what, _) in COMMANDS.items():
             self.console.print(f"  [bold]{word:<9}[/] {what}")
 
