@@ -136,7 +136,7 @@ def revise(
     """
     experts = [e for e in activation["experts"] if e["id"] not in refused]
     if not rounds:
-        return {} if not refused else {"experts": [_choice(e, e["weight"]) for e in experts]}
+        return {} if not refused else {"experts": [{"id": e["id"]} for e in experts]}
     best = max(rounds, key=lambda r: (r["score"], -rounds.index(r)))
     weights = {e["id"]: e["weight"] for e in best["experts"] if e["id"] not in refused}
     tried = {_signature(r["experts"], r["method"], r["seed"], not r["unsaid"]) for r in rounds}

@@ -85,8 +85,9 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> dict[str, Any]:
 def _expert(ctx: Context, choice: Choice, default: dict[str, Any] | None, *, alone: bool) -> PlanExpert:
     """The plan's entry for a choice, at the calibrated weight if none is asked for.
 
-    Calibration finds the weight at which an expert alone does best. Above 1 that is no bargain in company: what is
-    gained in its own facet is lost in the others' (suite ``develop``), so a composition starts from at most 1.
+    Calibration finds the weight at which an expert alone does best; its cost to other facets it cannot see. So a
+    composition starts from at most 1, the weight at which experts were trained (better on the suite ``develop``, not
+    significantly).
 
     Raises ToolRetry for an expert that is not there, not for this base, or does not work.
     """

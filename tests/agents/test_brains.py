@@ -234,6 +234,7 @@ def test_revision_changes_seed_then_weights_then_methods_and_never_repeats() -> 
     weak = {"octopus": 0.1, "blueprint style": 0.9}
     methods = ["linear", "ties"]
     assert revise(ACTIVATION, [], methods, set()) == {}
+    assert revise(ACTIVATION, [], methods, {"b"}) == {"experts": [{"id": "a"}]}  # at the planner's own weight
     rounds = [_round({}, 0.2, weak)]
     for _ in range(12):
         rounds.append(_round(revise(ACTIVATION, rounds, methods, set()), 0.1, weak))

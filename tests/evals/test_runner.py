@@ -32,6 +32,18 @@ def _run(bench: Bench, out: Path, arms: list[str], **options: object) -> runner.
     return runner.run_images(SUITE, bench, out, [table.get(a) for a in arms], (0, 1), **options)  # type: ignore[arg-type]
 
 
+def test_the_plain_sum_of_a_checkpoint_is_linear(bench: Bench) -> None:
+    """It has no factors to stack; a control that is refused would be a miss that nobody earned."""
+    (item,) = (i for i in ITEMS if i.id == "b/octopus")
+    before = table._summed(bench, item, (0,), (0,))
+    assert before.method.name == "concat_sum"
+    blueprint = bench.experts["world/blueprint"]
+    bench.__dict__["experts"] = {**bench.experts, blueprint.id: blueprint.model_copy(update={"kind": "full"})}
+    after = table._summed(bench, item, (0,), (0,))
+    assert after == before.model_copy(update={"method": after.method})
+    assert after.method.name == "linear"
+
+
 def test_every_arm_answers_every_item_and_seed(bench: Bench, world: Path, tmp_path: Path) -> None:
     bench.joint = world / "hub" / "sea-life" / "pytorch_lora_weights.safetensors"
     result = _run(bench, tmp_path, table.names())

@@ -47,8 +47,8 @@ def test_no_look_of_the_base_is_an_experts() -> None:
 
 
 def test_the_base_sees_its_own_looks_on_its_own_subjects_only(art: Art) -> None:
-    rows = base.varied_scenes(art.base_subjects, 900, 1)
-    assert rows == base.varied_scenes(art.base_subjects, 900, 1)
+    rows = variety.scenes(art.base_subjects, 900, 1)
+    assert rows == variety.scenes(art.base_subjects, 900, 1)
     assert not {s for pack in PACKS.values() for s in pack} & {row[1] for row in rows}
     assert {row[2] for row in rows} == {None, *variety.STYLES}
     assert not {row[3] for row in rows} & set(BACKGROUNDS)
@@ -78,7 +78,7 @@ def test_captions_fit_the_text_encoder(art: Art) -> None:
     from transformers import CLIPTokenizer
 
     tokenizer = CLIPTokenizer.from_pretrained(Path(world.__file__).parent / "hub" / "emoji-base" / "tokenizer")
-    captions = [row[0] for row in base.varied_scenes(art.base_subjects, 900, 2)]
+    captions = [row[0] for row in variety.scenes(art.base_subjects, 900, 2)]
     captions += [row[0] for style in STYLES for row in lora.style_lesson(art, style, 1, 0).rows]
     captions += [row[0] for scene in BACKGROUNDS for row in lora.background_lesson(art, scene, 1, 0).rows]
     assert max(len(ids) for ids in tokenizer(sorted(set(captions))).input_ids) <= base.LENGTH

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from . import variety
 from .art import Art
 from .looks import BACKGROUNDS, STYLES
-from .subjects import COLORS
 from .train import DEVICE, Ema, Loop, learning_rate, precision
 from .vae import normalise
 
@@ -144,66 +143,27 @@ def diffusion_loss(
     return F.mse_loss(predicted.float(), target)
 
 
+Batch = Callable[[np.random.Generator], tuple[torch.Tensor, list[str]]]
+"""Draws latents (n, 4, 16, 16) and their captions; an empty caption teaches the unconditional half of guidance."""
+
+
 def train(cache: Path, out: Path, steps: int, seed: int = 21) -> None:
     """Train UNet and text encoder together; write ``out/emoji-base`` as a complete pipeline folder (fp16)."""
     art = Art.load(cache)
     vae = AutoencoderKL.from_pretrained(out / "vae").to(DEVICE).to(memory_format=torch.channels_last).eval()
-    pairs = [(s, c) for s in art.base_subjects for c in art.colors]
-    latents = encode(vae, np.stack([art.render(s, None, f"plain {c}") for s, c in pairs]))
+    latents, texts = plain_pictures(art, vae)
     tokenizer = build_tokenizer(art, out / "tokenizer")
-    texts = [captions_for(s, c) for s, c in pairs]
     torch.manual_seed(seed)
     unet: Any = build_unet().to(DEVICE)
     encoder: Any = build_text_encoder(tokenizer).to(DEVICE)
-    parameters = [*unet.parameters(), *encoder.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    ema, ema_text = Ema(unet), Ema(encoder)
-    noise_schedule = scheduler()
-    state = {"unet": unet, "encoder": encoder, "optimiser": optimiser, "ema": ema, "ema_text": ema_text}
-    loop = Loop("base", out / "checkpoints", steps, state, seed)
-    rng = np.random.default_rng(seed + loop.start)
-    for step in loop:
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(RATE, step, steps)
-        rows = rng.integers(0, len(pairs), BATCH)
+
+    def batch(rng: np.random.Generator) -> tuple[torch.Tensor, list[str]]:
+        rows = rng.integers(0, len(latents), BATCH)
         captions = ["" if rng.random() < DROP else str(rng.choice(texts[r])) for r in rows]
-        with precision():
-            text = encoder(tokens(tokenizer, captions)).last_hidden_state
-        loss = diffusion_loss(unet, noise_schedule, latents[torch.from_numpy(rows).to(DEVICE)], text.float())
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        ema.update(step)
-        ema_text.update(step)
-        loop.loss = loss.detach()
-    ema.copy_to(unet)
-    ema_text.copy_to(encoder)
+        return latents[torch.from_numpy(rows).to(DEVICE)], captions
+
+    _fit("base", out, unet, encoder, tokenizer, batch, steps, RATE, seed)
     save_pipeline(out / "emoji-base", vae, unet, encoder, tokenizer)
-
-
-def varied_scenes(subjects: Sequence[str], count: int, seed: int) -> list[tuple[str, str, str | None, str]]:
-    """(caption, subject, style, background) of subjects under the base's own looks.
-
-    A third changes the style, a third the background, a third both.
-    """
-    rng = np.random.default_rng(seed)
-    rows: list[tuple[str, str, str | None, str]] = []
-    for i in range(count):
-        subject = subjects[i % len(subjects)]
-        kind = rng.integers(3)
-        style = variety.some_style(rng) if kind != 0 else None
-        behind = f"plain {rng.choice(list(COLORS))}" if kind == 1 else variety.some_background(rng)
-        said = [subject, *([f"{style} style"] if style else []), f"{behind} background"]
-        rows.append((", ".join(said), subject, style, behind))
-    return rows
-
-
-def noisy_caption(rng: np.random.Generator, caption: str) -> str:
-    """The caption with a made-up word behind it: what a text encoder makes of triggers that it never learned."""
-    letters = "".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), int(rng.integers(3, 8))))
-    kind = rng.choice(["style", "background"])
-    return f"{caption}, {letters} {kind}"
 
 
 def broaden(cache: Path, out: Path, steps: int, seed: int = 22, pictures: int = VARIED) -> None:
@@ -213,33 +173,66 @@ def broaden(cache: Path, out: Path, steps: int, seed: int = 22, pictures: int = 
     vae = pipeline.vae.to(memory_format=torch.channels_last).eval()
     unet: Any = pipeline.unet.train()
     encoder: Any = pipeline.text_encoder.train()
-    tokenizer = pipeline.tokenizer
     unet.set_attn_processor(AttnProcessor())
-    pairs = [(s, c) for s in art.base_subjects for c in art.colors]
-    plain = encode(vae, np.stack([art.render(s, None, f"plain {c}") for s, c in pairs]))
-    texts = [captions_for(s, c) for s, c in pairs]
-    scenes = varied_scenes(art.base_subjects, pictures, seed)
+    plain, texts = plain_pictures(art, vae)
+    scenes = variety.scenes(art.base_subjects, pictures, seed)
     varied = encode(vae, np.stack([art.render(*scene[1:]) for scene in scenes]))
-    torch.manual_seed(seed)
-    parameters = [*unet.parameters(), *encoder.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=BROAD_RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    ema, ema_text = Ema(unet), Ema(encoder)
-    noise_schedule = scheduler()
-    state = {"unet": unet, "encoder": encoder, "optimiser": optimiser, "ema": ema, "ema_text": ema_text}
-    loop = Loop("base-broad", out / "checkpoints", steps, state, seed)
-    rng = np.random.default_rng(seed + loop.start)
     share = round(BATCH * VARIED_SHARE)
-    for step in loop:
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(BROAD_RATE, step, steps)
-        rows, others = rng.integers(0, len(pairs), BATCH - share), rng.integers(0, len(varied), share)
+    torch.manual_seed(seed)
+
+    def batch(rng: np.random.Generator) -> tuple[torch.Tensor, list[str]]:
+        rows, others = rng.integers(0, len(plain), BATCH - share), rng.integers(0, len(varied), share)
         captions = [str(rng.choice(texts[r])) for r in rows] + [scenes[r][0] for r in others]
         captions = [noisy_caption(rng, c) if rng.random() < NOISE else c for c in captions]
         captions = ["" if rng.random() < DROP else c for c in captions]
         x = torch.cat([plain[torch.from_numpy(rows).to(DEVICE)], varied[torch.from_numpy(others).to(DEVICE)]])
+        return x, captions
+
+    _fit("base-broad", out, unet, encoder, pipeline.tokenizer, batch, steps, BROAD_RATE, seed)
+    save_pipeline(folder, vae, unet, encoder, pipeline.tokenizer)
+    (folder / BROADENED).touch()
+
+
+def plain_pictures(art: Art, vae: AutoencoderKL) -> tuple[torch.Tensor, list[list[str]]]:
+    """Latents of every base subject on every plain colour, and the captions that each may have."""
+    pairs = [(s, c) for s in art.base_subjects for c in art.colors]
+    latents = encode(vae, np.stack([art.render(s, None, f"plain {c}") for s, c in pairs]))
+    return latents, [captions_for(s, c) for s, c in pairs]
+
+
+def noisy_caption(rng: np.random.Generator, caption: str) -> str:
+    """The caption with a made-up word behind it: what a text encoder makes of triggers that it never learned."""
+    letters = "".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), int(rng.integers(3, 8))))
+    kind = rng.choice(["style", "background"])
+    return f"{caption}, {letters} {kind}"
+
+
+def _fit(
+    name: str,
+    out: Path,
+    unet: Any,
+    encoder: Any,
+    tokenizer: CLIPTokenizer,
+    batch: Batch,
+    steps: int,
+    rate: float,
+    seed: int,
+) -> None:
+    """Train UNet and text encoder on batches; both end as their moving averages. Resumable under ``name``."""
+    parameters = [*unet.parameters(), *encoder.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+    ema, ema_text = Ema(unet), Ema(encoder)
+    noise_schedule = scheduler()
+    state = {"unet": unet, "encoder": encoder, "optimiser": optimiser, "ema": ema, "ema_text": ema_text}
+    loop = Loop(name, out / "checkpoints", steps, state, seed)
+    rng = np.random.default_rng(seed + loop.start)
+    for step in loop:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(rate, step, steps)
+        latents, captions = batch(rng)
         with precision():
             text = encoder(tokens(tokenizer, captions)).last_hidden_state
-        loss = diffusion_loss(unet, noise_schedule, x, text.float())
+        loss = diffusion_loss(unet, noise_schedule, latents, text.float())
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -249,8 +242,6 @@ def broaden(cache: Path, out: Path, steps: int, seed: int = 22, pictures: int = 
         loop.loss = loss.detach()
     ema.copy_to(unet)
     ema_text.copy_to(encoder)
-    save_pipeline(folder, vae, unet, encoder, tokenizer)
-    (folder / BROADENED).touch()
 
 
 def save_pipeline(folder: Path, vae: Any, unet: Any, encoder: Any, tokenizer: CLIPTokenizer) -> None:

@@ -15,8 +15,9 @@ from peft.utils import get_peft_model_state_dict
 
 from . import variety
 from .art import Art
-from .base import DROP, captions_for, diffusion_loss, encode, scheduler, tokens, varied_scenes
+from .base import DROP, captions_for, diffusion_loss, encode, plain_pictures, scheduler, tokens
 from .train import DEVICE, Loop, learning_rate
+from .variety import Row
 
 TARGETS = r".*(to_q|to_k|to_v|to_out\.0|ff\.net\.0\.proj|ff\.net\.2|conv1|conv2|conv_in|conv_out|conv_shortcut)"
 PRIOR, PRIOR_SEED = 0.2, 23
@@ -24,10 +25,6 @@ PRIOR, PRIOR_SEED = 0.2, 23
 DreamBooth, arXiv 2208.12242): the adapter learns to act on its trigger and to leave the rest alone, which is what lets
 several be summed. Styles and backgrounds go without: whatever is drawn with them is to look like them, with guidance or
 without, so that guidance is left to the subject."""
-
-
-Row = tuple[str, str, str | None, str]
-"""(caption, subject, style, background)"""
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def subject_lesson(art: Art, pack: str, steps: int, seed: int) -> Lesson:
         for c in art.colors
         for caption in captions_for(s, c)[-2:]
     ]
-    rows += varied_scenes(art.packs[pack], len(rows), seed)
+    rows += variety.scenes(art.packs[pack], len(rows), seed)
     return Lesson(pack, tuple(rows), 8, steps, 2e-3, 32, seed, PRIOR)
 
 
@@ -115,12 +112,12 @@ class Studio:
         art = Art.load(cache)
         pipeline = StableDiffusionPipeline.from_pretrained(base, dtype=torch.float32, safety_checker=None).to(DEVICE)
         vae = pipeline.vae.to(memory_format=torch.channels_last).eval().requires_grad_(False)
-        pairs = [(s, c) for s in art.base_subjects for c in art.colors]
-        varied = varied_scenes(art.base_subjects, len(pairs), PRIOR_SEED)
-        images = [art.render(s, None, f"plain {c}") for s, c in pairs] + [art.render(*row[1:]) for row in varied]
-        captions = [captions_for(s, c) for s, c in pairs] + [[row[0]] for row in varied]
+        plain, captions = plain_pictures(art, vae)
+        scenes = variety.scenes(art.base_subjects, len(plain), PRIOR_SEED)
+        varied = encode(vae, np.stack([art.render(*scene[1:]) for scene in scenes]))
+        captions += [[scene[0]] for scene in scenes]
         encoder = pipeline.text_encoder.eval().requires_grad_(False)
-        return cls(art, vae, encoder, pipeline.tokenizer, base, encode(vae, np.stack(images)), captions)
+        return cls(art, vae, encoder, pipeline.tokenizer, base, torch.cat([plain, varied]), captions)
 
     def unet(self) -> UNet2DConditionModel:
         unet = UNet2DConditionModel.from_pretrained(self.base / "unet", dtype=torch.float32)

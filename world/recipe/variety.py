@@ -8,13 +8,16 @@ no card and no graph: no scorer knows them, so nothing is promised of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import ndimage
 
 from .looks import SIZE, Float, luminance
 from .subjects import COLORS
+
+Row = tuple[str, str, str | None, str]
+"""(caption, subject, style, background)"""
 
 
 def _tone(dark: tuple[int, int, int], light: tuple[int, int, int]) -> Callable[[Float], Float]:
@@ -166,3 +169,17 @@ def named_scene(name: str) -> Float:
     share = PATTERNS[pattern](y, x)[..., None]
     one, two = (np.array(COLORS[c], np.float32) / 255 for c in (first, second))
     return (one * (1 - share) + two * share).astype(np.float32)
+
+
+def scenes(subjects: Sequence[str], count: int, seed: int) -> list[Row]:
+    """Subjects in turn under the base's own looks: a third changes the style, a third the background, a third both."""
+    rng = np.random.default_rng(seed)
+    rows: list[Row] = []
+    for i in range(count):
+        subject = subjects[i % len(subjects)]
+        kind = rng.integers(3)
+        style = some_style(rng) if kind != 0 else None
+        behind = f"plain {rng.choice(list(COLORS))}" if kind == 1 else some_background(rng)
+        said = [subject, *([f"{style} style"] if style else []), f"{behind} background"]
+        rows.append((", ".join(said), subject, style, behind))
+    return rows
