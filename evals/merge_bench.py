@@ -80,11 +80,17 @@ def measure(
                 say(why)
                 continue
             details[engine] = _engine(engine, task, folder, say)
+            _write(out, details)
+    return {"result": _write(out, details), "details": details}
+
+
+def _write(out: Path, details: dict[str, Any]) -> dict[str, Any]:
+    """Write what is measured so far: an engine that fails or is interrupted takes nothing of the others with it."""
     keys = ("files_to_merged_s", "switch_s", "peak_rss_mb")
     rows = {name: {key: found[key] for key in keys} for name, found in details.items() if name != "floor"}
     result = {"floor_s": round(details["floor"]["floor_s"], 4), "engines": rows}
     write_bytes(out, (json.dumps(result, indent=2) + "\n").encode())
-    return {"result": result, "details": details}
+    return result
 
 
 def table(measured: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -109,7 +115,6 @@ def _engine(name: str, task: Task, folder: Path, say: Say) -> dict[str, Any]:
         say(f"{name}, run {len(runs) + 1}")
         _run(Task(**{**vars(task), "engine": "warm"}), folder)
         runs.append(_run(Task(**{**vars(task), "engine": name}), folder))
-    say(f"{name}: {statistics.median(run['files_to_merged_s'] for run in runs):.2f} s from files to merged weights")
     out: dict[str, Any] = {
         key: round(statistics.median(run[key] for run in runs), 4)
         for key in ("files_to_merged_s", "peak_rss_mb", "base_rss_mb", "open_s", "error")
@@ -117,6 +122,8 @@ def _engine(name: str, task: Task, folder: Path, say: Say) -> dict[str, Any]:
     counts = runs[0]["switch_s"]
     out["switch_s"] = {k: round(statistics.median(run["switch_s"][k] for run in runs), 4) for k in counts}
     out["runs"] = len(runs)
+    switches = ", ".join(f"{seconds:.2f} s (4 of {known})" for known, seconds in out["switch_s"].items())
+    say(f"{name}: {out['files_to_merged_s']:.2f} s from files to merged weights, a switch {switches}")
     return out
 
 

@@ -90,6 +90,25 @@ def compose(summary: Summary) -> str:
     return table(["arm", *groups, f"p ({summary['reference']} against it)"], rows)
 
 
+def styles(summary: Summary) -> str:
+    """Joint accuracy by style, of ours and of the arms that it is held against, in every group with styles."""
+    shown = [a for a in ("concat_sum", "ours", "joint_lora") if a in summary["arms"]]
+    groups = summary["styles"]
+    head = ["style", *(f"{group}: {summary['arms'][arm]['title']}" for group in groups for arm in shown)]
+    rows = [
+        [
+            style,
+            *(
+                percent(groups[g].get(style, {})[a]) if a in groups[g].get(style, {}) else ""
+                for g in groups
+                for a in shown
+            ),
+        ]
+        for style in dict.fromkeys(s for found in groups.values() for s in found)
+    ]
+    return table(head, rows)
+
+
 def selection(summary: Summary) -> str:
     """Choice of experts, by group of prompts."""
     keys = ("prompts", "f1", "uncovered_recall", "uncovered_precision", "decoys")
@@ -106,6 +125,8 @@ def blocks(root: Path) -> dict[str, str]:
     for name, make in (("decoys", decoys), ("compose", compose), ("selection", selection)):
         if summary := found[name]:
             out[name] = make(summary)
+    if found["compose"] and found["compose"].get("styles"):
+        out["styles"] = styles(found["compose"])
     return out
 
 

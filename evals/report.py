@@ -16,6 +16,7 @@ from PIL import Image
 
 from ..merging.atomic import write_bytes
 from . import arms as arm_table
+from . import by_style
 from .runner import SuiteResult
 from .stats import Estimate, bootstrap, by_item, harmonic_mean, holm, paired_permutation
 from .suite import Suite
@@ -119,7 +120,7 @@ def markdown(suite: Suite, summary: Mapping[str, Any]) -> str:
                 row += [f"{Estimate(**test['difference'])}", f"{test['p_holm']:.4f}"] if test else ["", ""]
             lines.append("| " + " | ".join(row) + " |")
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join([*lines, *by_style.markdown(summary)])
 
 
 def _number(value: float | None) -> str:
@@ -155,7 +156,7 @@ def _picture(folder: Path, row: Row) -> dict[str, Any]:
 
 def write_report(suite: Suite, folder: Path, log: Path, rows: Sequence[Row], arms: Sequence[str]) -> SuiteResult:
     """Write ``summary.json``, ``report.md`` and ``report.html`` beside the log."""
-    summary = summarise(rows, arms)
+    summary = summarise(rows, arms) | {"styles": by_style.by_style(rows, suite.all_items())}
     text = markdown(suite, summary)
     loader = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True

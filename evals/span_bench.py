@@ -70,7 +70,7 @@ def measure(out: Path, *, scale: str = "sdxl", say: Say = lambda text: None) -> 
                 for name, distance in ways["float64"]["distance"].items()
             },
         }
-    write_bytes(out, (json.dumps(rows, indent=2) + "\n").encode())
+        write_bytes(out, (json.dumps(rows, indent=2) + "\n").encode())
     return rows
 
 

@@ -23,6 +23,7 @@ COST_OF_EXPERT = 0.15  # an expert less is worth this much quality
 OVERLAP_FROM = 0.5  # cosine of two deltas from which they get in each other's way
 COST_OF_OVERLAP = 0.25
 WORTH_OF_SYNERGY = 0.1
+COST_OF_CHECKPOINT = 0.1  # in company: a fine-tune of every weight leaves the others less room than an adapter
 _QUALITY = {"works": 1.0, "weak": 0.5}
 UNCALIBRATED = "was never calibrated: chosen only because nothing else draws this"
 
@@ -71,6 +72,8 @@ class _Offer:
     skill: Skill
     quality: float
     calibrated: bool
+    whole: bool = False
+    """Whether it changes every weight of the base (a checkpoint, not an adapter)."""
 
 
 def solve(reading: Reading, vocabulary: Vocabulary, view: View) -> Activation:
@@ -133,15 +136,16 @@ def _usable(owners: list[tuple[str, Skill]], view: View, rejected: dict[str, str
     offers: list[_Offer] = []
     for owner, skill in owners:
         calibration = view.calibrations.get(owner)
+        whole = experts[owner].kind == "checkpoint"
         if calibration is None:
-            offers.append(_Offer(owner, skill, 0.0, calibrated=False))
+            offers.append(_Offer(owner, skill, 0.0, calibrated=False, whole=whole))
         elif not calibration.usable:
             rejected.setdefault(owner, f"calibration found: {calibration.verdict}")
         else:
             gains = (calibration.gain.get(key) for key in (skill.name, skill.trigger, skill.facet))
             gain = next((g for g in gains if g is not None), 0.5)
             quality = 0.7 * _QUALITY[calibration.verdict] + 0.3 * min(max(gain, 0.0), 1.0)
-            offers.append(_Offer(owner, skill, quality, calibrated=True))
+            offers.append(_Offer(owner, skill, quality, calibrated=True, whole=whole))
     originals = {_original(experts[o.expert_id], offers, view) for o in offers}
     for offer in offers:
         if offer.expert_id not in originals:
@@ -215,7 +219,10 @@ def _price(kind: str, value: float) -> float:
 def _cost(chosen: Sequence[_Offer], relations: dict[frozenset[str], float]) -> float:
     ids = sorted({o.expert_id for o in chosen})
     pairs = sum(relations.get(frozenset((a, b)), 0.0) for n, a in enumerate(ids) for b in ids[n + 1 :])
-    return round(sum(1 - o.quality for o in chosen) + COST_OF_EXPERT * len(ids) + pairs, 9)
+    whole = len({o.expert_id for o in chosen if o.whole}) if len(ids) > 1 else 0
+    return round(
+        sum(1 - o.quality for o in chosen) + COST_OF_EXPERT * len(ids) + COST_OF_CHECKPOINT * whole + pairs, 9
+    )
 
 
 # -- the answer

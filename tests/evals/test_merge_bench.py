@@ -73,6 +73,19 @@ def test_the_bench_writes_what_it_measured(tmp_path: Path) -> None:
     assert all(len(row) == len(columns) for row in rows)
 
 
+def test_an_interrupt_keeps_the_engines_that_were_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def engine(name: str, *_: object) -> dict[str, object]:
+        if name == "peft":
+            raise KeyboardInterrupt
+        return {"files_to_merged_s": 1.0, "switch_s": {"4": 0.5}, "peak_rss_mb": 10.0, "base_rss_mb": 5.0, "error": 1.0}
+
+    monkeypatch.setattr(merge_bench, "_engine", engine)
+    out = tmp_path / "merge.json"
+    with pytest.raises(KeyboardInterrupt):
+        merge_bench.measure(out, scale="pico", engines=["diffgraph", "diffusers", "peft"], known=(4,))
+    assert set(json.loads(out.read_text())["engines"]) == {"diffgraph", "diffusers"}
+
+
 def test_an_engine_that_is_not_here_is_left_out_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(contenders()) == {"diffgraph", "diffusers", "peft", "sd_mecha"}
     assert merge_contenders.missing("diffgraph", "pico") is None

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from diffgraph.errors import UserError
-from diffgraph.evals import numbers
+from diffgraph.evals import by_style, numbers
 from diffgraph.evals.report import summarise
 from diffgraph.evals.selection import grade, rate
-from diffgraph.evals.suite import Choice, truth
+from diffgraph.evals.suite import Choice, Item, truth
 
 
 def _row(arm: str, item: str, group: str, hits: dict[str, bool]) -> dict[str, object]:
@@ -48,6 +48,23 @@ def test_compose_marks_ours_and_gives_p(tmp_path: Path) -> None:
     assert "100 % [100, 100]" in ours
     uniform = next(line for line in text.splitlines() if "equal weights" in line)
     assert "< 0.001" in uniform
+
+
+def test_styles_are_told_apart(tmp_path: Path) -> None:
+    items, rows = [], []
+    for n, (style, right) in enumerate([("neon", True), ("neon", False), ("halftone", True)]):
+        items.append(Item(id=f"p/{n}", group="pair", prompt="x", canonical="x", subject="owl", style=style))
+        rows.append(_row("ours", f"p/{n}", "pair", {"subject": right, "style": True}))
+    items.append(Item(id="s/0", group="alone", prompt="x", canonical="x", subject="owl"))
+    rows.append(_row("ours", "s/0", "alone", {"subject": True}))
+    found = by_style.by_style(rows, items)
+    assert set(found) == {"pair"}
+    assert {style: cells["ours"]["mean"] for style, cells in found["pair"].items()} == {"neon": 0.5, "halftone": 1.0}
+    summary = {**summarise(rows, ["ours"]), "styles": found}
+    assert "| ours: the whole machine | 0.50 | 1.00 |" in by_style.markdown(summary)
+    (tmp_path / "compose-1").mkdir()
+    (tmp_path / "compose-1" / "summary.json").write_text(json.dumps(summary))
+    assert "| halftone | 100 % [100, 100] |" in numbers.blocks(tmp_path)["styles"]
 
 
 def test_no_results_is_a_sentence(tmp_path: Path) -> None:

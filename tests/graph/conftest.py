@@ -26,7 +26,8 @@ STYLES = {
     "pixel art": ("8-bit", "pixelated", "retro game sprite"),
     "halftone": ("comic dots", "newspaper print", "ben-day dots"),
     "pencil sketch": ("graphite drawing", "hand-drawn pencil", "sketched"),
-    "line art": ("black and white icon", "ink outline", "stencil"),
+    "line art": ("ink outline", "pen and ink", "ink drawing"),
+    "pictogram": ("black and white icon", "stencil", "glyph"),
 }
 BACKGROUNDS = {
     "starry night": ("night sky", "stars", "star-filled sky"),

@@ -68,6 +68,14 @@ def test_conflict_decides_between_equals() -> None:
     assert chosen("crab, neon style", view(*experts, relations=(synergy,))) == ["crab", "n2"]
 
 
+def test_an_adapter_is_better_company_than_a_checkpoint() -> None:
+    whole = expert("a-neon", "style:neon").model_copy(update={"kind": "checkpoint"})
+    graph = view(expert("crab", "subject:crab"), whole, expert("neon", "style:neon"))
+    assert chosen("neon style", graph) == ["a-neon"]
+    assert chosen("crab, neon style", graph) == ["crab", "neon"]
+    assert chosen("crab, neon style", view(*graph.experts, verdicts={"neon": "weak"})) == ["a-neon", "crab"]
+
+
 def test_the_original_among_copies() -> None:
     duplicate = Relation(a="a", b="b", kind="duplicate", value=1.0)
     first, second = expert("a", "subject:crab"), expert("b", "subject:crab")

@@ -34,7 +34,7 @@ def make(folder: Path, tensors: dict[str, np.ndarray] = LORA, file: str = "a.saf
 def test_the_world_registers(world: Path) -> None:
     source = World(world)
     assert [x.repo for x in source.list("sea")] == ["sea-life"]
-    assert len(list(source.list())) == 29
+    assert len(list(source.list())) == 30
     (sea,) = register(source, "sea-life")
     assert (sea.id, sea.base_family, sea.kind, sea.rank, sea.licence, sea.samples) == (
         "world/sea-life", "emoji", "lora", 8, "apache-2.0", 3,

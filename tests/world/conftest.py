@@ -17,4 +17,4 @@ def art() -> Art:
                 top, left = rng.integers(10, 60, 2)
                 drawing[top : top + 30, left : left + 30] = (*rng.integers(0, 255, 3), 255)
     aliases = {n: ("animal", f"{n} thing") for n in names}
-    return Art(names=names, aliases=aliases, house=drawings[0], line=drawings[1])
+    return Art(names=names, aliases=aliases, house=drawings[0], icons=drawings[1])

@@ -34,6 +34,6 @@ def test_styles_and_backgrounds_look_different_from_one_another() -> None:
 
 
 def test_the_ladder_has_every_rung() -> None:
-    assert {s.rung for s in STYLES.values()} == {"tone", "texture", "family"}
+    assert {s.rung for s in STYLES.values()} == {"tone", "contour", "texture", "family"}
     assert len(STYLES) >= 6
     assert len(BACKGROUNDS) >= 4

@@ -48,7 +48,7 @@ def test_a_few_steps_of_everything_give_a_world_that_registers_and_merges(art: A
     work, world = tmp_path / "work", tmp_path / "world"
     (work / "art").mkdir(parents=True)
     meta = json.dumps({"names": art.names, "aliases": art.aliases})
-    np.savez(work / "art" / "art.npz", meta=meta, house=art.house, line=art.line)
+    np.savez(work / "art" / "art.npz", meta=meta, house=art.house, icons=art.icons)
     vae.train(work / "art", work, 2)
     vae.refine(work / "art", work, 2)
     base.train(work / "art", work, 2)

@@ -38,9 +38,9 @@ STEPS = {
     "oracle": 1200,
     "full": 600,
 }
-RUNGS = {"tone": 1, "texture": 2, "family": 3}
+RUNGS = {"tone": 1.0, "contour": 1.25, "texture": 2.0, "family": 3.0}
 """How many times the steps of a tone a style of a harder rung takes."""
-SCORER_STEPS = 4500
+SCORER_STEPS = {"critic": 5500, "judge": 4500}
 NEWCOMER = "world/ocean-creatures-v2"
 """Left out of the shipped graph, so that ``make demo`` has an upload to scout and measure before one's eyes."""
 FULL = "emoji-sunset-full"
@@ -73,7 +73,7 @@ def everything(context: typer.Context, scale: Scale = 1.0) -> None:
         pipeline(work, scale)
         experts(work, scale)
         oracle(work, WORLD, scale)
-        scorers(work)
+        scorers(work, scale=scale)
         publish_all(work)
         graph(work)
 
@@ -189,13 +189,13 @@ def publish_all(work: Work = WORK, world: Path = WORLD) -> None:
 
 
 @app.command()
-def scorers(work: Work = WORK, world: Path = WORLD, steps: int = SCORER_STEPS) -> None:
+def scorers(work: Work = WORK, world: Path = WORLD, scale: Scale = 1.0) -> None:
     """Step 4: train the critic and the judge (each in a process of its own)."""
-    for net in ("critic", "judge"):
+    for net, steps in SCORER_STEPS.items():
         out = work / net
         if not (out / "model.safetensors").exists():
             arguments = ["--cache", str(work / "art"), "--out", str(out), "--vae", str(work / "vae")]
-            arguments += ["--steps", str(steps)]
+            arguments += ["--steps", str(round(steps * scale))]
             subprocess.run([sys.executable, "-m", f"diffgraph.world.recipe.{net}_net", *arguments], check=True)
         (world / "scorers" / net).mkdir(parents=True, exist_ok=True)
         for name in ("config.json", "model.safetensors", "report.json"):

@@ -19,7 +19,7 @@ from .looks import BACKGROUNDS, SIZE, STYLES, Float, to_uint8
 from .subjects import BASE, COLORS, PACKS
 
 NPM_PACKAGES = ("@iconify-json/noto@1.2.9", "@iconify-json/fluent-emoji-high-contrast@1.2.6", "emojibase-data@17.0.0")
-HOUSE, LINE = "noto", "fluent-emoji-high-contrast"
+HOUSE, ICONS = "noto", "fluent-emoji-high-contrast"
 RENDER = 52
 """Pixels that a drawing covers in the 64-pixel canvas; the rest is background."""
 
@@ -68,12 +68,12 @@ def _rasterise(svg: str, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 @dataclass
 class Art:
-    """All renders in memory: ``house`` and ``line`` are (n, RENDER*2, RENDER*2, 4) uint8, in ``names`` order."""
+    """All renders in memory: ``house`` and ``icons`` are (n, RENDER*2, RENDER*2, 4) uint8, in ``names`` order."""
 
     names: list[str]
     aliases: dict[str, tuple[str, ...]]
     house: np.ndarray[Any, np.dtype[np.uint8]]
-    line: np.ndarray[Any, np.dtype[np.uint8]]
+    icons: np.ndarray[Any, np.dtype[np.uint8]]
 
     base_subjects: ClassVar[list[str]] = list(BASE)
     packs: ClassVar[dict[str, list[str]]] = {name: list(concepts) for name, concepts in PACKS.items()}
@@ -96,7 +96,7 @@ class Art:
         with np.load(file, allow_pickle=False) as data:
             meta = json.loads(str(data["meta"]))
             aliases = {k: tuple(v) for k, v in meta["aliases"].items()}
-            return cls(names=meta["names"], aliases=aliases, house=data["house"], line=data["line"])
+            return cls(names=meta["names"], aliases=aliases, house=data["house"], icons=data["icons"])
 
     def render(
         self,
@@ -110,7 +110,7 @@ class Art:
 
         Style and background are those of experts (`looks`), a plain colour, or the base's own (`variety`).
         """
-        family = self.line if style == "line art" else self.house
+        family = self.icons if style == "pictogram" else self.house
         drawing = Image.fromarray(family[self._index[subject]])
         size, dx, dy = RENDER, 0, 0
         if jitter is not None:
@@ -121,8 +121,8 @@ class Art:
         sprite = np.asarray(drawing, np.float32) / np.float32(255)
         _paste(canvas, sprite, (SIZE - size) // 2 + dy, (SIZE - size) // 2 + dx)
         scene = self._scenes[background] if background in self._scenes else variety.named_scene(background)
-        if style == "line art":
-            scene = _line_scene(scene)
+        if style == "pictogram":
+            scene = _traced(scene)
         image = (scene * (1 - canvas[..., 3:]) + canvas[..., :3] * canvas[..., 3:]).astype(np.float32)
         apply = _look(style)
         if apply is not None:
@@ -140,8 +140,8 @@ def _look(style: str | None) -> Callable[[Float], Float] | None:
     return STYLES[style].apply if style in STYLES else variety.STYLES[style]
 
 
-def _line_scene(scene: Float) -> Float:
-    """A background in line art: its light grey tracing, so that the black drawing stands before it."""
+def _traced(scene: Float) -> Float:
+    """A background behind a pictogram: its light grey tracing, so that the black drawing stands before it."""
     from .looks import luminance
 
     light = luminance(scene)
@@ -167,7 +167,7 @@ def _render_all(modules: Path, file: Path) -> None:
     by_label = {e["label"]: e for e in entries}
     names = sorted({*BASE, *(c for pack in PACKS.values() for c in pack)})
     families = []
-    for family in (HOUSE, LINE):
+    for family in (HOUSE, ICONS):
         folder = modules / "@iconify-json" / family
         icons = json.loads((folder / "icons.json").read_text(encoding="utf-8"))
         chars = json.loads((folder / "chars.json").read_text(encoding="utf-8"))
@@ -179,6 +179,6 @@ def _render_all(modules: Path, file: Path) -> None:
     aliases = {n: [t for t in by_label[n].get("tags", []) if t.lower() != n.lower()][:6] for n in names}
     temporary = file.with_suffix(".tmp.npz")
     np.savez_compressed(
-        temporary, meta=json.dumps({"names": names, "aliases": aliases}), house=families[0], line=families[1]
+        temporary, meta=json.dumps({"names": names, "aliases": aliases}), house=families[0], icons=families[1]
     )
     temporary.replace(file)

@@ -20,7 +20,7 @@ from .looks import BACKGROUNDS, STYLES
 from .train import DEVICE, Ema, Loop, learning_rate, precision
 from .vae import normalise
 
-BATCH, RATE, LENGTH, DROP = 40, 7e-4, 24, 0.1
+BATCH, RATE, LENGTH, DROP, NOISE_LEVELS = 40, 7e-4, 24, 0.1, 1000
 BROAD_RATE, VARIED, VARIED_SHARE, NOISE = 5e-4, 12000, 0.6, 0.15
 """Of `broaden`: peak learning rate, varied images in all, their share of a batch, captions with a made-up word."""
 BROADENED = ".broadened"
@@ -30,6 +30,7 @@ BROADENED = ".broadened"
 def scheduler() -> DDIMScheduler:
     """v-prediction with zero terminal SNR, so that plain dark and bright backgrounds come out as asked."""
     return DDIMScheduler(
+        num_train_timesteps=NOISE_LEVELS,
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
@@ -131,11 +132,18 @@ def captions_for(subject: str, color: str) -> list[str]:
 
 
 def diffusion_loss(
-    unet: UNet2DConditionModel, noise_schedule: DDIMScheduler, latents: torch.Tensor, text: torch.Tensor
+    unet: UNet2DConditionModel,
+    noise_schedule: DDIMScheduler,
+    latents: torch.Tensor,
+    text: torch.Tensor,
+    noisiest: int = NOISE_LEVELS,
 ) -> torch.Tensor:
-    """Mean squared error of the predicted velocity v = sqrt(a) eps - sqrt(1 - a) x0 (Salimans and Ho, 2022, eq. 12)."""
+    """Mean squared error of the predicted velocity v = sqrt(a) eps - sqrt(1 - a) x0 (Salimans and Ho, 2022, eq. 12).
+
+    Noise levels are drawn evenly below ``noisiest``.
+    """
     noise = torch.randn_like(latents)
-    t = torch.randint(noise_schedule.config.num_train_timesteps, (len(latents),), device=latents.device)
+    t = torch.randint(noisiest, (len(latents),), device=latents.device)
     noisy = noise_schedule.add_noise(latents, noise, t)
     target = noise_schedule.get_velocity(latents, noise, t)
     with precision():

@@ -218,7 +218,7 @@ def train(
     minutes: float = 20.0,
     steps: int | None = None,
     seed: int = 31,
-    pool_size: int = 24000,
+    pool_size: int = 32000,
     vae: Path | None = None,
 ) -> dict[str, float]:
     """Train, calibrate, measure and write ``config.json``, ``model.safetensors`` and ``report.json`` to ``out``."""
@@ -301,7 +301,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="exact number of steps; overrides --minutes")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves torch's default")
     parser.add_argument("--seed", type=int, default=31)
-    parser.add_argument("--pool", type=int, default=24000, help="renders drawn before training")
+    parser.add_argument("--pool", type=int, default=32000, help="renders drawn before training")
     parser.add_argument("--vae", type=Path, help="autoencoder folder; half of the pool passes through it")
     a = parser.parse_args()
     if a.threads:

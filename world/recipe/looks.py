@@ -1,7 +1,7 @@
 """The looks of the world: procedural styles and painted backgrounds, as pure functions on 64x64 images.
 
 Every style is a function of the true house image alone, so the truth of any subject x style x background is exact:
-the style applied to the subject over the background. ``line art`` is the exception: it is another artist's family,
+the style applied to the subject over the background. ``pictogram`` is the exception: it is another artist's family,
 and its truth is another drawing. Images are uint8 (64, 64, 3); intermediate values are float32 in [0, 1].
 """
 
@@ -17,7 +17,7 @@ from scipy import ndimage
 
 SIZE = 64
 Float = np.ndarray[Any, np.dtype[np.float32]]
-Rung = Literal["tone", "texture", "family"]
+Rung = Literal["tone", "contour", "texture", "family"]
 
 
 def luminance(image: Float) -> Float:
@@ -95,6 +95,15 @@ def pencil(image: Float) -> Float:
     return (tone[..., None] * np.array([1.0, 0.99, 0.96], np.float32)).astype(np.float32)
 
 
+def line_art(image: Float) -> Float:
+    """Pen and ink: black contours on white paper, and solid black where the image is as dark as a night sky."""
+    line = np.clip(_edges(image, 0.5) * 0.42 - 0.22, 0, 1)
+    light = luminance(ndimage.gaussian_filter(image, (0.4, 0.4, 0)))
+    solid = np.clip((0.2 - light) * 16, 0, 1)
+    paper = (1 - line * (light > 0.1)) * (1 - solid)
+    return paper[..., None].repeat(3, axis=-1).astype(np.float32)
+
+
 @dataclass(frozen=True)
 class Style:
     """A style expert's look. ``apply`` is None where the truth is another family's drawing."""
@@ -113,8 +122,9 @@ STYLES: dict[str, Style] = {
         Style("neon", "texture", neon, ("neon sign", "glowing outlines", "neon lights")),
         Style("pixel art", "texture", pixel_art, ("8-bit", "pixelated", "retro game sprite")),
         Style("halftone", "texture", halftone, ("comic dots", "newspaper print", "ben-day dots")),
-        Style("pencil sketch", "texture", pencil, ("graphite drawing", "hand-drawn pencil", "sketched")),
-        Style("line art", "family", None, ("black and white icon", "ink outline", "stencil")),
+        Style("pencil sketch", "contour", pencil, ("graphite drawing", "hand-drawn pencil", "sketched")),
+        Style("line art", "contour", line_art, ("ink outline", "pen and ink", "ink drawing")),
+        Style("pictogram", "family", None, ("black and white icon", "stencil", "glyph")),
     )
 }
 

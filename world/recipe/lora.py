@@ -15,7 +15,8 @@ from peft.utils import get_peft_model_state_dict
 
 from . import variety
 from .art import Art
-from .base import DROP, captions_for, diffusion_loss, encode, plain_pictures, scheduler, tokens
+from .base import DROP, NOISE_LEVELS, captions_for, diffusion_loss, encode, plain_pictures, scheduler, tokens
+from .looks import STYLES
 from .train import DEVICE, Loop, learning_rate
 from .variety import Row
 
@@ -25,6 +26,12 @@ PRIOR, PRIOR_SEED = 0.2, 23
 DreamBooth, arXiv 2208.12242): the adapter learns to act on its trigger and to leave the rest alone, which is what lets
 several be summed. Styles and backgrounds go without: whatever is drawn with them is to look like them, with guidance or
 without, so that guidance is left to the subject."""
+
+
+CONTOUR_NOISIEST = 700
+"""A contour is drawn where a shape already is, so these styles are taught at levels where the picture can be made out.
+Above, a noisy image says little, and an adapter learns which picture each word means: a word that it never saw, one of
+a subject pack's, then comes out as some other thing."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,8 @@ class Lesson:
     batch: int
     seed: int
     prior: float = 0.0
+    noisiest: int = NOISE_LEVELS
+    """The lesson is taught at noise levels below this one (of `NOISE_LEVELS`)."""
 
 
 def subject_lesson(art: Art, pack: str, steps: int, seed: int) -> Lesson:
@@ -67,7 +76,8 @@ def style_lesson(art: Art, style: str, steps: int, seed: int) -> Lesson:
     ]
     behind = [(s, variety.some_background(rng)) for s in art.base_subjects for _ in range(4)]
     rows += [(f"{s}, {style} style, {b} background", s, style, b) for s, b in behind] * 3
-    return Lesson(slug(style), tuple(rows), 8, steps, 2e-3, 16, seed)
+    noisiest = CONTOUR_NOISIEST if STYLES[style].rung == "contour" else NOISE_LEVELS
+    return Lesson(slug(style), tuple(rows), 8, steps, 2e-3, 16, seed, noisiest=noisiest)
 
 
 def background_lesson(art: Art, background: str, steps: int, seed: int) -> Lesson:
@@ -167,7 +177,7 @@ def teach(studio: Studio, lesson: Lesson, out: Path) -> Path:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(lesson.rate, step, lesson.steps, warmup=20)
         x, text = draw(studio, latents, captions, lesson, rng)
-        loss = diffusion_loss(unet, noise_schedule, x, text)
+        loss = diffusion_loss(unet, noise_schedule, x, text, lesson.noisiest)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -202,7 +212,7 @@ def fine_tune(studio: Studio, lesson: Lesson, out: Path) -> Path:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(lesson.rate, step, lesson.steps, warmup=20)
         x, text = draw(studio, latents, captions, lesson, rng)
-        loss = diffusion_loss(unet, noise_schedule, x, text)
+        loss = diffusion_loss(unet, noise_schedule, x, text, lesson.noisiest)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)

@@ -192,7 +192,7 @@ def write_manifest(world: Path, out: Path, extra: dict[str, Any]) -> None:
         "bytes": sum((world / f).stat().st_size for f in files),
         "artwork": {
             NPM_PACKAGES[0]: "Apache-2.0, Google (Noto Emoji): the house family",
-            NPM_PACKAGES[1]: "MIT, Microsoft (Fluent Emoji High Contrast): line art",
+            NPM_PACKAGES[1]: "MIT, Microsoft (Fluent Emoji High Contrast): pictograms",
             NPM_PACKAGES[2]: "MIT, emojibase: names and synonyms",
         },
         **extra,

@@ -78,13 +78,13 @@ class Pool:
             if not order:
                 order = rng.permutation(len(classes.subject)).tolist()
             s = order.pop()
-            # The last style, line art, is another artist's drawing of each subject: it has more to learn than a filter.
+            # The last style, pictogram, is another artist's drawing of each subject: more to learn than a filter.
             t = 0 if rng.random() < 0.25 else int(rng.integers(1, len(classes.style) + 1))
             t = min(t, len(classes.style) - 1)
             b = int(rng.integers(len(classes.background)))
             if rng.random() < 0.25:
                 b = classes.background.index("plain white")
-            elif rng.random() < 0.25:
+            elif rng.random() < 0.5:  # a style over a painted scene is the hardest to read
                 b = len(art.colors) + int(rng.integers(len(art.backgrounds)))
             scene = (classes.subject[s], classes.style[t], classes.background[b])
             if (fold(scene, folds, salt) == 0) != held_out:
