@@ -220,9 +220,7 @@ def _cost(chosen: Sequence[_Offer], relations: dict[frozenset[str], float]) -> f
     ids = sorted({o.expert_id for o in chosen})
     pairs = sum(relations.get(frozenset((a, b)), 0.0) for n, a in enumerate(ids) for b in ids[n + 1 :])
     whole = len({o.expert_id for o in chosen if o.whole}) if len(ids) > 1 else 0
-    return round(
-        sum(1 - o.quality for o in chosen) + COST_OF_EXPERT * len(ids) + COST_OF_CHECKPOINT * whole + pairs, 9
-    )
+    return round(sum(1 - o.quality for o in chosen) + COST_OF_EXPERT * len(ids) + COST_OF_CHECKPOINT * whole + pairs, 9)
 
 
 # -- the answer
