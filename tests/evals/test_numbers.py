@@ -9,9 +9,9 @@ import pytest
 
 from diffgraph.errors import UserError
 from diffgraph.evals import by_style, numbers
-from diffgraph.evals.report import summarise
+from diffgraph.evals.report import summarise, write_report
 from diffgraph.evals.selection import grade, rate
-from diffgraph.evals.suite import Choice, Item, truth
+from diffgraph.evals.suite import Choice, Item, Suite, truth
 
 
 def _row(arm: str, item: str, group: str, hits: dict[str, bool]) -> dict[str, object]:
@@ -65,6 +65,10 @@ def test_styles_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "compose-1").mkdir()
     (tmp_path / "compose-1" / "summary.json").write_text(json.dumps(summary))
     assert "| halftone | 100 % [100, 100] |" in numbers.blocks(tmp_path)["styles"]
+    suite = Suite(name="x", title="X", items=tuple(items))
+    page = write_report(suite, tmp_path, tmp_path / "log.jsonl", rows, ["ours"]).html.read_text()
+    assert "<h2>pair, by style</h2>" in page
+    assert "<td>0.50</td><td>1.00</td>" in page
 
 
 def test_no_results_is_a_sentence(tmp_path: Path) -> None:

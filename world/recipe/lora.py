@@ -29,9 +29,7 @@ without, so that guidance is left to the subject."""
 
 
 CONTOUR_NOISIEST = 700
-"""A contour is drawn where a shape already is, so these styles are taught at levels where the picture can be made out.
-Above, a noisy image says little, and an adapter learns which picture each word means: a word that it never saw, one of
-a subject pack's, then comes out as some other thing."""
+"""A contour is drawn where a shape already is: these styles are taught at levels where the picture can be made out."""
 
 
 @dataclass(frozen=True)
