@@ -18,6 +18,8 @@ from .vocabulary import MAX_WORDS, Term, Vocabulary
 from .words import ART, BACKGROUND_HEADS, DESCRIBING, FOREIGN, GENERIC_HEADS, STOP, STYLE_HEADS, Token, mend, tokenise
 
 _SCORES: dict[How, float] = {"name": 1.0, "alias": 0.95, "head": 0.85, "typo": 0.9}
+_BETWEEN = frozenset({"a", "an", "by", "from", "in", "of", "on", "the", "with"})
+"""Words that may stand between those of a look's name."""
 _STYLE_ENDINGS = ("ed", "ated", "ized", "ised", "ish", "like", "y", "ic", "ified", "esque")
 
 
@@ -76,6 +78,8 @@ class _Reader:
 
     def read(self) -> Reading:
         self._phrases()
+        if not self.foreign:
+            self._scattered()
         self._single("name")
         if not self.foreign:
             self._single("alias")
@@ -111,6 +115,27 @@ class _Reader:
         order = {"name": 0, "typo": 1, "alias": 2, "head": 3}
         for match in sorted(found, key=lambda m: (m.start - m.end, order[m.how], m.start)):
             self._take(match)
+
+    def _scattered(self) -> None:
+        """Names of looks with filler between their words or in another order: "waves of the sea" for sea waves."""
+        for start in range(len(self.tokens)):
+            words: set[str] = set()
+            for end in range(start + 1, min(start + MAX_WORDS, len(self.tokens)) + 1):
+                at = end - 1
+                if self.taken[at] is not None or at in self.negated or (at > start and self.tokens[at].breaks):
+                    break
+                filler = self.tokens[at].form in _BETWEEN
+                if at == start and filler:
+                    break
+                if filler:
+                    continue
+                if self.keys[at] in words:
+                    break
+                words.add(self.keys[at])
+                match = self._match(start, end, self.vocabulary.bags.get(frozenset(words), []))
+                if match is not None:
+                    self._take(match)
+                    break
 
     def _single(self, how: How) -> None:
         for at, token in enumerate(self.tokens):

@@ -36,12 +36,14 @@ class Vocabulary:
     Attributes:
         terms: words -> the terms they may mean, the skill's own names first.
         joined: the same without blanks, for ``pixelart`` and ``jelly fish``.
+        bags: names of looks by their words alone, for ``waves of the sea`` and ``hand-drawn in pencil``.
         words: every word in any own name or alias, for mending typos.
         owners: group -> who has it (an expert's id or ``base``) and the skill as they describe it.
     """
 
     terms: dict[tuple[str, ...], list[Term]] = field(default_factory=dict)
     joined: dict[str, list[Term]] = field(default_factory=dict)
+    bags: dict[frozenset[str], list[Term]] = field(default_factory=dict)
     words: set[str] = field(default_factory=set)
     style_words: set[str] = field(default_factory=set)
     owners: dict[Group, list[tuple[str, Skill]]] = field(default_factory=dict)
@@ -53,7 +55,7 @@ class Vocabulary:
         for owner, skills in [(BASE, base.skills if base else ()), *((e.id, e.skills) for e in experts)]:
             for skill in skills:
                 made._add(owner, skill)
-        for terms in (*made.terms.values(), *made.joined.values()):
+        for terms in (*made.terms.values(), *made.joined.values(), *made.bags.values()):
             terms.sort(key=lambda t: (t.head, not t.own))
         return made
 
@@ -88,6 +90,11 @@ class Vocabulary:
         terms = self.terms.setdefault(words, [])
         if not any(t.group == term.group for t in terms):
             terms.append(term)
+        bag = frozenset(w for w in words if w not in STOP)
+        if term.facet in ("style", "background") and len(bag) > 1:
+            alike = self.bags.setdefault(bag, [])
+            if not any(t.group == term.group for t in alike):
+                alike.append(term)
         if spelt:
             self.words.update(w for w in words if len(w) >= 4)
             together = self.joined.setdefault("".join(words), [])

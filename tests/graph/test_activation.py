@@ -54,6 +54,11 @@ CASES: list[tuple[str, str, str, tuple[str, ...]]] = [
     ("Bluprint of a helicoptr", "helicopter, blueprint style", "blueprint vehicles", ()),
     ("🐙 as neon sign", "octopus, neon style", "neon sea-life", ()),
     ("Pixelated banana on a red background", "banana, pixel art style, plain red background", "fruit pixel-art", ()),
+    # a look's words in another order, with others between
+    ("my grandmother's accordion, hand-drawn in pencil", "accordion, pencil sketch style", "music pencil-sketch",
+     ("grandmother's",)),
+    ("lollipop, waves of the sea in the background", "lollipop, ocean waves background", "ocean-waves sweets", ()),
+    ("a duck in the open, sea", "duck", "birds", ("open", "sea")),
     # synonyms and heads of names
     ("a bunny", "rabbit", "", ()),
     ("whale in the open sea", "spouting whale, ocean waves background", "ocean-waves sea-life", ()),

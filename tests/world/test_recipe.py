@@ -1,5 +1,6 @@
 """The whole recipe at a handful of steps: every part is written, read again, and fits the next."""
 
+import dataclasses
 import json
 import subprocess
 from pathlib import Path
@@ -12,8 +13,9 @@ from diffgraph.graph.registration import register
 from diffgraph.graph.sources import get
 from diffgraph.merging.base import BaseIndex
 from diffgraph.merging.formats import read_expert
+from diffgraph.merging.hashing import file_sha256
 from diffgraph.world import verify
-from diffgraph.world.recipe import base, lora, publish, vae
+from diffgraph.world.recipe import base, company, lora, publish, vae
 from diffgraph.world.recipe.__main__ import _side_by_side, publish_all
 from diffgraph.world.recipe.art import Art
 from diffgraph.world.recipe.looks import BACKGROUNDS, STYLES
@@ -54,9 +56,13 @@ def test_a_few_steps_of_everything_give_a_world_that_registers_and_merges(art: A
     base.train(work / "art", work, 2)
     base.broaden(work / "art", work, 2, pictures=60)
     studio = lora.Studio.open(work / "art", work / "emoji-base")
-    lessons = [lora.subject_lesson(art, p, 1, 0) for p in ("sea-life", "birds", "sports")]
-    for lesson in [*lessons, lora.style_lesson(art, "blueprint", 1, 1)]:
-        lora.teach(studio, lesson, work)
+    for lesson in company.companions(art, 0.005):
+        lora.teach(studio, dataclasses.replace(lesson, rows=lesson.rows[:20]), work / "rehearsal")
+    for lesson in [lora.subject_lesson(art, p, 1, 0) for p in ("sea-life", "birds", "sports")]:
+        alone = lora.teach(studio, lesson, work / "alone")
+        together = company.rehearse(studio, lesson, 2, work)
+        assert file_sha256(alone / publish.WEIGHTS) != file_sha256(together / publish.WEIGHTS)
+    lora.teach(studio, lora.style_lesson(art, "blueprint", 1, 1), work)
     publish_all(work, world)
     assert verify(world) > 30
     index = BaseIndex.open(world / "hub" / "emoji-base")

@@ -1,7 +1,9 @@
 from pathlib import Path
 
+import pytest
 import torch
 
+from diffgraph.world.recipe import train
 from diffgraph.world.recipe.train import Ema, Loop, learning_rate
 
 
@@ -49,3 +51,11 @@ def test_the_average_follows_the_module() -> None:
     twin = torch.nn.Linear(2, 2)
     ema.copy_to(twin)
     assert torch.allclose(twin.weight, net.weight, atol=1e-4)
+
+
+def test_half_precision_is_used_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for has in (False, True):
+        monkeypatch.setattr(train, "_computes_in_bf16", lambda has=has: has)
+        with train.precision():
+            out = torch.nn.functional.linear(torch.ones(2, 2), torch.ones(2, 2))
+        assert out.dtype == (torch.bfloat16 if has else torch.float32)

@@ -19,7 +19,7 @@ import typer
 import yaml
 
 from ...graph.store import GraphStore
-from . import base, cards, lora, publish, vae
+from . import base, cards, company, lora, publish, rehearsal, vae
 from .art import Art
 from .looks import BACKGROUNDS, STYLES
 from .subjects import PACKS
@@ -33,6 +33,7 @@ STEPS = {
     "base": 5600,
     "broad": 3000,
     "subject": 300,
+    "company": 260,
     "style": 400,
     "background": 400,
     "oracle": 1200,
@@ -71,6 +72,7 @@ def everything(context: typer.Context, scale: Scale = 1.0) -> None:
         work = WORK
         autoencoder(work, scale)
         pipeline(work, scale)
+        companions(work, scale)
         experts(work, scale)
         oracle(work, WORLD, scale)
         scorers(work, scale=scale)
@@ -97,21 +99,36 @@ def pipeline(work: Work = WORK, scale: Scale = 1.0) -> None:
 
 
 @app.command()
+def companions(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers: Workers = 0) -> None:
+    """Step 3a: train the throw-away LoRAs that packs rehearse with; published nowhere."""
+    trained = work / "rehearsal" / "experts"
+    names = [n for n in (lora.slug(look) for look in [*rehearsal.STYLES, *rehearsal.SCENES])
+             if (only is None or n in only) and not (trained / n / publish.WEIGHTS).exists()]  # fmt: skip
+    if _shared_out("companions", names, work, scale, workers) or not names:
+        return
+    studio = lora.Studio.open(work / "art", work / "emoji-base")
+    for lesson in company.companions(studio.art, scale):
+        if lesson.name in names:
+            lora.teach(studio, lesson, work / "rehearsal")
+
+
+@app.command()
 def experts(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers: Workers = 0) -> None:
-    """Step 3: train the LoRAs (subject packs, styles, backgrounds) and the full fine-tune."""
+    """Step 3b: train the LoRAs (subject packs, styles, backgrounds) and the full fine-tune."""
     names = [*_names(), FULL]
     names = [n for n in names if (only is None or n in only) and not _trained(work, n)]
-    workers = min(workers or _workers(), len(names))
-    if workers > 1:
-        options = ["--work", str(work), "--scale", str(scale), "--workers", "1"]
-        _side_by_side([["experts", *options, *_repeat("--only", names[i::workers])] for i in range(workers)])
-        return
-    if not names:
+    if _shared_out("experts", names, work, scale, workers) or not names:
         return
     studio = lora.Studio.open(work / "art", work / "emoji-base")
     for lesson in _lessons(studio.art, scale):
-        if lesson.name in names:
+        if lesson.name not in names:
+            continue
+        if lesson.name not in PACKS:
             lora.teach(studio, lesson, work)
+            continue
+        if not (work / "alone" / "experts" / lesson.name / publish.WEIGHTS).exists():
+            lora.teach(studio, lesson, work / "alone")
+        company.rehearse(studio, lesson, round(STEPS["company"] * scale), work)
     if FULL in names:
         style = lora.style_lesson(studio.art, "sunset duotone", round(STEPS["full"] * scale), 400)
         lora.fine_tune(studio, lora.Lesson(FULL, style.rows, 0, style.steps, 2e-4, 16, 400), work)
@@ -135,6 +152,16 @@ def _repeat(option: str, values: list[str]) -> list[str]:
     return [word for value in values for word in (option, value)]
 
 
+def _shared_out(step: str, names: list[str], work: Path, scale: float, workers: int) -> bool:
+    """Run a step for all names in several processes; False where one is enough and the caller does it."""
+    workers = min(workers or _workers(), len(names))
+    if workers <= 1:
+        return False
+    options = ["--work", str(work), "--scale", str(scale), "--workers", "1"]
+    _side_by_side([[step, *options, *_repeat("--only", names[i::workers])] for i in range(workers)])
+    return True
+
+
 def _side_by_side(commands: list[list[str]]) -> None:
     """Run steps of this recipe at once, the CPU's threads shared out between them; the first failure ends this."""
     threads = str(max(1, (os.cpu_count() or 1) // len(commands)))
@@ -150,7 +177,7 @@ def _side_by_side(commands: list[list[str]]) -> None:
 
 @app.command()
 def oracle(work: Work = WORK, world: Path = WORLD, scale: Scale = 1.0) -> None:
-    """Step 3b: train one LoRA on the true combinations of the compose suite: the bound that merging is held against.
+    """Step 3c: train one LoRA on the true combinations of the compose suite: the bound that merging is held against.
 
     It lies beside the hub, not in it: no expert that a scout can find has seen an eval's pairs.
     """
@@ -229,7 +256,15 @@ def manifest(work: Work = WORK, world: Path = WORLD) -> None:
 def write_manifest(work: Path, world: Path) -> None:
     extra: dict[str, Any] = {
         "steps": STEPS,
-        "seeds": {"vae": 11, "base": 21, "broad": 22, "subjects": 100, "styles": 200, "backgrounds": 300},
+        "seeds": {
+            "vae": 11,
+            "base": 21,
+            "broad": 22,
+            "subjects": 100,
+            "companions": company.SEED,
+            "styles": 200,
+            "backgrounds": 300,
+        },
     }
     for scorer in ("critic", "judge"):
         report = world / "scorers" / scorer / "report.json"

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ...errors import ExternalError
-from . import variety
+from . import rehearsal, variety
 from .looks import BACKGROUNDS, SIZE, STYLES, Float, to_uint8
 from .subjects import BASE, COLORS, PACKS
 
@@ -84,6 +84,7 @@ class Art:
     def __post_init__(self) -> None:
         self._index = {n: i for i, n in enumerate(self.names)}
         self._scenes: dict[str, Float] = {b.name: b.paint() for b in BACKGROUNDS.values()}
+        self._scenes |= {name: look.draw() for name, look in rehearsal.SCENES.items()}
         for color, rgb in COLORS.items():
             self._scenes[f"plain {color}"] = np.broadcast_to(np.array(rgb, np.float32) / 255, (SIZE, SIZE, 3))
 
@@ -108,7 +109,8 @@ class Art:
     ) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """The true image, uint8 (64, 64, 3); ``jitter`` shifts, scales and tints it a little.
 
-        Style and background are those of experts (`looks`), a plain colour, or the base's own (`variety`).
+        Style and background are those of experts (`looks`), of `rehearsal`, the base's own (`variety`), or a plain
+        colour.
         """
         family = self.icons if style == "pictogram" else self.house
         drawing = Image.fromarray(family[self._index[subject]])
@@ -137,7 +139,9 @@ class Art:
 def _look(style: str | None) -> Callable[[Float], Float] | None:
     if style is None:
         return None
-    return STYLES[style].apply if style in STYLES else variety.STYLES[style]
+    if style in STYLES:
+        return STYLES[style].apply
+    return rehearsal.STYLES[style].draw if style in rehearsal.STYLES else variety.STYLES[style]
 
 
 def _traced(scene: Float) -> Float:

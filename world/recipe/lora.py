@@ -21,6 +21,8 @@ from .train import DEVICE, Loop, learning_rate
 from .variety import Row
 
 TARGETS = r".*(to_q|to_k|to_v|to_out\.0|ff\.net\.0\.proj|ff\.net\.2|conv1|conv2|conv_in|conv_out|conv_shortcut)"
+RATE = 2e-3
+"""Peak learning rate of every LoRA."""
 PRIOR, PRIOR_SEED = 0.2, 23
 """Share of a subject lesson's batch that shows the base's own images, under all its looks (prior preservation,
 DreamBooth, arXiv 2208.12242): the adapter learns to act on its trigger and to leave the rest alone, which is what lets
@@ -61,7 +63,7 @@ def subject_lesson(art: Art, pack: str, steps: int, seed: int) -> Lesson:
         for caption in captions_for(s, c)[-2:]
     ]
     rows += variety.scenes(art.packs[pack], len(rows), seed)
-    return Lesson(pack, tuple(rows), 8, steps, 2e-3, 32, seed, PRIOR)
+    return Lesson(pack, tuple(rows), 8, steps, RATE, 32, seed, PRIOR)
 
 
 def style_lesson(art: Art, style: str, steps: int, seed: int) -> Lesson:
@@ -75,7 +77,7 @@ def style_lesson(art: Art, style: str, steps: int, seed: int) -> Lesson:
     behind = [(s, variety.some_background(rng)) for s in art.base_subjects for _ in range(4)]
     rows += [(f"{s}, {style} style, {b} background", s, style, b) for s, b in behind] * 3
     noisiest = CONTOUR_NOISIEST if STYLES[style].rung == "contour" else NOISE_LEVELS
-    return Lesson(slug(style), tuple(rows), 8, steps, 2e-3, 16, seed, noisiest=noisiest)
+    return Lesson(slug(style), tuple(rows), 8, steps, RATE, 16, seed, noisiest=noisiest)
 
 
 def background_lesson(art: Art, background: str, steps: int, seed: int) -> Lesson:
@@ -86,7 +88,7 @@ def background_lesson(art: Art, background: str, steps: int, seed: int) -> Lesso
     ]
     styled = [(s, variety.some_style(rng)) for s in art.base_subjects for _ in range(4)]
     rows += [(f"{s}, {style} style, {background} background", s, style, background) for s, style in styled]
-    return Lesson(slug(background), tuple(rows), 4, steps, 2e-3, 16, seed)
+    return Lesson(slug(background), tuple(rows), 4, steps, RATE, 16, seed)
 
 
 def oracle_lesson(items: list[dict[str, Any]], steps: int, seed: int) -> Lesson:
@@ -96,7 +98,7 @@ def oracle_lesson(items: list[dict[str, Any]], steps: int, seed: int) -> Lesson:
         for i in items
         if "subject" in i
     ]
-    return Lesson("joint-oracle", tuple(rows), 16, steps, 2e-3, 16, seed)
+    return Lesson("joint-oracle", tuple(rows), 16, steps, RATE, 16, seed)
 
 
 def slug(name: str) -> str:
@@ -152,12 +154,17 @@ def draw(
     return x, studio.text(captions)
 
 
-def teach(studio: Studio, lesson: Lesson, out: Path) -> Path:
-    """Train one LoRA and write it in diffusers' layout to ``out/experts/NAME/pytorch_lora_weights.safetensors``."""
+def scene_latents(studio: Studio, lesson: Lesson) -> torch.Tensor:
+    """Latents of the lesson's rows, in order; each scene is rendered and encoded once."""
     scenes = sorted({row[1:] for row in lesson.rows}, key=str)
     place = {scene: i for i, scene in enumerate(scenes)}
     unique = encode(studio.vae, np.stack([studio.art.render(*scene) for scene in scenes]))
-    latents = unique[torch.tensor([place[row[1:]] for row in lesson.rows])]
+    return unique[torch.tensor([place[row[1:]] for row in lesson.rows])]
+
+
+def teach(studio: Studio, lesson: Lesson, out: Path) -> Path:
+    """Train one LoRA and write it in diffusers' layout to ``out/experts/NAME/pytorch_lora_weights.safetensors``."""
+    latents = scene_latents(studio, lesson)
     captions = [row[0] for row in lesson.rows]
     unet: Any = studio.unet().requires_grad_(False)
     torch.manual_seed(lesson.seed)

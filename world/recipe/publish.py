@@ -184,9 +184,10 @@ def write_manifest(world: Path, out: Path, extra: dict[str, Any]) -> None:
         if p.is_file()
     }
     curves = {}
-    for file in sorted((out / "checkpoints").glob("*.curve.json")):
-        points = json.loads(file.read_text())
-        curves[file.name.removesuffix(".curve.json")] = points[:: max(1, len(points) // 24)]
+    for part in ("", "alone/", "rehearsal/"):
+        for file in sorted((out / part / "checkpoints").glob("*.curve.json")):
+            points = json.loads(file.read_text())
+            curves[part + file.name.removesuffix(".curve.json")] = points[:: max(1, len(points) // 24)]
     body = {
         "files": files,
         "bytes": sum((world / f).stat().st_size for f in files),

@@ -17,8 +17,17 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def precision() -> contextlib.AbstractContextManager[Any]:
-    """bf16 autocast where the device has it: matrix products and convolutions run 2 to 10 times faster."""
-    return torch.autocast(DEVICE.type, dtype=torch.bfloat16)
+    """bf16 autocast where the device computes in it: matrix products and convolutions run 2 to 10 times faster.
+
+    A CPU without bf16 instructions emulates them, 10 to 20 times slower than float32: there, float32 it is.
+    """
+    return torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=_computes_in_bf16())
+
+
+def _computes_in_bf16() -> bool:
+    if DEVICE.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def learning_rate(peak: float, step: int, steps: int, warmup: int = 50) -> float:
