@@ -26,7 +26,7 @@ def warm(world: World) -> dict[str, Any]:
     return {"touched_mb": 64 * len(pages)}
 
 
-def floor(scale: str, threads: int) -> dict[str, float]:
+def floor(scale: str, threads: int) -> dict[str, Any]:
     """What no engine can beat here: the bytes that must move and the products that must be computed, at the rates that
     this machine shows right now. Both at once would be faster still, but on a CPU the same cores do both.
     """
@@ -35,8 +35,9 @@ def floor(scale: str, threads: int) -> dict[str, float]:
     source = torch.ones(2**27, dtype=torch.bfloat16)
     copy = torch.empty_like(source)
     bandwidth = 2 * source.numel() * 2 / _best(lambda: copy.copy_(source))
-    a, b = torch.ones(2048, 2048, dtype=torch.bfloat16), torch.ones(2048, 2048, dtype=torch.bfloat16)
-    rate = 2 * 2048**3 / _best(lambda: torch.mm(a, b))
+    # A processor without bfloat16 emulates it hundreds of times slower; an engine is free to compute in float32 there.
+    dtype = max((torch.bfloat16, torch.float32), key=lambda d: _matmul_rate(256, d))
+    rate = _matmul_rate(2048, dtype)
     sizes = touched(scale).values()
     weights = sum(rows * columns for rows, columns in sizes)
     factors = sum((rows + columns) * ACTIVE * RANK for rows, columns in sizes)
@@ -47,8 +48,15 @@ def floor(scale: str, threads: int) -> dict[str, float]:
         "weights": weights,
         "copy_gb_s": bandwidth / 1e9,
         "matmul_gflop_s": rate / 1e9,
+        "matmul_dtype": str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
     }
+
+
+def _matmul_rate(size: int, dtype: torch.dtype) -> float:
+    """Operations a second of a product of two (size, size) matrices."""
+    a, b = torch.ones(size, size, dtype=dtype), torch.ones(size, size, dtype=dtype)
+    return float(2 * size**3 / _best(lambda: torch.mm(a, b)))
 
 
 def _best(run: Callable[[], object], repeats: int = 7) -> float:
