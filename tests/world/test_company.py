@@ -75,12 +75,19 @@ def _adapted(seed: int) -> Any:
     return unet
 
 
+def _pipeline(folder: Path) -> Path:
+    """As much of a pipeline's folder as tells the modules of its UNet."""
+    base.build_unet().save_pretrained(folder / "unet")
+    (folder / "model_index.json").write_text('{"unet": ["diffusers", "UNet2DConditionModel"]}')
+    return folder
+
+
 def test_companions_join_as_a_merge_would_and_leave_without_a_trace(tmp_path: Path) -> None:
     _companions(tmp_path, 0.01)
     unet = _adapted(99)
     layers = {n: m.base_layer.weight for n, m in unet.named_modules() if hasattr(m, "lora_A")}
     pristine = {n: w.clone() for n, w in layers.items()}
-    there = company.Company(unet, tmp_path)
+    there = company.Company(unet, tmp_path, _pipeline(tmp_path / "base"))
     there.join(["thermal", "forest"], [0.9, 1.1])
     states = [load_file(tmp_path / name / publish.WEIGHTS) for name in ("thermal", "forest")]
     for layer, weight in layers.items():

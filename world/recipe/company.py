@@ -10,7 +10,7 @@ for what they are and what they are not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,13 @@ from peft import LoraConfig
 from peft.utils import set_peft_model_state_dict
 from safetensors.torch import load_file
 
+from ...merging.base import BaseIndex
+from ...merging.formats import read_expert
 from . import rehearsal, variety
 from .art import Art
-from .base import DROP, diffusion_loss, encode, scheduler
-from .lora import RATE, TARGETS, Lesson, Studio, draw, scene_latents, slug, write_lora
+from .base import DROP, encode
+from .lora import RATE, TARGETS, Lesson, Studio, draw, fit, scene_latents, slug, write_lora
 from .publish import WEIGHTS
-from .train import Loop, learning_rate
 from .variety import Row
 
 ALONE = 0.3
@@ -92,13 +93,21 @@ class Company:
     Args:
         unet: with an adapter added (peft wraps its layers; the layers within are what changes).
         folder: the throw-away LoRAs, a folder each by the slug of its name.
+        base: the pipeline's folder, which says what the LoRAs' modules are.
     """
 
-    def __init__(self, unet: Any, folder: Path) -> None:
+    def __init__(self, unet: Any, folder: Path, base: Path) -> None:
         self._weights = {n: m.base_layer.weight for n, m in unet.named_modules() if hasattr(m, "lora_A")}
         self._pristine = {n: w.detach().clone() for n, w in self._weights.items()}
         names = [*rehearsal.STYLES, *rehearsal.SCENES]
-        self._deltas = {name: _differences(folder / slug(name) / WEIGHTS) for name in names}
+        index = BaseIndex.open(base)
+        self._deltas = {
+            name: {
+                target: delta.dense()
+                for target, delta in read_expert(folder / slug(name) / WEIGHTS, index).deltas.items()
+            }
+            for name in names
+        }
 
     @torch.no_grad()
     def join(self, names: Sequence[str], weights: Sequence[float]) -> None:
@@ -106,19 +115,8 @@ class Company:
         for layer, weight in self._weights.items():
             merged = self._pristine[layer]
             for name, share in zip(names, weights, strict=True):
-                merged = merged + share * self._deltas[name][layer].to(merged.device)
+                merged = merged + share * self._deltas[name][f"unet.{layer}.weight"].to(merged.device)
             weight.copy_(merged)
-
-
-def _differences(file: Path) -> dict[str, torch.Tensor]:
-    """Module -> up @ down in the weight's shape, float32 (rank = alpha in the recipe's LoRAs, so no scale)."""
-    state, out = load_file(file), {}
-    for key, down in state.items():
-        if key.endswith(".lora_A.weight"):
-            up = state[key.replace("lora_A", "lora_B")]
-            product = up.float().flatten(1) @ down.float().flatten(1)
-            out[key.removeprefix("unet.").removesuffix(".lora_A.weight")] = product.reshape(len(up), *down.shape[1:])
-    return out
 
 
 @dataclass
@@ -159,28 +157,17 @@ def rehearse(studio: Studio, lesson: Lesson, steps: int, work: Path) -> Path:
     unet.add_adapter(config)
     alone = load_file(work / "alone" / "experts" / lesson.name / WEIGHTS)
     set_peft_model_state_dict(unet, {k.removeprefix("unet."): v.float() for k, v in alone.items()})
-    company = Company(unet, work / "rehearsal" / "experts")
-    parameters = [p for p in unet.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=lesson.rate, betas=(0.9, 0.98), weight_decay=0.02)
-    state, noise_schedule = {"unet": unet, "optimiser": optimiser}, scheduler()
-    loop = Loop(f"{lesson.name}-company", work / "checkpoints", steps, state, lesson.seed, every=100)
-    rng = np.random.default_rng(lesson.seed + 1 + loop.start)
-    for step in loop:
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(lesson.rate, step, steps, warmup=20)
+    company = Company(unet, work / "rehearsal" / "experts", studio.base)
+
+    def batch(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         party = _drawn(rng)
         present = [name for name in party if name]
         company.join(present, rng.uniform(LEAST, MOST, len(present)).tolist())
         if present:
-            x, text = shelves[party].batch(studio, lesson, rng)
-        else:
-            x, text = draw(studio, latents, captions, lesson, rng)
-        loss = diffusion_loss(unet, noise_schedule, x, text, lesson.noisiest)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        loop.loss = loss.detach()
+            return shelves[party].batch(studio, lesson, rng)
+        return draw(studio, latents, captions, lesson, rng)
+
+    fit(unet, replace(lesson, name=f"{lesson.name}-company", steps=steps), work, batch, draws=1)
     folder = work / "experts" / lesson.name
     write_lora(unet, lesson.rank, folder)
     return folder

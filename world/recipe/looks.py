@@ -25,13 +25,15 @@ def luminance(image: Float) -> Float:
     return (image @ np.array([0.2126, 0.7152, 0.0722], np.float32)).astype(np.float32)
 
 
-def _ramp(value: Float, stops: list[tuple[float, tuple[int, int, int]]]) -> Float:
+def ramp(value: Float, stops: list[tuple[float, tuple[int, int, int]]]) -> Float:
+    """Values (h, w) to colours (h, w, 3), linear between stops of (value, byte colour)."""
     xs = [s for s, _ in stops]
     channels = [np.interp(value, xs, [c[i] / 255 for _, c in stops]) for i in range(3)]
     return np.stack(channels, axis=-1).astype(np.float32)
 
 
-def _edges(image: Float, sigma: float = 0.6) -> Float:
+def edges(image: Float, sigma: float = 0.6) -> Float:
+    """The steepest channel's slope (h, w) of an (h, w, 3) image softened by ``sigma`` pixels (Sobel)."""
     soft = ndimage.gaussian_filter(image, (sigma, sigma, 0))
     gx, gy = ndimage.sobel(soft, axis=0), ndimage.sobel(soft, axis=1)
     return np.sqrt(gx**2 + gy**2).max(axis=-1).astype(np.float32)
@@ -39,19 +41,19 @@ def _edges(image: Float, sigma: float = 0.6) -> Float:
 
 def blueprint(image: Float) -> Float:
     """A cyanotype: luminance in Prussian blues on pale blue paper."""
-    return _ramp(luminance(image), [(0, (6, 24, 84)), (0.5, (44, 100, 190)), (1, (206, 226, 250))])
+    return ramp(luminance(image), [(0, (6, 24, 84)), (0.5, (44, 100, 190)), (1, (206, 226, 250))])
 
 
 def sunset(image: Float) -> Float:
     """A three-stop duotone: purple shadows, coral mid-tones, cream lights."""
-    return _ramp(
+    return ramp(
         luminance(image), [(0, (58, 12, 90)), (0.45, (232, 70, 90)), (0.75, (255, 160, 70)), (1, (255, 236, 180))]
     )
 
 
 def neon(image: Float) -> Float:
     """Glowing coloured contours over the image in deep shade; the hue turns with the position, as a lamp tube would."""
-    edge = np.clip(_edges(image, 0.8) * 0.32 - 0.06, 0, 1)
+    edge = np.clip(edges(image, 0.8) * 0.32 - 0.06, 0, 1)
     glow = ndimage.gaussian_filter(edge, 1.6)
     y, x = np.mgrid[0:SIZE, 0:SIZE] / SIZE
     tint = np.stack(
@@ -87,7 +89,7 @@ def halftone(image: Float) -> Float:
 
 def pencil(image: Float) -> Float:
     """Graphite contours with diagonal hatching in the shadows, on grey-white paper."""
-    line = np.clip(_edges(image, 0.5) * 0.2 - 0.03, 0, 1)
+    line = np.clip(edges(image, 0.5) * 0.2 - 0.03, 0, 1)
     y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
     hatch = 0.5 + 0.5 * np.cos(2 * np.pi * (x + y) / 5)
     shade = np.clip(0.9 - luminance(image), 0, 1) * (0.25 + 0.3 * hatch)
@@ -97,7 +99,7 @@ def pencil(image: Float) -> Float:
 
 def line_art(image: Float) -> Float:
     """Pen and ink: black contours on white paper, and solid black where the image is as dark as a night sky."""
-    line = np.clip(_edges(image, 0.5) * 0.42 - 0.22, 0, 1)
+    line = np.clip(edges(image, 0.5) * 0.42 - 0.22, 0, 1)
     light = luminance(ndimage.gaussian_filter(image, (0.4, 0.4, 0)))
     solid = np.clip((0.2 - light) * 16, 0, 1)
     paper = (1 - line * (light > 0.1)) * (1 - solid)

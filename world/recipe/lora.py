@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ from .variety import Row
 TARGETS = r".*(to_q|to_k|to_v|to_out\.0|ff\.net\.0\.proj|ff\.net\.2|conv1|conv2|conv_in|conv_out|conv_shortcut)"
 RATE = 2e-3
 """Peak learning rate of every LoRA."""
+EVERY = 100
+"""Steps between two checkpoints of a lesson."""
+Batch = Callable[[np.random.Generator], tuple[torch.Tensor, torch.Tensor]]
+"""Latents (n, 4, 16, 16) and text states (n, length, width) of a step."""
 PRIOR, PRIOR_SEED = 0.2, 23
 """Share of a subject lesson's batch that shows the base's own images, under all its looks (prior preservation,
 DreamBooth, arXiv 2208.12242): the adapter learns to act on its trigger and to leave the rest alone, which is what lets
@@ -171,26 +176,32 @@ def teach(studio: Studio, lesson: Lesson, out: Path) -> Path:
     unet.add_adapter(
         LoraConfig(r=lesson.rank, lora_alpha=lesson.rank, init_lora_weights="gaussian", target_modules=TARGETS)
     )
+    fit(unet, lesson, out, lambda rng: draw(studio, latents, captions, lesson, rng))
+    folder = out / "experts" / lesson.name
+    write_lora(unet, lesson.rank, folder)
+    return folder
+
+
+def fit(unet: Any, lesson: Lesson, out: Path, batch: Batch, *, decay: float = 0.02, draws: int = 0) -> None:
+    """Train what is trainable in the UNet for the lesson's steps; resumable under the lesson's name in ``out``.
+
+    ``batch`` gives latents and text states from a generator, whose seed is the lesson's plus ``draws``.
+    """
     parameters = [p for p in unet.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=lesson.rate, betas=(0.9, 0.98), weight_decay=0.02)
-    noise_schedule = scheduler()
-    loop = Loop(
-        lesson.name, out / "checkpoints", lesson.steps, {"unet": unet, "optimiser": optimiser}, lesson.seed, every=400
-    )
-    rng = np.random.default_rng(lesson.seed + loop.start)
+    optimiser = torch.optim.AdamW(parameters, lr=lesson.rate, betas=(0.9, 0.98), weight_decay=decay)
+    state, noise_schedule = {"unet": unet, "optimiser": optimiser}, scheduler()
+    loop = Loop(lesson.name, out / "checkpoints", lesson.steps, state, lesson.seed, every=EVERY)
+    rng = np.random.default_rng(lesson.seed + draws + loop.start)
     for step in loop:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(lesson.rate, step, lesson.steps, warmup=20)
-        x, text = draw(studio, latents, captions, lesson, rng)
+        x, text = batch(rng)
         loss = diffusion_loss(unet, noise_schedule, x, text, lesson.noisiest)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         loop.loss = loss.detach()
-    folder = out / "experts" / lesson.name
-    write_lora(unet, lesson.rank, folder)
-    return folder
 
 
 def write_lora(unet: Any, rank: int, folder: Path) -> None:
@@ -208,21 +219,7 @@ def fine_tune(studio: Studio, lesson: Lesson, out: Path) -> Path:
     captions = [row[0] for row in lesson.rows]
     torch.manual_seed(lesson.seed)
     unet: Any = studio.unet()
-    optimiser = torch.optim.AdamW(unet.parameters(), lr=lesson.rate, betas=(0.9, 0.98), weight_decay=0.0)
-    loop = Loop(
-        lesson.name, out / "checkpoints", lesson.steps, {"unet": unet, "optimiser": optimiser}, lesson.seed, every=400
-    )
-    noise_schedule, rng = scheduler(), np.random.default_rng(lesson.seed + loop.start)
-    for step in loop:
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(lesson.rate, step, lesson.steps, warmup=20)
-        x, text = draw(studio, latents, captions, lesson, rng)
-        loss = diffusion_loss(unet, noise_schedule, x, text, lesson.noisiest)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-        optimiser.step()
-        loop.loss = loss.detach()
+    fit(unet, lesson, out, lambda rng: draw(studio, latents, captions, lesson, rng), decay=0.0)
     folder = out / "experts" / lesson.name
     unet.to(torch.float16).save_pretrained(folder / "unet", safe_serialization=True)
     return folder

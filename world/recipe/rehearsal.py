@@ -14,17 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from .looks import SIZE, Float, luminance
-
-
-def _ramp(value: Float, stops: list[tuple[float, tuple[int, int, int]]]) -> Float:
-    xs = [s for s, _ in stops]
-    return np.stack([np.interp(value, xs, [c[i] / 255 for _, c in stops]) for i in range(3)], -1).astype(np.float32)
-
-
-def _slope(image: Float) -> Float:
-    soft = ndimage.gaussian_filter(image, (0.7, 0.7, 0))
-    return np.hypot(ndimage.sobel(soft, axis=0), ndimage.sobel(soft, axis=1)).max(axis=-1).astype(np.float32)
+from .looks import SIZE, Float, edges, luminance, ramp
 
 
 def _grid() -> tuple[Float, Float]:
@@ -34,7 +24,7 @@ def _grid() -> tuple[Float, Float]:
 
 def _heat(image: Float) -> Float:
     """A thermal camera: blue, cyan, yellow, red by luminance."""
-    return _ramp(
+    return ramp(
         luminance(image), [(0, (10, 10, 90)), (0.33, (0, 170, 200)), (0.66, (250, 220, 60)), (1, (200, 20, 20))]
     )
 
@@ -42,7 +32,7 @@ def _heat(image: Float) -> Float:
 def _copper(image: Float) -> Float:
     """Copper contours and upright hatching on near black."""
     _, x = _grid()
-    line = np.clip(_slope(image) * 0.3 - 0.05, 0, 1)
+    line = np.clip(edges(image, 0.7) * 0.3 - 0.05, 0, 1)
     hatch = (0.5 + 0.5 * np.cos(2 * np.pi * x / 4)) * np.clip(luminance(image) - 0.3, 0, 1) * 0.5
     return (
         ((0.08 + np.clip(line + hatch, 0, 1))[..., None] * np.array([0.92, 0.52, 0.26])).clip(0, 1).astype(np.float32)
@@ -51,8 +41,8 @@ def _copper(image: Float) -> Float:
 
 def _x_ray(image: Float) -> Float:
     """Dark where the image is light, with pale rims."""
-    rim = np.clip(_slope(image) * 0.25, 0, 1)
-    return _ramp(np.clip(0.75 * (1 - luminance(image)) + 0.5 * rim, 0, 1), [(0, (4, 8, 14)), (1, (200, 225, 235))])
+    rim = np.clip(edges(image, 0.7) * 0.25, 0, 1)
+    return ramp(np.clip(0.75 * (1 - luminance(image)) + 0.5 * rim, 0, 1), [(0, (4, 8, 14)), (1, (200, 225, 235))])
 
 
 def _embossed(image: Float) -> Float:
@@ -75,7 +65,7 @@ def _charcoal(image: Float) -> Float:
     y, x = _grid()
     stroke = 0.6 + 0.4 * np.cos(2 * np.pi * (x - y) / 6)
     dark = np.clip(1 - luminance(ndimage.gaussian_filter(image, (0.8, 0.8, 0))), 0, 1) * stroke
-    line = np.clip(_slope(image) * 0.25, 0, 1)
+    line = np.clip(edges(image, 0.7) * 0.25, 0, 1)
     return ((1 - 0.8 * np.clip(dark + line, 0, 1))[..., None] * np.array([0.78, 0.66, 0.50])).astype(np.float32)
 
 
@@ -84,7 +74,7 @@ def _woodcut(image: Float) -> Float:
     y, _ = _grid()
     wave = 0.5 + 0.5 * np.cos(2 * np.pi * y / 5)
     ink = np.clip((wave - luminance(image)) * 4 + 0.5, 0, 1)
-    ink = np.maximum(ink, np.clip(_slope(image) * 0.5 - 0.3, 0, 1))[..., None]
+    ink = np.maximum(ink, np.clip(edges(image, 0.7) * 0.5 - 0.3, 0, 1))[..., None]
     return (np.array([0.97, 0.84, 0.82]) * (1 - ink) + np.array([0.45, 0.05, 0.12]) * ink).astype(np.float32)
 
 

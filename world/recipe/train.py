@@ -27,7 +27,7 @@ def precision() -> contextlib.AbstractContextManager[Any]:
 def _computes_in_bf16() -> bool:
     if DEVICE.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def learning_rate(peak: float, step: int, steps: int, warmup: int = 50) -> float:

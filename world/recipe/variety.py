@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import ndimage
 
-from .looks import SIZE, Float, luminance
+from .looks import SIZE, Float, edges, luminance
 from .subjects import COLORS
 
 Row = tuple[str, str, str | None, str]
@@ -46,9 +46,7 @@ def _soft(image: Float) -> Float:
 
 
 def _contour(image: Float) -> Float:
-    soft = ndimage.gaussian_filter(image, (0.6, 0.6, 0))
-    slope = np.sqrt(ndimage.sobel(soft, axis=0) ** 2 + ndimage.sobel(soft, axis=1) ** 2).max(axis=-1)
-    return np.clip(slope * 0.3 - 0.04, 0, 1).astype(np.float32)
+    return np.clip(edges(image, 0.6) * 0.3 - 0.04, 0, 1).astype(np.float32)
 
 
 def _chalk(image: Float) -> Float:
