@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..merging.plan import MergePlan
-from .state import Round, State
+from .state import State
 from .turn import told
 
 MAX_WORDS = 300
@@ -54,14 +54,14 @@ def missing_parts(state: State, plan: MergePlan | None) -> list[str]:
     return list(dict.fromkeys([*activation.get("uncovered", []), *lost]))
 
 
-def of_images(state: State, plan: MergePlan, best: Round, images: list[str], scores: dict[str, Any]) -> State:
+def of_images(state: State, plan: MergePlan, images: list[str], scores: dict[str, Any], *, accepted: bool) -> State:
     """The end of a run with images: status and sentence."""
     uncovered = missing_parts(state, plan)
     score, each = f"The critic gives the image {scores['score']:.2f}", [i["score"] for i in scores["images"]]
     if len(each) > 1:
         score = f"The critic gives the {len(each)} images {scores['score']:.2f} on average, the weakest {min(each):.2f}"
     weak = sorted((p, t) for t, p in scores["facets"].items() if p < 0.5)
-    if best["decision"] == "accept":
+    if accepted:
         status, message = "accepted", f"{score}: accepted."
     else:
         status = "best effort"

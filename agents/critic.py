@@ -8,6 +8,7 @@ from langgraph.types import Command
 
 from .. import prompts
 from ..tools.registry import call
+from . import slots
 from .state import Round, State
 from .turn import Turn, told
 
@@ -39,29 +40,35 @@ class Critic(Turn):
         )
 
     def _decide(self, state: State, verdict: dict[str, Any], also: dict[str, Any]) -> Command[Any]:
-        """No round with an image under the mark is accepted, whatever a brain says; one above it may still go back."""
+        """Nothing is accepted while one of the request's images is under the mark, whatever a brain says; images above
+        it may still go back.
+        """
         scores = state.get("scores") or {}
         if scores.get("plan_id") != state["plan_id"]:
             scores = call(self.ctx_for(state), "score_images", {"plan_id": state["plan_id"]})
         plan = self.ctx.load_plan(state["plan_id"])
-        worst = min((image["score"] for image in scores["images"]), default=0.0)
-        accepted = verdict["decision"] == "accept" and worst >= self.ctx.settings.accept
+        n, drawn = state.get("n", 1), slots.open_slots(state)
         seen = [finding for image in scores["images"] for finding in image["findings"]]
         this: Round = {
             "plan_id": plan.plan_id,
             "method": plan.method.name,
             "guidance": plan.sampler.guidance,
             "unsaid": (state.get("proposal") or {}).get("unsaid", ""),
-            "seed": plan.seeds[0],
+            "seed": (plan.seeds[0] - drawn[0]) % 2**32,
             "experts": [{"id": e.id, "facet": e.facet, "weight": e.weight} for e in plan.experts],
             "score": scores["score"],
             "facets": scores["facets"],
             "findings": list(dict.fromkeys([*verdict["findings"], *seen]))[:20],
-            "decision": "accept" if accepted else "revise",
+            "decision": verdict["decision"],
+            "images": [
+                {"slot": slot, **{key: image[key] for key in ("seed", "score", "facets")}}
+                for slot, image in zip(drawn, scores["images"], strict=True)
+            ],
         }
         rounds = [*state.get("rounds", []), this]
-        # An accepted round is always the last; otherwise the best score, the earlier one on a tie.
-        best = len(rounds) - 1 if accepted else max(range(len(rounds)), key=lambda i: (rounds[i]["score"], -i))
+        weak = slots.weak(rounds, n, self.ctx.settings.accept)
+        accepted = verdict["decision"] == "accept" and not weak
+        this["decision"] = "accept" if accepted else "revise"
         told_so = f"score {this['score']:.2f}: {'accepted' if accepted else 'not accepted'}"
         self.ctx.say(
             "verdict", f"round {len(rounds)}: {told_so}", score=this["score"], facets=this["facets"], accepted=accepted
@@ -69,7 +76,8 @@ class Critic(Turn):
         update = {
             **also,
             "rounds": rounds,
-            "best": best,
+            "best": slots.leading(rounds, n),
+            "open": weak or drawn,
             "scores": {},
             "verdict": {},
             "proposal": {},

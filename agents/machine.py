@@ -26,7 +26,7 @@ from ..tools.context import Context
 from ..tools.merge_and_sample import image_paths
 from ..tools.registry import Agent as AgentName
 from ..tools.registry import call, get
-from . import answer, folder, report
+from . import answer, folder, report, slots
 from . import messages as plain
 from .brain import make
 from .calibrator import Calibrator
@@ -93,21 +93,18 @@ class Machine:
         return Command(goto=agent, update={**update, "messages": [*state["messages"], *results], "steps": steps})
 
     def record(self, state: State) -> Command[Literal["compare", "__end__"]]:
-        """The best round's images are the answer: into the run folder, and into the graph's memory."""
-        best = state["rounds"][state.get("best", 0)]
-        plan = self.ctx.load_plan(best["plan_id"])
-        paths = image_paths(self.ctx, plan)
-        if paths is None:
-            raise PlanError(
-                f"The images of plan {plan.plan_id[:12]} were removed while the run was at work. Run it again."
-            )
+        """The best image of each slot is the answer: into the run folder, and into the graph's memory."""
+        plan = self.ctx.load_plan(state["rounds"][state.get("best", 0)]["plan_id"])
         ctx = self.ctx.with_job(job_of({**state, "plan_id": plan.plan_id}))
-        scores = call(ctx, "score_images", {"plan_id": plan.plan_id})
         run_dir = Path(state["run_dir"])
-        images = [
-            folder.put_image(run_dir, f"image_{seed}.png", path) for seed, path in zip(plan.seeds, paths, strict=True)
-        ]
-        update = answer.of_images(state, plan, best, images, scores)
+        images, told_of = [], []
+        for number, image in slots.kept(state["rounds"], state.get("n", 1)):
+            path, scored = self._answered(ctx, state["rounds"][number]["plan_id"], image["seed"])
+            images.append(folder.put_image(run_dir, f"image_{image['seed']}.png", path))
+            told_of.append({**scored, "plan_id": state["rounds"][number]["plan_id"], "round": number + 1})
+        scores = slots.gathered(plan.plan_id, told_of)
+        accepted = state["rounds"][-1]["decision"] == "accept"
+        update = answer.of_images(state, plan, images, scores, accepted=accepted)
         folder.write_json(run_dir / "plan.json", plan.model_dump(mode="json"))
         folder.write_json(run_dir / "scores.json", {**scores, "rounds": state["rounds"], "best": state.get("best", 0)})
         self.ctx.say("written", f"{answer.counted(images)} in {run_dir}", images=images)
@@ -119,7 +116,7 @@ class Machine:
                     "run_id": run_dir.name if run_dir.parent.name == "runs" else f"{run_dir.name}-{plan.plan_id[:12]}",
                     "plan_id": plan.plan_id,
                     "score": scores["score"],
-                    "accepted": best["decision"] == "accept",
+                    "accepted": accepted,
                     "uncovered": update["uncovered"][:50],
                     "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 },
@@ -129,6 +126,16 @@ class Machine:
         report.write(self.ctx, {**state, **update})
         compare = state.get("compare", True) and plan.experts
         return Command(goto="compare" if compare else "__end__", update=update)
+
+    def _answered(self, ctx: Context, plan_id: str, seed: int) -> tuple[Path, dict[str, Any]]:
+        """A kept image's file and what the critic says of it. Raises PlanError if it is gone."""
+        plan = ctx.load_plan(plan_id)
+        paths = image_paths(ctx, plan)
+        if paths is None:
+            raise PlanError(f"The images of plan {plan_id[:12]} were removed while the run was at work. Run it again.")
+        scores = call(ctx, "score_images", {"plan_id": plan_id})
+        at = plan.seeds.index(seed)
+        return paths[at], scores["images"][at]
 
     def finish(self, state: State) -> Command[Literal["__end__"]]:
         """No image: say why."""

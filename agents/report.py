@@ -62,8 +62,9 @@ def render(ctx: Context, state: State) -> str:
     best = rounds[state.get("best", 0)] if rounds else None
     trace = folder.read_trace(run_dir / folder.TRACE)
     scores = state.get("scores") or {}
+    several = len({image.get("round") for image in scores.get("images", [])}) > 1
     pictures = [
-        _picture(run_dir / name, f"seed {image['seed']}", image)
+        _picture(run_dir / name, f"seed {image['seed']}" + (f", round {image['round']}" if several else ""), image)
         for name, image in zip(state.get("images", []), scores.get("images", []), strict=False)
     ]
     others = [_picture(run_dir / c["file"], _label(c["label"]), c["images"][0]) for c in state.get("comparison", [])]
@@ -92,7 +93,7 @@ def render(ctx: Context, state: State) -> str:
         graph=subgraph(state, plan, titles) if plan else None,
         unsaid=best["unsaid"] if best else "",
         rounds=rounds,
-        best=state.get("best", 0),
+        taken=[image.get("round", 1) for image in scores.get("images", [])],
         best_score=best["score"] if best else None,
         accept=ctx.settings.accept,
         brain=ctx.settings.brain,

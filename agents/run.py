@@ -33,8 +33,9 @@ class RunResult:
 
     Attributes:
         run_dir: the run folder; ``index.html`` in it explains everything.
-        plan: the plan of the images, None if there are none.
-        images: their files, in order of the plan's seeds.
+        plan: the plan of the images, None if there are none. Where several were asked for and rounds differ, the plan
+            of most of them; each image's own is in its file, and its id in ``scores``.
+        images: their files, in the order in which they were asked for.
         scores: the critic's: ``{"score", "facets": {text: probability}, "images": [...]}``; empty if there are none.
         uncovered: parts of the prompt that the images do not try to show.
         timings: seconds in each node, ``first_image`` and ``total``.

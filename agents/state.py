@@ -33,6 +33,8 @@ class Round(TypedDict):
     facets: dict[str, float]
     findings: list[str]
     decision: str
+    images: list[dict[str, Any]]
+    """Of each: ``slot`` (which of the request's images it is for), ``seed``, ``score``, ``facets``."""
 
 
 class State(TypedDict, total=False):
@@ -73,7 +75,9 @@ class State(TypedDict, total=False):
     verdict: dict[str, Any]
     rounds: list[Round]
     best: int
-    """Index of the round whose images are the answer."""
+    """Index of the round that the answer, or most of its images, comes from."""
+    open: list[int]
+    """Slots (numbers of the request's images) that are to be drawn again; see `slots`."""
 
     images: list[str]
     comparison: list[dict[str, Any]]

@@ -13,6 +13,7 @@ from ..tools.langchain import bindable
 from ..tools.registry import Agent as AgentName
 from . import messages as plain
 from .brain import ask
+from .slots import open_slots
 from .state import State
 
 MAX_IDLE = 2
@@ -29,6 +30,7 @@ def job_of(state: State) -> Job:
         activation=state.get("activation") or {},
         plan_id=state.get("plan_id", ""),
         scouted=state.get("scouted", False),
+        slots=tuple(open_slots(state)),
     )
 
 

@@ -45,6 +45,7 @@ class Job:
         activation: what ``activate_experts`` last returned, or empty.
         plan_id: the plan of this round, or empty.
         scouted: whether the scout has looked for missing skills already.
+        slots: which of the n images a plan is to draw; empty: all of them.
     """
 
     prompt: str = ""
@@ -53,6 +54,7 @@ class Job:
     activation: dict[str, Any] = field(default_factory=dict)
     plan_id: str = ""
     scouted: bool = False
+    slots: tuple[int, ...] = ()
 
 
 class Machinery:

@@ -66,7 +66,7 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> dict[str, Any]:
             method=method,
             prompt=_prompt(activation, called, unsaid),
             sampler=Sampler(steps=ctx.settings.steps, guidance=guidance),
-            seeds=tuple((first + i) % 2**32 for i in range(ctx.job.n)),
+            seeds=tuple((first + slot) % 2**32 for slot in ctx.job.slots or range(ctx.job.n)),
         )
     except ValidationError as error:
         raise ToolRetry(f"this is no valid plan: {error.errors()[0]['msg']}") from error

@@ -1,0 +1,52 @@
+"""The images that a request asks for, one slot each: which are still open, and the best of each over all rounds.
+
+A round draws the open slots only. An image that was good enough stays, whatever a later round does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .state import Round, State
+
+
+def open_slots(state: State) -> list[int]:
+    """The slots that the next round draws, in order; all at first."""
+    return list(state.get("open") or range(state.get("n", 1)))
+
+
+def kept(rounds: Sequence[Round], n: int) -> list[tuple[int, dict[str, Any]]]:
+    """For each slot the number of the round (from 0) whose image is its answer, and that image's entry there.
+
+    It is the accepted round's, else the highest score's, the earlier one on a tie.
+    """
+    best: dict[int, tuple[int, dict[str, Any]]] = {}
+    for number, this in enumerate(rounds):
+        for image in this["images"]:
+            before = best.get(image["slot"])
+            if before is None or this["decision"] == "accept" or image["score"] > before[1]["score"]:
+                best[image["slot"]] = (number, image)
+    return [best[slot] for slot in range(n)]
+
+
+def leading(rounds: Sequence[Round], n: int) -> int:
+    """The round that most of the answer comes from, the earlier one on a tie."""
+    numbers = [number for number, _ in kept(rounds, n)]
+    return max(dict.fromkeys(sorted(numbers)), key=numbers.count)
+
+
+def weak(rounds: Sequence[Round], n: int, accept: float) -> list[int]:
+    """Slots without an image that scores at least ``accept``."""
+    return [slot for slot, (_, image) in enumerate(kept(rounds, n)) if image["score"] < accept]
+
+
+def gathered(plan_id: str, images: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the critic says of the answer's images together, as ``score_images`` says it of a plan's."""
+    facets = list(images[0]["facets"])
+    return {
+        "plan_id": plan_id,
+        "score": round(sum(image["score"] for image in images) / len(images), 4),
+        "facets": {t: round(sum(image["facets"][t] for image in images) / len(images), 4) for t in facets},
+        "images": list(images),
+    }
