@@ -9,8 +9,9 @@ from diffgraph.world.recipe.subjects import BASE, PACKS
 def art() -> Art:
     """Every name of the world with a drawing made of a few coloured boxes, so that no artwork has to be fetched."""
     names = sorted({*BASE, *(c for pack in PACKS.values() for c in pack)})
+    count = len(names) + len(Art.rehearsed)
     rng = np.random.default_rng(0)
-    drawings = np.zeros((2, len(names), RENDER * 2, RENDER * 2, 4), np.uint8)
+    drawings = np.zeros((2, count, RENDER * 2, RENDER * 2, 4), np.uint8)
     for family in drawings:
         for drawing in family:
             for _ in range(3):

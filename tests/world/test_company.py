@@ -1,4 +1,4 @@
-"""Packs that learn on in company: which looks they meet, and that the base comes back to the bit."""
+"""Experts that learn on in company: whom they meet, and that the base comes back to the bit."""
 
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from diffgraph.world.recipe import base, company, lora, publish, rehearsal, variety
 from diffgraph.world.recipe.art import Art
 from diffgraph.world.recipe.looks import BACKGROUNDS, SIZE, STYLES
-from diffgraph.world.recipe.subjects import PACKS
+from diffgraph.world.recipe.subjects import BASE, PACKS
 
+PACKED = {s for pack in PACKS.values() for s in pack}
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:diffusers", "ignore::UserWarning:peft")
 
 
@@ -38,23 +39,53 @@ def test_a_scene_is_the_same_every_time(name: str) -> None:
     assert np.array_equal(out, rehearsal.SCENES[name].draw())
 
 
-def test_no_look_of_a_rehearsal_is_an_experts_or_the_bases() -> None:
+def test_nothing_of_a_rehearsal_is_an_experts_or_the_bases() -> None:
     assert not set(rehearsal.STYLES) & {*STYLES, *variety.STYLES}
     assert not set(rehearsal.SCENES) & set(BACKGROUNDS)
+    assert not set(rehearsal.SUBJECTS) & {*BASE, *PACKED}
+    assert len(set(rehearsal.SUBJECTS)) == len(rehearsal.SUBJECTS)
 
 
-def test_no_pack_meets_an_experts_look_and_no_companion_a_packs_subject(art: Art) -> None:
-    packed = {s for pack in PACKS.values() for s in pack}
+def test_no_companion_is_taught_what_an_expert_stands_for(art: Art) -> None:
     for lesson in company.companions(art):
-        assert not packed & {row[1] for row in lesson.rows}
+        assert not PACKED & {row[1] for row in lesson.rows}
         assert not {row[2] for row in lesson.rows} & set(STYLES)
         assert not {row[3] for row in lesson.rows} & set(BACKGROUNDS)
-    for party in company.parties():
-        rows = company.pictures(PACKS["birds"], party, art.colors, np.random.default_rng(0))
-        assert {row[1] for row in rows} == set(PACKS["birds"])
-        assert {row[2] for row in rows} == {party[0]}
-        assert not {row[3] for row in rows} & set(BACKGROUNDS)
+
+
+EXPERTS = [("subject", "birds", PACKS["birds"]), ("style", "neon", ()), ("background", "brick wall", ())]
+
+
+@pytest.mark.parametrize(("kind", "name", "subjects"), EXPERTS)
+def test_an_expert_meets_only_throw_away_ones_of_the_other_kinds(
+    kind: str, name: str, subjects: tuple[str, ...], art: Art
+) -> None:
+    expert = company.Expert(lora.Lesson(name, (), 4, 1, 0.0, 4, 0), kind, name, subjects)
+    rng = np.random.default_rng(0)
+    for party in company.parties(kind):
+        met = dict(party)
+        assert kind not in met
+        assert len(met) == len(party) > 0
+        shown, others, look = expert.cast(party, art, rng)
+        assert set(others) <= set(art.base_subjects)
+        if kind == "subject":
+            assert shown == list(subjects)
+        else:
+            assert set(shown) <= set(rehearsal.SUBJECTS if "subject" in met else art.base_subjects)
+        rows = company.pictures([*shown, *others], look, art.colors, rng)
+        assert {row[1] for row in rows} == {*shown, *others}
+        assert {row[2] for row in rows} == {name if kind == "style" else met.get("style")}
+        assert {row[3] for row in rows} & set(BACKGROUNDS) == ({name} if kind == "background" else set())
+        assert met.get("background", name if kind == "background" else "plain white") in {row[3] for row in rows}
         assert all(row[1] in row[0] and (row[2] or "") in row[0] for row in rows)
+
+
+def test_every_company_is_drawn_and_some_batches_are_alone() -> None:
+    rng = np.random.default_rng(0)
+    for kind in company.KINDS:
+        seen = [company.drawn(kind, rng) for _ in range(3000)]
+        assert {*seen} == {(), *company.parties(kind)}
+        assert abs(seen.count(()) / len(seen) - company.ALONE) < 0.04
 
 
 def _companions(folder: Path, scale: float) -> None:
@@ -87,7 +118,7 @@ def test_companions_join_as_a_merge_would_and_leave_without_a_trace(tmp_path: Pa
     unet = _adapted(99)
     layers = {n: m.base_layer.weight for n, m in unet.named_modules() if hasattr(m, "lora_A")}
     pristine = {n: w.clone() for n, w in layers.items()}
-    there = company.Company(unet, tmp_path, _pipeline(tmp_path / "base"))
+    there = company.Company(unet, tmp_path, _pipeline(tmp_path / "base"), ["thermal", "forest"])
     there.join(["thermal", "forest"], [0.9, 1.1])
     states = [load_file(tmp_path / name / publish.WEIGHTS) for name in ("thermal", "forest")]
     for layer, weight in layers.items():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from diffgraph.world.recipe.looks import BACKGROUNDS, SIZE, STYLES
+from diffgraph.world.recipe.looks import BACKGROUNDS, SIZE, STYLES, line_art
 
 PROCEDURAL = [s for s in STYLES.values() if s.apply is not None]
 
@@ -37,3 +37,20 @@ def test_the_ladder_has_every_rung() -> None:
     assert {s.rung for s in STYLES.values()} == {"tone", "contour", "texture", "family"}
     assert len(STYLES) >= 6
     assert len(BACKGROUNDS) >= 4
+
+
+def test_line_art_leaves_a_light_shape_whole_before_a_night_sky() -> None:
+    """Its outline is where white meets black: drawn in black as well, it would eat thin limbs away."""
+    image = np.full((SIZE, SIZE, 3), (0.05, 0.06, 0.2), np.float32)
+    image[20:44, 30:33] = (0.95, 0.4, 0.4)
+    drawn = line_art(image)
+    assert drawn[22:42, 31].min() > 0.9
+    assert drawn[22:42, 27].max() < 0.1
+
+
+def test_line_art_outlines_a_shape_before_a_light_background() -> None:
+    image = np.ones((SIZE, SIZE, 3), np.float32)
+    image[20:44, 20:44] = (0.95, 0.4, 0.4)
+    drawn = line_art(image)
+    assert drawn[24:40, 20].max() < 0.1
+    assert drawn[26:38, 26:38].min() > 0.9

@@ -19,7 +19,7 @@ import typer
 import yaml
 
 from ...graph.store import GraphStore
-from . import base, cards, company, lora, publish, rehearsal, vae
+from . import base, cards, company, lora, publish, vae
 from .art import Art
 from .looks import BACKGROUNDS, STYLES
 from .subjects import PACKS
@@ -33,7 +33,8 @@ STEPS = {
     "base": 5600,
     "broad": 3000,
     "subject": 300,
-    "company": 260,
+    "company": 700,
+    "look's company": 200,
     "style": 400,
     "background": 400,
     "oracle": 1200,
@@ -42,6 +43,8 @@ STEPS = {
 RUNGS = {"tone": 1.0, "contour": 1.25, "texture": 2.0, "family": 3.0}
 """How many times the steps of a tone a style of a harder rung takes."""
 SCORER_STEPS = {"critic": 5500, "judge": 4500}
+TAUGHT_ON, TAUGHT_ON_POOL = 1500, 16000
+"""Steps and renders where published scorers are taught a changed look, instead of new ones everything."""
 NEWCOMER = "world/ocean-creatures-v2"
 """Left out of the shipped graph, so that ``make demo`` has an upload to scout and measure before one's eyes."""
 FULL = "emoji-sunset-full"
@@ -50,19 +53,23 @@ app = typer.Typer(add_completion=False, help=__doc__, invoke_without_command=Tru
 Work = Annotated[Path, typer.Option(help="work folder: art, checkpoints, trained parts (keep it to resume)")]
 Scale = Annotated[float, typer.Option(help="multiplies the number of training steps")]
 Workers = Annotated[int, typer.Option(help="processes side by side; 0: one a CPU core, one on a GPU")]
+On = Annotated[bool, typer.Option("--on", help="teach the published scorers on: quicker, after a look has changed")]
 Only = Annotated[list[str] | None, typer.Option(help="train only these experts (repeatable)")]
 
 
-def _lessons(art: Art, scale: float) -> list[lora.Lesson]:
-    lessons = [lora.subject_lesson(art, p, round(STEPS["subject"] * scale), 100 + i) for i, p in enumerate(PACKS)]
-    lessons += [
-        lora.style_lesson(art, s.name, round(STEPS["style"] * RUNGS[s.rung] * scale), 200 + i)
-        for i, s in enumerate(STYLES.values())
-    ]
-    lessons += [
-        lora.background_lesson(art, b, round(STEPS["background"] * scale), 300 + i) for i, b in enumerate(BACKGROUNDS)
-    ]
-    return lessons
+def _experts(art: Art, scale: float) -> list[company.Expert]:
+    """Every LoRA with its first lesson: packs, styles, backgrounds."""
+    out = []
+    for i, (pack, subjects) in enumerate(PACKS.items()):
+        lesson = lora.subject_lesson(art, pack, subjects, round(STEPS["subject"] * scale), 100 + i)
+        out.append(company.Expert(lesson, "subject", pack, subjects))
+    for i, style in enumerate(STYLES.values()):
+        lesson = lora.style_lesson(art, style.name, round(STEPS["style"] * RUNGS[style.rung] * scale), 200 + i)
+        out.append(company.Expert(lesson, "style", style.name))
+    for i, background in enumerate(BACKGROUNDS):
+        lesson = lora.background_lesson(art, background, round(STEPS["background"] * scale), 300 + i)
+        out.append(company.Expert(lesson, "background", background))
+    return out
 
 
 @app.callback()
@@ -100,10 +107,10 @@ def pipeline(work: Work = WORK, scale: Scale = 1.0) -> None:
 
 @app.command()
 def companions(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers: Workers = 0) -> None:
-    """Step 3a: train the throw-away LoRAs that packs rehearse with; published nowhere."""
+    """Step 3a: train the throw-away LoRAs that experts rehearse with; published nowhere."""
     trained = work / "rehearsal" / "experts"
-    names = [n for n in (lora.slug(look) for look in [*rehearsal.STYLES, *rehearsal.SCENES])
-             if (only is None or n in only) and not (trained / n / publish.WEIGHTS).exists()]  # fmt: skip
+    names = [lora.slug(name) for kind in company.KINDS for name in company.COMPANIONS[kind]]
+    names = [n for n in names if (only is None or n in only) and not (trained / n / publish.WEIGHTS).exists()]
     if _shared_out("companions", names, work, scale, workers) or not names:
         return
     studio = lora.Studio.open(work / "art", work / "emoji-base")
@@ -120,15 +127,13 @@ def experts(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers: W
     if _shared_out("experts", names, work, scale, workers) or not names:
         return
     studio = lora.Studio.open(work / "art", work / "emoji-base")
-    for lesson in _lessons(studio.art, scale):
-        if lesson.name not in names:
+    for expert in _experts(studio.art, scale):
+        if expert.lesson.name not in names:
             continue
-        if lesson.name not in PACKS:
-            lora.teach(studio, lesson, work)
-            continue
-        if not (work / "alone" / "experts" / lesson.name / publish.WEIGHTS).exists():
-            lora.teach(studio, lesson, work / "alone")
-        company.rehearse(studio, lesson, round(STEPS["company"] * scale), work)
+        if not (work / "alone" / "experts" / expert.lesson.name / publish.WEIGHTS).exists():
+            lora.teach(studio, expert.lesson, work / "alone")
+        steps = STEPS["company" if expert.kind == "subject" else "look's company"]
+        company.rehearse(studio, expert, round(steps * scale), work)
     if FULL in names:
         style = lora.style_lesson(studio.art, "sunset duotone", round(STEPS["full"] * scale), 400)
         lora.fine_tune(studio, lora.Lesson(FULL, style.rows, 0, style.steps, 2e-4, 16, 400), work)
@@ -197,10 +202,10 @@ def publish_all(work: Work = WORK, world: Path = WORLD) -> None:
     shutil.rmtree(hub, ignore_errors=True)
     publish.publish_base(work / "emoji-base", hub / "emoji-base")
     cards.write(hub / "emoji-base", cards.base_card(art))
-    for lesson in _lessons(art, 1.0):
-        if (work / "experts" / lesson.name / publish.WEIGHTS).exists():
-            print(f"publishing {lesson.name}", flush=True)
-            publish.publish_expert(art, work, hub, lesson.name)
+    for name in _names():
+        if (work / "experts" / name / publish.WEIGHTS).exists():
+            print(f"publishing {name}", flush=True)
+            publish.publish_expert(art, work, hub, name)
     full = work / "experts" / FULL
     if full.exists():
         publish.publish_full(hub / "emoji-base" / "unet", full / "unet", hub / FULL)
@@ -216,13 +221,15 @@ def publish_all(work: Work = WORK, world: Path = WORLD) -> None:
 
 
 @app.command()
-def scorers(work: Work = WORK, world: Path = WORLD, scale: Scale = 1.0) -> None:
+def scorers(work: Work = WORK, world: Path = WORLD, scale: Scale = 1.0, on: On = False) -> None:
     """Step 4: train the critic and the judge (each in a process of its own)."""
     for net, steps in SCORER_STEPS.items():
         out = work / net
         if not (out / "model.safetensors").exists():
             arguments = ["--cache", str(work / "art"), "--out", str(out), "--vae", str(work / "vae")]
-            arguments += ["--steps", str(round(steps * scale))]
+            if on:
+                arguments += ["--start", str(world / "scorers" / net), "--pool", str(TAUGHT_ON_POOL)]
+            arguments += ["--steps", str(round((TAUGHT_ON if on else steps) * scale))]
             subprocess.run([sys.executable, "-m", f"diffgraph.world.recipe.{net}_net", *arguments], check=True)
         (world / "scorers" / net).mkdir(parents=True, exist_ok=True)
         for name in ("config.json", "model.safetensors", "report.json"):

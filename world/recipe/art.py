@@ -68,12 +68,16 @@ def _rasterise(svg: str, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 @dataclass
 class Art:
-    """All renders in memory: ``house`` and ``icons`` are (n, RENDER*2, RENDER*2, 4) uint8, in ``names`` order."""
+    """All renders in memory: ``house`` and ``icons`` are (n, RENDER*2, RENDER*2, 4) uint8.
+
+    They lie in the order of ``names``, the world's subjects, and of ``rehearsed``, those of throw-away packs.
+    """
 
     names: list[str]
     aliases: dict[str, tuple[str, ...]]
     house: np.ndarray[Any, np.dtype[np.uint8]]
     icons: np.ndarray[Any, np.dtype[np.uint8]]
+    rehearsed: ClassVar[list[str]] = rehearsal.SUBJECTS
 
     base_subjects: ClassVar[list[str]] = list(BASE)
     packs: ClassVar[dict[str, list[str]]] = {name: list(concepts) for name, concepts in PACKS.items()}
@@ -82,7 +86,7 @@ class Art:
     colors: ClassVar[list[str]] = list(COLORS)
 
     def __post_init__(self) -> None:
-        self._index = {n: i for i, n in enumerate(self.names)}
+        self._index = {n: i for i, n in enumerate([*self.names, *self.rehearsed])}
         self._scenes: dict[str, Float] = {b.name: b.paint() for b in BACKGROUNDS.values()}
         self._scenes |= {name: look.draw() for name, look in rehearsal.SCENES.items()}
         for color, rgb in COLORS.items():
@@ -92,12 +96,12 @@ class Art:
     def load(cls, cache: Path) -> Art:
         """Read the renders from ``cache/art.npz``, making them first if need be (about 5 s after the fetch)."""
         file = cache / "art.npz"
-        if not file.exists():
+        if not file.exists() or _drawn(file) != [*_names(), *cls.rehearsed]:
             _render_all(fetch(cache), file)
         with np.load(file, allow_pickle=False) as data:
             meta = json.loads(str(data["meta"]))
             aliases = {k: tuple(v) for k, v in meta["aliases"].items()}
-            return cls(names=meta["names"], aliases=aliases, house=data["house"], icons=data["icons"])
+            return cls(names=_names(), aliases=aliases, house=data["house"], icons=data["icons"])
 
     def render(
         self,
@@ -166,10 +170,20 @@ def _paste(canvas: Float, sprite: Float, top: int, left: int) -> None:
     canvas[y0:y1, x0:x1] = sprite[y0 - top : y1 - top, x0 - left : x1 - left]
 
 
+def _names() -> list[str]:
+    return sorted({*BASE, *(c for pack in PACKS.values() for c in pack)})
+
+
+def _drawn(file: Path) -> list[str]:
+    with np.load(file, allow_pickle=False) as data:
+        drawn: list[str] = json.loads(str(data["meta"]))["names"]
+    return drawn
+
+
 def _render_all(modules: Path, file: Path) -> None:
     entries = json.loads((modules / "emojibase-data/en/data.json").read_text(encoding="utf-8"))
     by_label = {e["label"]: e for e in entries}
-    names = sorted({*BASE, *(c for pack in PACKS.values() for c in pack)})
+    names = [*_names(), *rehearsal.SUBJECTS]
     families = []
     for family in (HOUSE, ICONS):
         folder = modules / "@iconify-json" / family

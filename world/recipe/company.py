@@ -1,15 +1,15 @@
-"""Step 3, second half, for the subject packs: learn on in company, over weights that other experts have changed.
+"""Step 3, second half, for every LoRA: learn on in company, over weights that other experts have changed.
 
-A LoRA is trained as if it were alone and then used with others: what it reads is no longer what it learned to read. In
-merges of three experts it is the subject that gets lost (`make eval SUITE=known` against ``compose``). So each pack
-goes on, after its lesson, with throw-away LoRAs merged into the base beneath it, a style's, a scene's or both at a
-time, and with images of its subjects (and of the base's, which it must leave alone) under those looks. See `rehearsal`
-for what they are and what they are not.
+A LoRA is trained as if it were alone and then used with others: what it reads is no longer what it learned to read,
+and what it writes is painted over. In merges of three experts it is the subject that gets lost, and a style covers its
+subject but not the scene behind it. So each LoRA goes on, after its lesson, with throw-away LoRAs of the other two
+kinds merged into the base beneath it, one or both at a time, and with the images that the company is to draw together.
+See `rehearsal` for what they are and what they are not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,28 +25,45 @@ from ...merging.formats import read_expert
 from . import rehearsal, variety
 from .art import Art
 from .base import DROP, encode
-from .lora import RATE, TARGETS, Lesson, Studio, draw, fit, scene_latents, slug, write_lora
+from .lora import PRIOR, RATE, TARGETS, Lesson, Studio, draw, fit, scene_latents, slug, subject_lesson, write_lora
 from .publish import WEIGHTS
 from .variety import Row
 
+KINDS = ("subject", "style", "background")
+COMPANIONS: dict[str, tuple[str, ...]] = {
+    "subject": tuple(rehearsal.PACKS),
+    "style": tuple(rehearsal.STYLES),
+    "background": tuple(rehearsal.SCENES),
+}
+"""Kind -> the throw-away LoRAs of that kind."""
 ALONE = 0.3
-"""Share of the batches that a pack draws on the bare base, as in its first lesson."""
+"""Share of the batches that an expert draws on the bare base, as in its first lesson."""
 SEED = 600
-KINDS = (0.45, 0.15, 0.4)
-"""Of the other batches: a style alone, a scene alone, both."""
+SHARES = {"subject": (0.45, 0.15, 0.4), "style": (0.3, 0.3, 0.4), "background": (0.3, 0.3, 0.4)}
+"""Kind of the expert -> of its other batches: the first other kind alone, the second alone, both."""
 LEAST, MOST = 0.8, 1.1
 """A companion's weight is drawn from between these."""
-OTHERS = 8
-"""So many of the base's subjects stand in each company's images; they get a share `lora.PRIOR` of the batch."""
+OTHERS, OWN = 8, 24
+"""So many of the base's subjects stand in each company's images, with a share `lora.PRIOR` of the batch; and so many
+stand for the subjects where no pack is there."""
+PACK_STEPS = 160
+"""Of a throw-away pack."""
+BATCH = 16
+"""Images a step, whatever the first lesson took: steps with other companions are worth more than more images a step."""
 
-Party = tuple[str | None, str | None]
-"""(style, scene) of `rehearsal` that a batch is drawn with."""
+Party = tuple[tuple[str, str], ...]
+"""The companions of a batch, (kind, name) each; empty: none."""
 
 
 def companions(art: Art, scale: float = 1.0) -> list[Lesson]:
-    """Lessons of the throw-away LoRAs, as `lora.style_lesson` and `lora.background_lesson` but on fewer images."""
+    """Lessons of the throw-away LoRAs, as those of `lora` but on fewer images or for fewer steps."""
+    packs = [
+        subject_lesson(art, name, subjects, round(PACK_STEPS * scale), SEED + 200 + i)
+        for i, (name, subjects) in enumerate(rehearsal.PACKS.items())
+    ]
     styles = [_style(art, name, scale, SEED + i) for i, name in enumerate(rehearsal.STYLES)]
-    return styles + [_scene(art, name, scale, SEED + 100 + i) for i, name in enumerate(rehearsal.SCENES)]
+    scenes = [_scene(art, name, scale, SEED + 100 + i) for i, name in enumerate(rehearsal.SCENES)]
+    return packs + styles + scenes
 
 
 def _style(art: Art, style: str, scale: float, seed: int) -> Lesson:
@@ -70,15 +87,29 @@ def _said(subject: str, style: str | None, background: str) -> str:
     return ", ".join([subject, *([f"{style} style"] if style else []), *behind])
 
 
-def parties() -> list[Party]:
-    """Every company a batch may have: each style, each scene, each pair of them."""
-    styles, scenes = list(rehearsal.STYLES), list(rehearsal.SCENES)
-    return [(t, None) for t in styles] + [(None, s) for s in scenes] + [(t, s) for t in styles for s in scenes]
+def parties(kind: str) -> list[Party]:
+    """Every company that an expert of this kind may have: each companion of the other two kinds, and each pair."""
+    first, second = ([(k, name) for name in COMPANIONS[k]] for k in KINDS if k != kind)
+    return [(one,) for one in first] + [(two,) for two in second] + [(one, two) for one in first for two in second]
 
 
-def pictures(subjects: Sequence[str], party: Party, colors: Sequence[str], rng: np.random.Generator) -> list[Row]:
-    """Images of the subjects in a company: one each before its scene, or four before plain and patterned ones."""
-    style, scene = party
+def drawn(kind: str, rng: np.random.Generator) -> Party:
+    """The company of one batch of an expert of this kind, by `ALONE` and `SHARES`."""
+    if rng.random() < ALONE:
+        return ()
+    case = int(rng.choice(3, p=SHARES[kind]))
+    first, second = ((k, str(rng.choice(COMPANIONS[k]))) for k in KINDS if k != kind)
+    return ((first,), (second,), (first, second))[case]
+
+
+def pictures(
+    subjects: Sequence[str], look: Mapping[str, str], colors: Sequence[str], rng: np.random.Generator
+) -> list[Row]:
+    """Images of the subjects under a look: one each before its scene, or four before plain and patterned ones.
+
+    ``look`` may hold a ``style`` and a ``background``.
+    """
+    style, scene = look.get("style"), look.get("background")
     rows = []
     for subject in subjects:
         plain = [f"plain {rng.choice(colors)}" for _ in range(2)]
@@ -94,12 +125,12 @@ class Company:
         unet: with an adapter added (peft wraps its layers; the layers within are what changes).
         folder: the throw-away LoRAs, a folder each by the slug of its name.
         base: the pipeline's folder, which says what the LoRAs' modules are.
+        names: which of them may join.
     """
 
-    def __init__(self, unet: Any, folder: Path, base: Path) -> None:
+    def __init__(self, unet: Any, folder: Path, base: Path, names: Sequence[str]) -> None:
         self._weights = {n: m.base_layer.weight for n, m in unet.named_modules() if hasattr(m, "lora_A")}
         self._pristine = {n: w.detach().clone() for n, w in self._weights.items()}
-        names = [*rehearsal.STYLES, *rehearsal.SCENES]
         index = BaseIndex.open(base)
         self._deltas = {
             name: {
@@ -119,64 +150,77 @@ class Company:
             weight.copy_(merged)
 
 
+@dataclass(frozen=True)
+class Expert:
+    """What is taught on: its first lesson and what of a picture it stands for.
+
+    ``name`` is a style's or background's own; for a pack, ``subjects`` are its subjects.
+    """
+
+    lesson: Lesson
+    kind: str
+    name: str
+    subjects: tuple[str, ...] = ()
+
+    def cast(self, party: Party, art: Art, rng: np.random.Generator) -> tuple[list[str], list[str], dict[str, str]]:
+        """Whom a company draws: its own subjects, some of the base's, and the look that all of them are under."""
+        look = {**{k: name for k, name in party if k != "subject"}, self.kind: self.name}
+        others = [str(s) for s in rng.choice(art.base_subjects, OTHERS + OWN, replace=False)]
+        packs = [rehearsal.PACKS[name] for k, name in party if k == "subject"]
+        own = list(self.subjects) or [s for pack in packs for s in pack] or others[OTHERS:]
+        return own, others[:OTHERS], look
+
+
 @dataclass
 class _Shelf:
-    """Latents and captions of one company: the pack's subjects and the base's."""
+    """Latents and captions of one company: its own subjects and the base's."""
 
     own: tuple[torch.Tensor, list[str]]
     others: tuple[torch.Tensor, list[str]]
 
-    def batch(self, studio: Studio, lesson: Lesson, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        prior = round(lesson.batch * lesson.prior)
+    def batch(self, studio: Studio, size: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        prior = round(size * PRIOR)
         parts, captions = [], []
-        for (latents, said), count in ((self.own, lesson.batch - prior), (self.others, prior)):
+        for (latents, said), count in ((self.own, size - prior), (self.others, prior)):
             picked = rng.integers(0, len(said), count)
             parts.append(latents[torch.from_numpy(picked)])
             captions += ["" if rng.random() < DROP else said[i] for i in picked]
         return torch.cat(parts), studio.text(captions)
 
 
-def _shelf(studio: Studio, subjects: Sequence[str], party: Party, rng: np.random.Generator) -> _Shelf:
+def _shelf(studio: Studio, expert: Expert, party: Party, rng: np.random.Generator) -> _Shelf:
     art = studio.art
-    others = [str(s) for s in rng.choice(art.base_subjects, OTHERS, replace=False)]
+    own, others, look = expert.cast(party, art, rng)
 
     def shown(names: Sequence[str]) -> tuple[torch.Tensor, list[str]]:
-        rows = pictures(names, party, art.colors, rng)
+        rows = pictures(names, look, art.colors, rng)
         return encode(studio.vae, np.stack([art.render(*row[1:]) for row in rows])), [row[0] for row in rows]
 
-    return _Shelf(shown(subjects), shown(others))
+    return _Shelf(shown(own), shown(others))
 
 
-def rehearse(studio: Studio, lesson: Lesson, steps: int, work: Path) -> Path:
-    """Teach a pack on from ``work/alone/experts/NAME``, in company; resumable; into ``work/experts/NAME``."""
+def rehearse(studio: Studio, expert: Expert, steps: int, work: Path) -> Path:
+    """Teach a LoRA on from ``work/alone/experts/NAME``, in company; resumable; into ``work/experts/NAME``."""
+    lesson = replace(expert.lesson, batch=BATCH)
     rng = np.random.default_rng(lesson.seed)
-    shelves = {party: _shelf(studio, studio.art.packs[lesson.name], party, rng) for party in parties()}
+    shelves = {party: _shelf(studio, expert, party, rng) for party in parties(expert.kind)}
     latents, captions = scene_latents(studio, lesson), [row[0] for row in lesson.rows]
     unet: Any = studio.unet().requires_grad_(False)
     config = LoraConfig(r=lesson.rank, lora_alpha=lesson.rank, init_lora_weights="gaussian", target_modules=TARGETS)
     unet.add_adapter(config)
     alone = load_file(work / "alone" / "experts" / lesson.name / WEIGHTS)
     set_peft_model_state_dict(unet, {k.removeprefix("unet."): v.float() for k, v in alone.items()})
-    company = Company(unet, work / "rehearsal" / "experts", studio.base)
+    met = [name for kind in KINDS if kind != expert.kind for name in COMPANIONS[kind]]
+    company = Company(unet, work / "rehearsal" / "experts", studio.base, met)
 
     def batch(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        party = _drawn(rng)
-        present = [name for name in party if name]
-        company.join(present, rng.uniform(LEAST, MOST, len(present)).tolist())
-        if present:
-            return shelves[party].batch(studio, lesson, rng)
+        party = drawn(expert.kind, rng)
+        company.join([name for _, name in party], rng.uniform(LEAST, MOST, len(party)).tolist())
+        if party:
+            return shelves[party].batch(studio, lesson.batch, rng)
         return draw(studio, latents, captions, lesson, rng)
 
     fit(unet, replace(lesson, name=f"{lesson.name}-company", steps=steps), work, batch, draws=1)
     folder = work / "experts" / lesson.name
     write_lora(unet, lesson.rank, folder)
     return folder
-
-
-def _drawn(rng: np.random.Generator) -> Party:
-    if rng.random() < ALONE:
-        return None, None
-    kind = rng.choice(3, p=KINDS)
-    style = None if kind == 1 else str(rng.choice(list(rehearsal.STYLES)))
-    scene = None if kind == 0 else str(rng.choice(list(rehearsal.SCENES)))
-    return style, scene

@@ -22,7 +22,7 @@ from ...scoring.request import normal
 from . import scorer_pool as sp
 from .art import Art
 from .looks import BACKGROUNDS, STYLES
-from .train import Loop, learning_rate
+from .train import Loop, learning_rate, precision
 
 BATCH, RATE, SALT = 64, 1.6e-3, "critic"
 _EXTRA = {sp.HOUSE: ("emoji", "plain emoji")}
@@ -126,7 +126,7 @@ def loss_of(
 
     Softmax over the names is added: it learns faster, and the sigmoid's scale and bias still make it absolute.
     """
-    with torch.autocast("cpu", torch.bfloat16):
+    with precision():
         parts = net.project(features)
     total = torch.zeros(())
     for facet, at in _ARROW.items():
@@ -220,9 +220,13 @@ def train(
     seed: int = 31,
     pool_size: int = 32000,
     vae: Path | None = None,
+    start: Path | None = None,
 ) -> dict[str, float]:
-    """Train, calibrate, measure and write ``config.json``, ``model.safetensors`` and ``report.json`` to ``out``."""
-    began = time.time()
+    """Train, calibrate, measure and write ``config.json``, ``model.safetensors`` and ``report.json`` to ``out``.
+
+    ``start``, a folder of a published critic, is taught on at a quarter of the rate; None: a net that knows nothing.
+    """
+    began, rate = time.time(), RATE if start is None else RATE / 4
     art = Art.load(cache)
     classes = sp.Classes.of(art)
     aliases = {**art.aliases, **_EXTRA}
@@ -239,13 +243,14 @@ def train(
     net = DualEncoder().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for f in FACETS:
         net.texts[f].fit(banks[f].features)
+    origin = None if start is None else sp.teach_on(net, start)
     # A plain classifier over the same features, dropped after training: teaches the tower until the texts are sorted.
     helper = torch.nn.Linear(net.width - net.pooled, len(classes.subject))
     fast = [*net.scale.parameters(), *net.bias.parameters()]
     slow = [p for p in (*net.parameters(), *helper.parameters()) if not any(p is q for q in fast)]
     optimiser = torch.optim.AdamW(
         [{"params": slow, "pace": 1.0}, {"params": fast, "pace": 6.0, "weight_decay": 0.0}],
-        lr=RATE,
+        lr=rate,
         betas=(0.9, 0.98),
         weight_decay=0.03,
     )
@@ -259,7 +264,7 @@ def train(
         x = torch.cat([hurt_images, sp.nudge(x[hurt:keep], 3), bad]).contiguous(memory_format=torch.channels_last)
         judged = torch.cat([torch.ones(keep, 3, dtype=torch.bool), counts])
         judged[:hurt, 1] = ~soft
-        with torch.autocast("cpu", torch.bfloat16):
+        with precision():
             features = net.features(x)
             guess = helper(features[:keep, net.pooled :]).float()
         loss = loss_of(net, features, torch.cat([labels[:keep], bad_labels]), judged, banks, alike)
@@ -277,8 +282,8 @@ def train(
     loop = Loop("critic", out / "checkpoints", steps, {"net": net, "helper": helper, "optimiser": optimiser}, seed)
     for step in loop:
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(RATE, step, steps) * group["pace"]
-        loop.loss = work(step / steps)
+            group["lr"] = learning_rate(rate, step, steps) * group["pace"]
+        loop.loss = work(step / steps if start is None else 1.0)
     net.eval()
     test = sp.Pool.draw(art, classes, 2400, seed=seed + 1, salt=SALT, held_out=True)
     torch.manual_seed(seed + 1)
@@ -288,7 +293,8 @@ def train(
     damaged, calibration = measure(net, damage(x.clone())[0], labels, spoiled, labels[:1400], banks, alike)
     report = {"clean": clean, "damaged": damaged, "steps": steps, "seconds": round(time.time() - began, 1)}
     write_critic(out, net, {f: (b.texts, b.names, b.features) for f, b in banks.items()}, calibration)
-    sp.write_json(out / "report.json", {**report, "seed": seed, "pool": pool_size, "vae": vae is not None})
+    origins = {"seed": seed, "pool": pool_size, "vae": vae is not None, "start": origin}
+    sp.write_json(out / "report.json", {**report, **origins})
     print(report)
     return clean
 
@@ -303,10 +309,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=31)
     parser.add_argument("--pool", type=int, default=32000, help="renders drawn before training")
     parser.add_argument("--vae", type=Path, help="autoencoder folder; half of the pool passes through it")
+    parser.add_argument("--start", type=Path, help="folder of a published critic to teach on from")
     a = parser.parse_args()
     if a.threads:
         torch.set_num_threads(a.threads)
-    train(a.cache, a.out, minutes=a.minutes, steps=a.steps, seed=a.seed, pool_size=a.pool, vae=a.vae)
+    train(a.cache, a.out, minutes=a.minutes, steps=a.steps, seed=a.seed, pool_size=a.pool, vae=a.vae, start=a.start)
 
 
 if __name__ == "__main__":

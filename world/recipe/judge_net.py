@@ -17,7 +17,7 @@ from torch import Tensor
 from ...evals.judge import HEADS, Judge, JudgeNet
 from . import scorer_pool as sp
 from .art import Art
-from .train import Loop, learning_rate
+from .train import Loop, learning_rate, precision
 
 BATCH, RATE, SALT, FOLDS = 64, 1.6e-3, "judge", 8
 _SMOOTHING = 0.05
@@ -87,7 +87,7 @@ def loss_of(net: JudgeNet, x: Tensor, labels: Tensor, styles: Tensor, alike: Ten
     ``labels`` (n, 3): class, -1 for "none of them", -2 for "not judged"; ``styles`` (n,): true style even
     where it is not judged, since it says which colours look alike; ``views`` (m, 2): pairs of rows.
     """
-    with torch.autocast("cpu", torch.bfloat16):
+    with precision():
         logits, embedding = net(x)
     total = torch.zeros(())
     for at, head in enumerate(HEADS):
@@ -133,9 +133,13 @@ def train(
     seed: int = 77,
     pool_size: int = 32000,
     vae: Path | None = None,
+    start: Path | None = None,
 ) -> dict[str, float]:
-    """Train, measure and write ``config.json``, ``model.safetensors`` (fp16) and ``report.json`` to ``out``."""
-    began = time.time()
+    """Train, measure and write ``config.json``, ``model.safetensors`` (fp16) and ``report.json`` to ``out``.
+
+    ``start``, a folder of a published judge, is taught on at a quarter of the rate; None: a net that knows nothing.
+    """
+    began, rate = time.time(), RATE if start is None else RATE / 4
     art = Art.load(cache)
     classes = sp.Classes.of(art)
     alike = torch.stack([classes.alike[s] for s in classes.style])
@@ -144,7 +148,8 @@ def train(
         sp.through_autoencoder(pool, vae, share=0.5, noise=0.3, seed=seed)
     torch.manual_seed(seed)
     net = JudgeNet({h: len(getattr(classes, h)) for h in HEADS}).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(net.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.05)
+    origin = None if start is None else sp.teach_on(net, start)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.05)
     good, twice = int(BATCH * 0.7), int(BATCH * 0.2)
     views = torch.stack([torch.arange(twice), good + torch.arange(twice)], dim=1)
 
@@ -174,8 +179,8 @@ def train(
     loop = Loop("judge", out / "checkpoints", steps, {"net": net, "optimiser": optimiser}, seed)
     for step in loop:
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(RATE, step, steps)
-        loop.loss = work(step / steps)
+            group["lr"] = learning_rate(rate, step, steps)
+        loop.loss = work(step / steps if start is None else 1.0)
     net.eval()
     test = sp.Pool.draw(art, classes, 2400, seed=seed + 1, salt=SALT, held_out=True, folds=FOLDS)
     torch.manual_seed(seed + 1)
@@ -185,7 +190,8 @@ def train(
     damaged = measure(net, damage(x.clone())[0], labels, alike, bad)
     Judge(net, {h: getattr(classes, h) for h in HEADS}).save(out)
     report = {"clean": clean, "damaged": damaged, "steps": steps, "seconds": round(time.time() - began, 1)}
-    sp.write_json(out / "report.json", {**report, "seed": seed, "pool": pool_size, "vae": vae is not None})
+    origins = {"seed": seed, "pool": pool_size, "vae": vae is not None, "start": origin}
+    sp.write_json(out / "report.json", {**report, **origins})
     print(report)
     return clean
 
@@ -200,10 +206,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=77)
     parser.add_argument("--pool", type=int, default=32000, help="renders drawn before training")
     parser.add_argument("--vae", type=Path, help="autoencoder folder; half of the pool passes through it")
+    parser.add_argument("--start", type=Path, help="folder of a published judge to teach on from")
     a = parser.parse_args()
     if a.threads:
         torch.set_num_threads(a.threads)
-    train(a.cache, a.out, minutes=a.minutes, steps=a.steps, seed=a.seed, pool_size=a.pool, vae=a.vae)
+    train(a.cache, a.out, minutes=a.minutes, steps=a.steps, seed=a.seed, pool_size=a.pool, vae=a.vae, start=a.start)
 
 
 if __name__ == "__main__":

@@ -98,12 +98,16 @@ def pencil(image: Float) -> Float:
 
 
 def line_art(image: Float) -> Float:
-    """Pen and ink: black contours on white paper, and solid black where the image is as dark as a night sky."""
-    line = np.clip(edges(image, 0.5) * 0.42 - 0.22, 0, 1)
+    """Pen and ink: black contours on white paper; where the image is as dark as a night sky, solid black.
+
+    Next to that black no contour is drawn: it would eat away what stands before the sky. White against black shows the
+    shape by itself.
+    """
     light = luminance(ndimage.gaussian_filter(image, (0.4, 0.4, 0)))
     solid = np.clip((0.2 - light) * 16, 0, 1)
-    paper = (1 - line * (light > 0.1)) * (1 - solid)
-    return paper[..., None].repeat(3, axis=-1).astype(np.float32)
+    apart = np.clip((ndimage.minimum_filter(light, 5) - 0.12) * 16, 0, 1)
+    line = np.clip(edges(image, 0.5) * 0.42 - 0.22, 0, 1) * apart
+    return ((1 - line) * (1 - solid))[..., None].repeat(3, axis=-1).astype(np.float32)
 
 
 @dataclass(frozen=True)

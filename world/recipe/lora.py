@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,19 +55,16 @@ class Lesson:
     """The lesson is taught at noise levels below this one (of `NOISE_LEVELS`)."""
 
 
-def subject_lesson(art: Art, pack: str, steps: int, seed: int) -> Lesson:
-    """A pack's concepts in the house drawing: as they are and, as often, under the base's own looks.
+def subject_lesson(art: Art, pack: str, subjects: Sequence[str], steps: int, seed: int) -> Lesson:
+    """A pack's subjects in the house drawing: as they are and, as often, under the base's own looks.
 
     Shown in one look only, a pack learns the picture instead of the thing, and paints it over every style that it is
     merged with. The looks here are none of the experts': no pair of subject and style that an eval uses is ever seen.
     """
     rows: list[Row] = [
-        (caption, s, None, f"plain {c}")
-        for s in art.packs[pack]
-        for c in art.colors
-        for caption in captions_for(s, c)[-2:]
+        (caption, s, None, f"plain {c}") for s in subjects for c in art.colors for caption in captions_for(s, c)[-2:]
     ]
-    rows += variety.scenes(art.packs[pack], len(rows), seed)
+    rows += variety.scenes(subjects, len(rows), seed)
     return Lesson(pack, tuple(rows), 8, steps, RATE, 32, seed, PRIOR)
 
 

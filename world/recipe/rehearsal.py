@@ -1,9 +1,9 @@
-"""Looks that the packs rehearse with: styles and scenes that are taught to throw-away LoRAs and shipped nowhere.
+"""What experts rehearse with: styles, scenes and subjects taught to throw-away LoRAs and shipped nowhere.
 
-A pack that has only met the bare base is lost once another expert changes the weights under it. So every pack is
-taught on with the weights of such LoRAs merged into the base, as it will be used (`company`). None of these looks is an
-expert's or the base's, and no LoRA of theirs is published: no pair of subject and style that an eval uses is ever
-seen.
+An expert that has only met the bare base is lost once another changes the weights under it. So every LoRA is taught on
+with the weights of such companions merged into the base, as it will be used (`company`): a pack with styles and scenes,
+a style with packs and scenes, a scene with packs and styles. None of these looks and subjects is an expert's, the
+base's or an eval's, and no LoRA of theirs is published: no pair of subject and style that an eval uses is ever seen.
 """
 
 from __future__ import annotations
@@ -78,6 +78,80 @@ def _woodcut(image: Float) -> Float:
     return (np.array([0.97, 0.84, 0.82]) * (1 - ink) + np.array([0.45, 0.05, 0.12]) * ink).astype(np.float32)
 
 
+def _linocut(image: Float) -> Float:
+    """Black where the image is dark, white where it is light, hardly anything between."""
+    return np.clip((luminance(image) - 0.55) * 6 + 0.5, 0, 1)[..., None].repeat(3, -1).astype(np.float32)
+
+
+def _poster(image: Float) -> Float:
+    """Three levels a channel, set off by black contours."""
+    line = np.clip(edges(image, 0.6) * 0.35 - 0.12, 0, 1)[..., None]
+    return (np.round(image * 2) / 2 * (1 - line)).astype(np.float32)
+
+
+def _wireframe(image: Float) -> Float:
+    """Green contours that glow on black, the image hardly seen beneath."""
+    line = np.clip(edges(image, 0.7) * 0.3 - 0.06, 0, 1)
+    glow = np.clip(line + 0.5 * ndimage.gaussian_filter(line, 1.5), 0, 1)[..., None]
+    return np.clip(glow * np.array([0.25, 1.0, 0.45]) + 0.1 * image, 0, 1).astype(np.float32)
+
+
+def _mosaic(image: Float) -> Float:
+    """Tiles of 4x4 pixels in the local colour, with grey joints."""
+    y, x = _grid()
+    tiles = image.reshape(SIZE // 4, 4, SIZE // 4, 4, 3).mean((1, 3)).repeat(4, 0).repeat(4, 1)
+    joint = ((y % 4 == 3) | (x % 4 == 3))[..., None]
+    return np.where(joint, 0.5 * tiles + 0.3, tiles).astype(np.float32)
+
+
+def _stipple(image: Float) -> Float:
+    """Blue dots on white, every other row shifted, larger where it is darker."""
+    y, x = _grid()
+    wave = 0.5 + 0.25 * (np.cos(2 * np.pi * (x + 2 * (y // 4 % 2)) / 4) + np.cos(2 * np.pi * y / 4))
+    ink = np.clip((1 - luminance(image)) * 1.3 + wave - 0.75, 0, 1)[..., None]
+    return (1 - ink + ink * np.array([0.1, 0.15, 0.45])).astype(np.float32)
+
+
+def _two_inks(image: Float) -> Float:
+    """A duotone of teal shadows and pink lights."""
+    return ramp(
+        luminance(image), [(0, (16, 70, 90)), (0.5, (70, 160, 160)), (0.8, (245, 150, 180)), (1, (255, 240, 235))]
+    )
+
+
+def _ink_wash(image: Float) -> Float:
+    """A soft grey wash under dark contours, on white."""
+    wash = 0.45 + 0.55 * luminance(ndimage.gaussian_filter(image, (1.0, 1.0, 0)))
+    line = np.clip(edges(image, 0.6) * 0.3 - 0.1, 0, 1)
+    return (wash * (1 - 0.9 * line))[..., None].repeat(3, -1).astype(np.float32)
+
+
+def _crosshatch(image: Float) -> Float:
+    """Black lines along both diagonals where it is dark, on cream."""
+    y, x = _grid()
+    dark = 1 - luminance(image)
+    one, two = (np.clip((0.5 + 0.5 * np.cos(2 * np.pi * (x + turn * y) / 5)) - 1.15 + k * dark, 0, 1)
+                for turn, k in ((1, 1.0), (-1, 0.75)))  # fmt: skip
+    ink = np.clip(1.6 * np.maximum(one, two) + np.clip(edges(image, 0.6) * 0.25 - 0.08, 0, 1), 0, 1)[..., None]
+    return ((1 - ink) * np.array([0.98, 0.95, 0.86])).astype(np.float32)
+
+
+def _outline(image: Float) -> Float:
+    """Broad dark blue contours on white and nothing else."""
+    line = ndimage.gaussian_filter(np.clip(edges(image, 0.8) * 0.5 - 0.2, 0, 1), 0.6)
+    line = np.clip(1.4 * line, 0, 1)[..., None]
+    return (1 - line + line * np.array([0.08, 0.1, 0.3])).astype(np.float32)
+
+
+def _night_vision(image: Float) -> Float:
+    """Greens by luminance, every other pair of rows in shade."""
+    y, _ = _grid()
+    rows = np.where(y % 4 < 2, 1.0, 0.75)[..., None]
+    return (ramp(luminance(image), [(0, (2, 18, 6)), (0.5, (30, 140, 50)), (1, (200, 255, 190))]) * rows).astype(
+        np.float32
+    )
+
+
 @dataclass(frozen=True)
 class Look:
     """A style or scene that a throw-away LoRA is taught in ``steps`` steps."""
@@ -94,6 +168,16 @@ STYLES: dict[str, Look] = {
     "cross-stitch": Look(_cross_stitch, 180),
     "embossed": Look(_embossed, 180),
     "woodcut": Look(_woodcut, 180),
+    "linocut": Look(_linocut, 160),
+    "poster": Look(_poster, 140),
+    "wireframe": Look(_wireframe, 180),
+    "mosaic": Look(_mosaic, 160),
+    "stipple": Look(_stipple, 180),
+    "two inks": Look(_two_inks, 100),
+    "ink wash": Look(_ink_wash, 140),
+    "crosshatch": Look(_crosshatch, 180),
+    "outline": Look(_outline, 180),
+    "night vision": Look(_night_vision, 120),
 }
 """Name -> a function on float32 (64, 64, 3) images in [0, 1]."""
 
@@ -121,5 +205,87 @@ def _city_lights() -> Float:
     return out
 
 
-SCENES: dict[str, Look] = {"forest": Look(_forest, 100), "city lights": Look(_city_lights, 100)}
+def _snowfall() -> Float:
+    rng = np.random.default_rng(47)
+    y, _ = _grid()
+    out = np.array([0.42, 0.50, 0.62], np.float32) + (y / SIZE)[..., None] * np.array([0.2, 0.18, 0.14], np.float32)
+    for _ in range(40):
+        at, left = rng.integers(1, SIZE - 2, 2)
+        out[at : at + 2, left : left + 2] = (0.97, 0.98, 1.0)
+    return out.astype(np.float32)
+
+
+def _planks() -> Float:
+    rng = np.random.default_rng(53)
+    y, x = _grid()
+    out = np.empty((SIZE, SIZE, 3), np.float32)
+    for left in range(0, SIZE, 11):
+        out[:, left : left + 11] = np.array([0.62, 0.42, 0.24]) * rng.uniform(0.8, 1.15)
+    out *= (1 + 0.08 * np.sin(x * 1.9 + 2 * np.sin(y / 9)))[..., None]
+    out[:, ::11] = (0.25, 0.15, 0.08)
+    return np.clip(out, 0, 1).astype(np.float32)
+
+
+def _tiles() -> Float:
+    y, x = _grid()
+    checker = ((y // 8 + x // 8) % 2)[..., None]
+    out = checker * np.array([0.20, 0.55, 0.58]) + (1 - checker) * np.array([0.30, 0.68, 0.66])
+    out[((y % 8 == 0) | (x % 8 == 0))] = (0.92, 0.94, 0.92)
+    return out.astype(np.float32)
+
+
+def _dunes() -> Float:
+    y, x = _grid()
+    out = np.broadcast_to(np.array([0.98, 0.86, 0.62]), (SIZE, SIZE, 3)).copy()
+    for crest, tone in ((22, 0.92), (34, 0.80), (48, 0.66)):
+        below = y > crest + 5 * np.sin((x + 3 * crest) / 9)
+        out[below] = np.array([0.95, 0.68, 0.38]) * tone
+    return out.astype(np.float32)
+
+
+def _clouds() -> Float:
+    noise = ndimage.gaussian_filter(np.random.default_rng(59).normal(size=(SIZE, SIZE)), 6, mode="wrap")
+    share = np.clip((noise - noise.mean()) / noise.std() * 0.6 + 0.4, 0, 1)[..., None]
+    return ((1 - share) * np.array([0.36, 0.62, 0.92]) + share * np.array([0.98, 0.98, 1.0])).astype(np.float32)
+
+
+def _leaves() -> Float:
+    rng = np.random.default_rng(61)
+    out = np.broadcast_to(np.array([0.36, 0.22, 0.14]), (SIZE, SIZE, 3)).copy()
+    y, x = _grid()
+    for _ in range(46):
+        cy, cx, size = rng.uniform(0, SIZE), rng.uniform(0, SIZE), rng.uniform(2, 4.5)
+        turn = rng.uniform(-1, 1)
+        inside = np.abs((y - cy) + turn * (x - cx)) + 0.6 * np.abs(x - cx) < size
+        out[inside] = np.array([0.9, rng.uniform(0.25, 0.7), 0.15]) * rng.uniform(0.75, 1.0)
+    return out.astype(np.float32)
+
+
+SCENES: dict[str, Look] = {
+    "forest": Look(_forest, 100),
+    "city lights": Look(_city_lights, 100),
+    "snowfall": Look(_snowfall, 90),
+    "wooden planks": Look(_planks, 90),
+    "bathroom tiles": Look(_tiles, 90),
+    "sand dunes": Look(_dunes, 90),
+    "cloudy sky": Look(_clouds, 90),
+    "autumn leaves": Look(_leaves, 90),
+}
 """Name -> a function without arguments that gives a background, float32 (64, 64, 3) in [0, 1]."""
+
+PACKS: dict[str, tuple[str, ...]] = {
+    "travel": (
+        "Tokyo tower", "Statue of Liberty", "fountain", "Japanese castle", "shinto shrine",
+        "carousel horse", "airplane", "luggage", "compass", "bellhop bell",
+    ),
+    "workshop": (
+        "pick", "carpentry saw", "nut and bolt", "clamp", "balance scale",
+        "alembic", "thermometer", "plunger", "razor", "old key",
+    ),
+    "larder": (
+        "bento box", "leafy green", "egg", "butter", "salt",
+        "canned food", "jar", "dumpling", "fortune cookie", "teacup without handle",
+    ),
+}  # fmt: skip
+"""Pack -> subjects (CLDR short names) that neither the base nor a published pack knows."""
+SUBJECTS: list[str] = [s for pack in PACKS.values() for s in pack]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import zlib
@@ -13,9 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor
 
 from .art import Art
+from .train import precision
 
 HOUSE = "house"
 """Name of the class "no style": the base's own look."""
@@ -110,11 +113,18 @@ def through_autoencoder(pool: Pool, vae: Path, *, share: float, noise: float, se
     chosen = torch.randperm(len(pool.images), generator=draw)[: int(share * len(pool.images))]
     for part in chosen.split(128):
         x, _ = pool.batch(part)
-        with torch.autocast("cpu", torch.bfloat16):
+        with precision():
             z = model.encode(x).latent_dist.mean
             sigma = noise * torch.rand(len(z), 1, 1, 1, generator=draw)
             y = model.decode(z + sigma * z.float().std() * torch.randn(z.shape, generator=draw)).sample
         pool.images[part] = y.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def teach_on(net: torch.nn.Module, folder: Path) -> str:
+    """Give the net a published scorer's weights, as a start; returns the sha256 of their file."""
+    file = folder / "model.safetensors"
+    net.load_state_dict({k: v.float() for k, v in load_file(file).items() if not k.startswith("bank.")})
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def nudge(x: Tensor, most: int) -> Tensor:
