@@ -46,3 +46,15 @@ def test_a_process_that_fails_is_told(tmp_path: Path) -> None:
 def test_ties_by_hand() -> None:
     one, two = torch.tensor([4.0, -1.0, 0.5, 3.0]), torch.tensor([-1.0, -3.0, 2.0, 0.5])
     assert full_size.ties([one, two], 0.5).tolist() == [4.0, -3.0, 2.0, 3.0]
+
+
+def test_a_finished_method_is_kept_when_the_next_is_interrupted(tmp_path: Path) -> None:
+    out, (first, second, _) = tmp_path / "span.json", list(span_bench.FULL)
+
+    def stop(text: str) -> None:
+        if text.startswith(second):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        span_bench.measure(out, scale="pico", say=stop)
+    assert list(json.loads(out.read_text(encoding="utf-8"))) == [first]
