@@ -9,6 +9,7 @@ See `rehearsal` for what they are and what they are not.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -202,8 +203,13 @@ def _shelf(studio: Studio, expert: Expert, party: Party, rng: np.random.Generato
 def rehearse(studio: Studio, expert: Expert, steps: int, work: Path) -> Path:
     """Teach a LoRA on from ``work/alone/experts/NAME``, in company; resumable; into ``work/experts/NAME``."""
     lesson = replace(expert.lesson, batch=BATCH)
-    rng = np.random.default_rng(lesson.seed)
-    shelves = {party: _shelf(studio, expert, party, rng) for party in parties(expert.kind)}
+    order = parties(expert.kind)
+
+    @functools.cache
+    def shelf(party: Party) -> _Shelf:
+        # Seeded by the company, not by when it is first met: a resumed run draws the same images.
+        return _shelf(studio, expert, party, np.random.default_rng([lesson.seed, order.index(party)]))
+
     latents, captions = scene_latents(studio, lesson), [row[0] for row in lesson.rows]
     unet: Any = studio.unet().requires_grad_(False)
     config = LoraConfig(r=lesson.rank, lora_alpha=lesson.rank, init_lora_weights="gaussian", target_modules=TARGETS)
@@ -217,7 +223,7 @@ def rehearse(studio: Studio, expert: Expert, steps: int, work: Path) -> Path:
         party = drawn(expert.kind, rng)
         company.join([name for _, name in party], rng.uniform(LEAST, MOST, len(party)).tolist())
         if party:
-            return shelves[party].batch(studio, lesson.batch, rng)
+            return shelf(party).batch(studio, lesson.batch, rng)
         return draw(studio, latents, captions, lesson, rng)
 
     fit(unet, replace(lesson, name=f"{lesson.name}-company", steps=steps), work, batch, draws=1)
