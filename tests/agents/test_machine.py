@@ -215,28 +215,6 @@ def test_rounds_end_and_the_best_image_is_kept(
     assert "Rounds" in result.page.read_text(encoding="utf-8")
 
 
-def test_only_images_under_the_mark_are_drawn_again(
-    mood: Callable[..., Path], make_settings: Callable[..., Settings]
-) -> None:
-    prompt, world = "octopus, blueprint style", mood(7.0, 0.5)
-    first = generate(prompt, n=3, settings=make_settings(world=world, rounds=0), compare=False)
-    scores = [image["score"] for image in first.scores["images"]]
-    weakest, second, _ = sorted(scores)
-    settings = make_settings(world=world, rounds=1, accept=(weakest + second) / 2)
-    result = generate(prompt, n=3, settings=settings, compare=False)
-    again = scores.index(weakest)
-    assert [[image["slot"] for image in r["images"]] for r in result.rounds] == [[0, 1, 2], [again]]
-    assert len(result.images) == 3
-    for slot, (image, path) in enumerate(zip(result.scores["images"], result.images, strict=True)):
-        drawn = [i for r in result.rounds for i in r["images"] if i["slot"] == slot]
-        assert image["score"] == max(i["score"] for i in drawn)
-        assert path.name == f"image_{image['seed']}.png"
-        plan = read_png(path).plan
-        assert plan is not None
-        assert plan.plan_id == image["plan_id"] == result.rounds[image["round"] - 1]["plan_id"]
-    assert result.scores["score"] >= first.scores["score"]
-
-
 def test_no_rounds_means_one_try(mood: Callable[..., Path], make_settings: Callable[..., Settings]) -> None:
     result = generate("pizza", settings=make_settings(world=mood(-3.0), rounds=0))
     assert len(result.rounds) == 1
@@ -304,20 +282,6 @@ def test_a_critic_brain_cannot_accept_a_bad_image(
         result = generate("pizza", context=ctx, brain=brain, compare=False)
     assert result.status == "best effort"
     assert result.scores["score"] < 0.5
-
-
-def test_one_bad_image_among_good_ones_is_not_accepted(ctx: Context) -> None:
-    """The mean does not hide it, whatever the brain says."""
-    done = generate("pizza", context=ctx, n=2, compare=False)
-    assert done.plan is not None
-    images = [{"seed": seed, "facets": {"pizza": p}, "findings": [], "score": p} for seed, p in ((0, 1.0), (1, 0.7))]
-    scores = {"plan_id": done.plan.plan_id, "score": 0.85, "facets": {"pizza": 0.85}, "images": images}
-    state: Any = {"plan_id": done.plan.plan_id, "scores": scores, "activation": done.activation, "n": 2}
-    node = machine_module.Critic(ctx, OfflineBrain()).critic
-    accept: Any = {"verdict": {"decision": "accept", "findings": []}}
-    assert node(state | accept).goto == "planner"
-    images[1]["score"] = 0.8
-    assert node(state | accept).goto == "record"
 
 
 def test_crash_and_resume_repeat_nothing(

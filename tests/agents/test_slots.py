@@ -1,8 +1,16 @@
 """Several images of one request: what is drawn again and what is kept."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from diffgraph.agents import machine as machine_module
 from diffgraph.agents import slots
+from diffgraph.agents.offline import OfflineBrain
+from diffgraph.agents.run import generate
+from diffgraph.merging.png import read_png
+from diffgraph.settings import Settings
+from diffgraph.tools.context import Context
 
 
 def _round(decision: str, *images: tuple[int, int, float]) -> Any:
@@ -40,3 +48,44 @@ def test_the_answers_score_is_the_mean_of_its_images() -> None:
     assert whole["score"] == 0.7
     assert whole["facets"] == {"a": 0.65, "b": 1.0}
     assert whole["images"] == images
+
+
+def test_only_images_under_the_mark_are_drawn_again(
+    mood: Callable[..., Path], make_settings: Callable[..., Settings]
+) -> None:
+    prompt, world = "octopus, blueprint style", mood(7.0, 0.5)
+    first = generate(prompt, n=3, settings=make_settings(world=world, rounds=0), compare=False)
+    scores = [image["score"] for image in first.scores["images"]]
+    weakest, second, _ = sorted(scores)
+    settings = make_settings(world=world, rounds=1, accept=(weakest + second) / 2)
+    result = generate(prompt, n=3, settings=settings, compare=False)
+    again = scores.index(weakest)
+    assert [[image["slot"] for image in r["images"]] for r in result.rounds] == [[0, 1, 2], [again]]
+    assert len(result.images) == 3
+    for slot, (image, path) in enumerate(zip(result.scores["images"], result.images, strict=True)):
+        drawn = [i for r in result.rounds for i in r["images"] if i["slot"] == slot]
+        assert image["score"] == max(i["score"] for i in drawn)
+        assert path.name == f"image_{image['seed']}.png"
+        plan = read_png(path).plan
+        assert plan is not None
+        assert plan.plan_id == image["plan_id"] == result.rounds[image["round"] - 1]["plan_id"]
+    assert result.scores["score"] >= first.scores["score"]
+    page, rounds = result.page.read_text(encoding="utf-8"), [image["round"] for image in result.scores["images"]]
+    several = len(set(rounds)) > 1
+    assert ("The merge plan of round 1" in page) == several
+    assert all(f"({rounds.count(number)} of 3 taken)" in page for number in set(rounds))
+    assert (f", round {rounds[0]}" in page) == several
+
+
+def test_one_bad_image_among_good_ones_is_not_accepted(ctx: Context) -> None:
+    """The mean does not hide it, whatever the brain says."""
+    done = generate("pizza", context=ctx, n=2, compare=False)
+    assert done.plan is not None
+    images = [{"seed": seed, "facets": {"pizza": p}, "findings": [], "score": p} for seed, p in ((0, 1.0), (1, 0.7))]
+    scores = {"plan_id": done.plan.plan_id, "score": 0.85, "facets": {"pizza": 0.85}, "images": images}
+    state: Any = {"plan_id": done.plan.plan_id, "scores": scores, "activation": done.activation, "n": 2}
+    node = machine_module.Critic(ctx, OfflineBrain()).critic
+    accept: Any = {"verdict": {"decision": "accept", "findings": []}}
+    assert node(state | accept).goto == "planner"
+    images[1]["score"] = 0.8
+    assert node(state | accept).goto == "record"

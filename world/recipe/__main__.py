@@ -33,8 +33,8 @@ STEPS = {
     "base": 5600,
     "broad": 3000,
     "subject": 300,
-    "company": 700,
-    "look's company": 200,
+    "pack in company": 700,
+    "look in company": 200,
     "style": 400,
     "background": 400,
     "oracle": 1200,
@@ -121,7 +121,7 @@ def companions(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers
 
 @app.command()
 def experts(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers: Workers = 0) -> None:
-    """Step 3b: train the LoRAs (subject packs, styles, backgrounds) and the full fine-tune."""
+    """Step 3b: train the LoRAs (packs, styles, backgrounds), each alone and then in company; and the full fine-tune."""
     names = [*_names(), FULL]
     names = [n for n in names if (only is None or n in only) and not _trained(work, n)]
     if _shared_out("experts", names, work, scale, workers) or not names:
@@ -132,7 +132,7 @@ def experts(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers: W
             continue
         if not (work / "alone" / "experts" / expert.lesson.name / publish.WEIGHTS).exists():
             lora.teach(studio, expert.lesson, work / "alone")
-        steps = STEPS["company" if expert.kind == "subject" else "look's company"]
+        steps = STEPS["pack in company" if expert.kind == "subject" else "look in company"]
         company.rehearse(studio, expert, round(steps * scale), work)
     if FULL in names:
         style = lora.style_lesson(studio.art, "sunset duotone", round(STEPS["full"] * scale), 400)
