@@ -15,11 +15,11 @@ from ..graph.calibration import Calibration
 from ..graph.expert import Expert
 from ..merging.engine import Engine
 from ..merging.hashing import file_sha256
-from ..merging.pipeline import render_all
 from ..merging.plan import MergePlan, Method, PlanExpert, Sampler
 from ..scoring.critic import Critic
 from ..tools.activate_experts import ActivateArgs, activate_experts
 from ..tools.context import Context, Job
+from ..tools.merge_and_sample import sample_all
 from ..tools.propose_plan import ProposeArgs, propose_plan
 from .judge import Judge
 from .suite import Item
@@ -117,8 +117,10 @@ class Bench:
         return plan.model_copy(update={"seeds": tuple(seeds)})
 
     def render(self, plans: Sequence[MergePlan]) -> list[list[Image.Image]]:
-        """Images of every plan, one a seed, in order."""
-        return render_all(self.engine, plans, self._locate)
+        """Images of every plan, one a seed, in order; what any arm has drawn before, plan and seed alike, is kept."""
+        rows = [[plan.model_copy(update={"seeds": (seed,)}) for seed in plan.seeds] for plan in plans]
+        drawn = iter(sample_all(self.ctx, [one for row in rows for one in row], locate=self._locate))
+        return [[_opened(next(drawn)[0]) for _ in row] for row in rows]
 
     def _locate(self, expert: PlanExpert) -> Path:
         return self._extra.get(expert.sha256) or self.ctx.locate(expert)
@@ -139,3 +141,8 @@ class Bench:
             found = self.calibrations.get(e.id)
             parts.append(f"{e.id}:{e.sha256}:{self.best_weight(e.id)}:{sorted(found.unasked.items()) if found else []}")
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -144,7 +143,6 @@ def _answered(
     bench: Bench, arm: Arm, items: Sequence[Item], seeds: Sequence[int], folder: Path
 ) -> Iterator[dict[str, Any]]:
     """Log rows of one chunk. If a merge in it is refused, item by item, so that only the guilty one is a miss."""
-    began = time.perf_counter()
     try:
         answers = list(arm.run(bench, items, seeds))
     except (PlanError, ExpertError) as error:
@@ -155,16 +153,15 @@ def _answered(
         for seed in seeds:
             yield {**_row(arm, items[0], seed), "error": str(error)}
         return
-    seconds = (time.perf_counter() - began) / max(1, len(answers))
-    yield from judged(bench, arm, answers, folder, seconds)
+    yield from judged(bench, arm, answers, folder)
 
 
-def judged(bench: Bench, arm: Arm, answers: Sequence[Answer], folder: Path, seconds: float) -> Iterator[dict[str, Any]]:
+def judged(bench: Bench, arm: Arm, answers: Sequence[Answer], folder: Path) -> Iterator[dict[str, Any]]:
     """Save, judge and score the images of some answers; one log row each."""
     for answer in answers:
         row = _row(arm, answer.item, answer.seed)
         row |= {"plan_id": answer.plan.plan_id, "prompt": answer.plan.prompt, "made": answer.made}
-        row |= {"method": answer.plan.method.name, "seconds": round(seconds, 3)}
+        row["method"] = answer.plan.method.name
         row["experts"] = {e.id: e.weight for e in answer.plan.experts}
         if answer.image is not None:
             row |= _seen(bench, answer.item, answer.image)

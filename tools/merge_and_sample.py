@@ -12,6 +12,7 @@ from pydantic import JsonValue, ValidationError
 
 from ..errors import UserError
 from ..merging.atomic import write_bytes
+from ..merging.identity import Locate
 from ..merging.plan import MergePlan
 from ..merging.report import MergeReport
 from .check_plan import PlanArgs
@@ -88,8 +89,13 @@ def sample(ctx: Context, plan: MergePlan) -> list[Path]:
     return sample_all(ctx, [plan], batch_size=1)[0]
 
 
-def sample_all(ctx: Context, plans: Sequence[MergePlan], *, batch_size: int = 16) -> list[list[Path]]:
-    """Images of many plans, those that were made before left as they are; plans that merge alike share batches."""
+def sample_all(
+    ctx: Context, plans: Sequence[MergePlan], *, batch_size: int = 16, locate: Locate | None = None
+) -> list[list[Path]]:
+    """Images of many plans, those that were made before left as they are; plans that merge alike share batches.
+
+    ``locate`` finds an expert's file; the context's own way by default.
+    """
     from ..merging.pipeline import render_all
     from ..merging.png import save_png
 
@@ -100,7 +106,7 @@ def sample_all(ctx: Context, plans: Sequence[MergePlan], *, batch_size: int = 16
             images = render_all(
                 ctx.engine,
                 missing,
-                ctx.locate,
+                locate or ctx.locate,
                 lambda done, total: ctx.say("step", f"sampling step {done} of {total}", done=done, total=total),
                 batch_size=batch_size,
             )

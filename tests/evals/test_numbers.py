@@ -50,6 +50,18 @@ def test_compose_marks_ours_and_gives_p(tmp_path: Path) -> None:
     assert "< 0.001" in uniform
 
 
+def test_p_is_corrected_among_arms_of_a_kind() -> None:
+    """Three controls lose alike; how a bound stands to ours makes none of them less sure."""
+    items = [f"pair/{i}" for i in range(5)]
+    right = {"ours": 5, "uniform": 0, "base": 0, "concat_sum": 0, "oracle_choice": 0}
+    rows = [_row(arm, x, "pair", {"style": i < n}) for arm, n in right.items() for i, x in enumerate(items)]
+    tests = summarise(rows, list(right))["tests"]["pair"]
+    assert {t["p"] for t in tests.values()} == {2 / 2**5}
+    assert {arm: t["p_holm"] for arm, t in tests.items()} == {
+        "uniform": 6 / 2**5, "base": 6 / 2**5, "concat_sum": 6 / 2**5, "oracle_choice": 2 / 2**5,
+    }  # fmt: skip
+
+
 def test_styles_are_told_apart(tmp_path: Path) -> None:
     items, rows = [], []
     for n, (style, right) in enumerate([("neon", True), ("neon", False), ("halftone", True)]):

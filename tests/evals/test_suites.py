@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -41,10 +42,22 @@ def test_the_truth_is_the_recipes() -> None:
 def test_compose_has_a_group_for_every_combination_and_the_right_experts() -> None:
     items = suite.load("compose").all_items()
     counts = Counter(i.group for i in items)
-    assert counts == {"subject": 24, "subject+style": 27, "subject+background": 24, "subject+style+background": 28}
+    assert counts == {"subject": 24, "subject+style": 67, "subject+background": 24, "subject+style+background": 65}
     world = suite.truth()
     for item in items:
         assert list(item.experts) == [world.experts(w.facet, w.text)[0] for w in item.wanted]
+
+
+@pytest.mark.parametrize("group", ["subject+style", "subject+style+background"])
+def test_every_pack_meets_every_style_in_compose(group: str) -> None:
+    of = {subject: pack for pack, subjects in PACKS.items() for subject in subjects}
+    items = [i for i in suite.load("compose").all_items() if i.group == group]
+    assert {(of[str(i.subject)], i.style) for i in items} == set(itertools.product(PACKS, STYLES))
+
+
+def test_what_was_developed_on_is_not_in_compose() -> None:
+    shown = [{(i.subject, i.style, i.background) for i in suite.load(s).all_items()} for s in ("develop", "compose")]
+    assert not shown[0] & shown[1]
 
 
 def test_a_limit_takes_some_of_each_group() -> None:

@@ -34,12 +34,14 @@ STEPS = {
     "broad": 3000,
     "subject": 300,
     "pack in company": 700,
-    "look in company": 200,
+    "style in company": 200,
     "style": 400,
     "background": 400,
     "oracle": 1200,
     "full": 600,
 }
+IN_COMPANY = {"subject": "pack in company", "style": "style in company"}
+"""Kind of what learns on in company -> its steps."""
 RUNGS = {"tone": 1.0, "contour": 1.25, "texture": 2.0, "family": 3.0}
 """How many times the steps of a tone a style of a harder rung takes."""
 SCORER_STEPS = {"critic": 5500, "judge": 4500}
@@ -110,7 +112,7 @@ def companions(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers
     """Step 3a: train the throw-away LoRAs that experts rehearse with; published nowhere."""
     trained = work / "rehearsal" / "experts"
     names = [lora.slug(name) for kind in company.KINDS for name in company.COMPANIONS[kind]]
-    names = [n for n in names if (only is None or n in only) and not (trained / n / publish.WEIGHTS).exists()]
+    names = [n for n in _wanted(names, only) if not (trained / n / publish.WEIGHTS).exists()]
     if _shared_out("companions", names, work, scale, workers) or not names:
         return
     studio = lora.Studio.open(work / "art", work / "emoji-base")
@@ -121,9 +123,8 @@ def companions(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers
 
 @app.command()
 def experts(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers: Workers = 0) -> None:
-    """Step 3b: train the LoRAs (packs, styles, backgrounds), each alone and then in company; and the full fine-tune."""
-    names = [*_names(), FULL]
-    names = [n for n in names if (only is None or n in only) and not _trained(work, n)]
+    """Step 3b: train the LoRAs (packs, styles, backgrounds), the first two in company too; and the full fine-tune."""
+    names = [n for n in _wanted([*_names(), FULL], only) if not _trained(work, n)]
     if _shared_out("experts", names, work, scale, workers) or not names:
         return
     studio = lora.Studio.open(work / "art", work / "emoji-base")
@@ -132,8 +133,10 @@ def experts(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers: W
             continue
         if not (work / "alone" / "experts" / expert.lesson.name / publish.WEIGHTS).exists():
             lora.teach(studio, expert.lesson, work / "alone")
-        steps = STEPS["pack in company" if expert.kind == "subject" else "look in company"]
-        company.rehearse(studio, expert, round(steps * scale), work)
+        if expert.kind in IN_COMPANY:
+            company.rehearse(studio, expert, round(STEPS[IN_COMPANY[expert.kind]] * scale), work)
+        else:
+            shutil.copytree(work / "alone" / "experts" / expert.lesson.name, work / "experts" / expert.lesson.name)
     if FULL in names:
         style = lora.style_lesson(studio.art, "sunset duotone", round(STEPS["full"] * scale), 400)
         lora.fine_tune(studio, lora.Lesson(FULL, style.rows, 0, style.steps, 2e-4, 16, 400), work)
@@ -142,6 +145,13 @@ def experts(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers: W
 def _names() -> list[str]:
     """Folder names of all LoRAs, in the order in which they are trained."""
     return [*PACKS, *(lora.slug(s) for s in STYLES), *(lora.slug(b) for b in BACKGROUNDS)]
+
+
+def _wanted(names: list[str], only: list[str] | None) -> list[str]:
+    """The names asked for; all by default. Raises typer.BadParameter for one that there is not."""
+    if strange := sorted({*(only or ())} - {*names}):
+        raise typer.BadParameter(f"{', '.join(strange)}: no such expert. There are: {', '.join(names)}.")
+    return [n for n in names if only is None or n in only]
 
 
 def _trained(work: Path, name: str) -> bool:

@@ -1,10 +1,11 @@
-"""Step 3, second half, for every LoRA: learn on in company, over weights that other experts have changed.
+"""Step 3, second half, for packs and styles: learn on in company, over weights that other experts have changed.
 
 A LoRA is trained as if it were alone and then used with others: what it reads is no longer what it learned to read,
 and what it writes is painted over. In merges of three experts it is the subject that gets lost, and a style covers its
-subject but not the scene behind it. So each LoRA goes on, after its lesson, with throw-away LoRAs of the other two
-kinds merged into the base beneath it, one or both at a time, and with the images that the company is to draw together.
-See `rehearsal` for what they are and what they are not.
+subject but not the scene behind it. So each pack and style goes on, after its lesson, with throw-away LoRAs of the
+other two kinds merged into the base beneath it, one or both at a time, and with the images that the company is to draw
+together. See `rehearsal` for what they are and what they are not. Backgrounds are hardly ever lost in a merge, and
+taught on they were lost more often: they stay as their lesson left them.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ COMPANIONS: dict[str, tuple[str, ...]] = {
 ALONE = 0.3
 """Share of the batches that an expert draws on the bare base, as in its first lesson."""
 SEED = 600
-SHARES = {"subject": (0.45, 0.15, 0.4), "style": (0.3, 0.3, 0.4), "background": (0.3, 0.3, 0.4)}
+SHARES = {"subject": (0.45, 0.15, 0.4), "style": (0.3, 0.3, 0.4)}
 """Kind of the expert -> of its other batches: the first other kind alone, the second alone, both."""
 LEAST, MOST = 0.8, 1.1
 """A companion's weight is drawn from between these."""

@@ -1,9 +1,9 @@
 """What experts rehearse with: styles, scenes and subjects taught to throw-away LoRAs and shipped nowhere.
 
-An expert that has only met the bare base is lost once another changes the weights under it. So every LoRA is taught on
-with the weights of such companions merged into the base, as it will be used (`company`): a pack with styles and scenes,
-a style with packs and scenes, a scene with packs and styles. None of these looks and subjects is an expert's, the
-base's or an eval's, and no LoRA of theirs is published: no pair of subject and style that an eval uses is ever seen.
+An expert that has only met the bare base is lost once another changes the weights under it. So packs and styles are
+taught on with the weights of such companions merged into the base, as they will be used (`company`): a pack with styles
+and scenes, a style with packs and scenes. None of these looks and subjects is an expert's, the base's or an eval's, and
+no LoRA of theirs is published: no pair of subject and style that an eval uses is ever seen.
 """
 
 from __future__ import annotations
