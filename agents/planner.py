@@ -13,6 +13,7 @@ from ..errors import DiffGraphError, ToolFailed, ToolRetry
 from ..tools.propose_plan import method_names
 from ..tools.registry import call
 from . import messages as plain
+from . import slots
 from .offline import revise
 from .state import State
 from .turn import Turn, told
@@ -43,7 +44,8 @@ class Planner(Turn):
         if state.get("activation"):
             request["activation"] = state["activation"]
         if state.get("rounds"):
-            request |= {"rounds": state["rounds"], "methods": method_names()}
+            rounds = slots.to_mend(state["rounds"], self.ctx.settings.accept)
+            request |= {"rounds": rounds, "methods": method_names()}
         return request
 
     def planner(

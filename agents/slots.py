@@ -41,12 +41,26 @@ def weak(rounds: Sequence[Round], n: int, accept: float) -> list[int]:
     return [slot for slot, (_, image) in enumerate(kept(rounds, n)) if image["score"] < accept]
 
 
+def to_mend(rounds: Sequence[Round], accept: float) -> list[Round]:
+    """The rounds as a planner reads them: each facet's mean over the images under ``accept``, which are the ones to
+    mend; over all where none is.
+    """
+    out: list[Round] = []
+    for this in rounds:
+        images = [image for image in this["images"] if image["score"] < accept] or this["images"]
+        out.append({**this, "facets": _means(images) if images else this["facets"]})
+    return out
+
+
 def gathered(plan_id: str, images: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What the critic says of the answer's images together, as ``score_images`` says it of a plan's."""
-    facets = list(images[0]["facets"])
     return {
         "plan_id": plan_id,
         "score": round(sum(image["score"] for image in images) / len(images), 4),
-        "facets": {t: round(sum(image["facets"][t] for image in images) / len(images), 4) for t in facets},
+        "facets": _means(images),
         "images": list(images),
     }
+
+
+def _means(images: Sequence[dict[str, Any]]) -> dict[str, float]:
+    return {t: round(sum(image["facets"][t] for image in images) / len(images), 4) for t in images[0]["facets"]}

@@ -37,6 +37,18 @@ def test_the_earlier_image_wins_a_tie() -> None:
     assert slots.kept([_round("revise", (0, 5, 0.5)), _round("revise", (0, 6, 0.5))], 1)[0][0] == 0
 
 
+def test_a_planner_is_told_what_is_weak_where_it_is_weak() -> None:
+    """Three images lack their style a little, the one to mend lacks its subject: the mean would blame the style."""
+    good = [{"slot": s, "seed": s, "score": 0.85, "facets": {"octopus": 0.95, "neon": 0.75}} for s in range(3)]
+    bad = {"slot": 3, "seed": 3, "score": 0.4, "facets": {"octopus": 0.3, "neon": 0.8}}
+    mean = {"octopus": 0.7875, "neon": 0.7625}
+    this: Any = {"decision": "revise", "facets": mean, "score": 0.7375, "images": [*good, bad]}
+    (told,) = slots.to_mend([this], 0.8)
+    assert told == {**this, "facets": {"octopus": 0.3, "neon": 0.8}}
+    (told,) = slots.to_mend([{**this, "images": good}], 0.8)
+    assert told["facets"] == {"octopus": 0.95, "neon": 0.75}
+
+
 def test_all_slots_are_open_at_first() -> None:
     assert slots.open_slots({"n": 3}) == [0, 1, 2]
     assert slots.open_slots({"n": 3, "open": [1]}) == [1]
