@@ -39,7 +39,7 @@ class Settings(BaseSettings):
         le=50,
         description="guidance scale; none: 1 on the embedded world (1.5 where experts are composed), 7 on other bases",
     )
-    rounds: int = Field(default=2, ge=0, le=20, description="how often the critic may send a plan back")
+    rounds: int = Field(default=5, ge=0, le=20, description="how often the critic may send a plan back")
     accept: float = Field(default=0.8, ge=0, le=1, description="critic score from which an image is accepted")
     step_budget: int = Field(default=40, ge=1, description="graph steps an agent run may take")
     chroma_url: str | None = Field(default=None, description="http://host:port of a Chroma server; none: embedded")

@@ -24,6 +24,10 @@ from ..prompts import read_data
 RAISE, LOWER = 1.25, 0.8
 HIGHEST, LOWEST = 1.6, 0.2
 SEED_STEP = 1009
+SEEDS_FIRST = 4
+"""So many other seeds are tried before weights and methods. Other weights please the critic more often than they are
+right: of images that differ in their seeds alone the critic's choice is the better one.
+"""
 NEXT_METHODS = ("np_lora", "magnitude_balanced", "ties", "linear")
 """Merge methods to turn to, the most promising first; no other is tried by rule.
 
@@ -130,9 +134,9 @@ def revise(
     """Arguments of ``propose_plan``: the solver's default at first, later the first of the moves below that was not
     tried yet.
 
-    The moves start from the best round so far, in the order in which they paid on the suite ``develop``: another seed;
-    weight shifted towards the weakest facet; the next merge methods (`NEXT_METHODS`); more shift; and so on with
-    further seeds, so there is always a next one. What that round's prompt says stays as it is.
+    The moves start from the best round so far, in the order in which they paid: other seeds (`SEEDS_FIRST`); weight
+    shifted towards the weakest facet; the next merge methods (`NEXT_METHODS`); more shift; and so on with further
+    seeds, so there is always a next one. What that round's prompt says stays as it is.
     """
     experts = [e for e in activation["experts"] if e["id"] not in refused]
     if not rounds:
@@ -140,7 +144,7 @@ def revise(
     best = max(rounds, key=lambda r: (r["score"], -rounds.index(r)))
     weights = {e["id"]: e["weight"] for e in best["experts"] if e["id"] not in refused}
     tried = {_signature(r["experts"], r["method"], r["seed"], not r["unsaid"]) for r in rounds}
-    for shift, method, seed, say in _moves(best, methods, several=len(weights) > 1):
+    for shift, method, seed, say in _moves(best, rounds[0]["seed"], methods, several=len(weights) > 1):
         proposed = [
             _choice(e, w) for e, w in zip(experts, _shifted(activation, experts, weights, best, shift), strict=True)
         ]
@@ -157,14 +161,20 @@ def _signature(experts: Sequence[dict[str, Any]], method: str, seed: int, say: b
     return json.dumps([sorted((e["id"], round(float(e["weight"]), 4)) for e in experts), method, seed, say])
 
 
-def _moves(best: dict[str, Any], methods: Sequence[str], *, several: bool) -> list[tuple[int, str, int, bool]]:
-    """(times that weight is shifted, method, seed, every trigger said), in the order in which they are tried."""
+def _moves(
+    best: dict[str, Any], first: int, methods: Sequence[str], *, several: bool
+) -> list[tuple[int, str, int, bool]]:
+    """(times that weight is shifted, method, seed, every trigger said), in the order in which they are tried.
+
+    ``first`` is the seed that the request began with.
+    """
     method, seed, say = best["method"], best["seed"], not best["unsaid"]
     others = [name for name in NEXT_METHODS if name in methods and name != method] if several else []
-    moves = [(0, method, seed + SEED_STEP, say), (1, method, seed, say)]
+    seeds = [(0, method, first + SEED_STEP * k, say) for k in range(1, 100)]
+    moves = [*seeds[:SEEDS_FIRST], (1, method, seed, say)]
     moves += [(0, other, seed, say) for other in others[:MOST_METHODS]]
     moves += [(2, method, seed, say), (1, method, seed + SEED_STEP, say)]
-    return moves + [(0, method, seed + SEED_STEP * k, say) for k in range(2, 100)]
+    return moves + seeds[SEEDS_FIRST:]
 
 
 def _shifted(

@@ -77,7 +77,7 @@ def decoys(summary: Summary) -> str:
 
 
 def compose(summary: Summary) -> str:
-    """Joint accuracy of every arm in every group, and p of ours against it over all prompts."""
+    """Joint accuracy of every arm in every group, images made for each, and p of ours against it over all prompts."""
     groups = list(summary["groups"])
     tests = summary["tests"].get(ALL, {})
     rows = []
@@ -86,8 +86,10 @@ def compose(summary: Summary) -> str:
         p = tests[arm]["p_holm"] if arm in tests else None
         title = f"**{told['title']}**" if told["kind"] == "ours" else told["title"]
         shown = [percent(c["joint"]) if c else "" for c in cells]
+        made = summary["groups"][groups[-1]].get(arm, {}).get("made")
+        shown.append("" if made is None else f"{made:.1f}")
         rows.append([title, *shown, "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"])
-    return table(["arm", *groups, f"p ({summary['reference']} against it)"], rows)
+    return table(["arm", *groups, "images", f"p ({summary['reference']} against it)"], rows)
 
 
 def styles(summary: Summary) -> str:

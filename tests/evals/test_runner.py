@@ -68,8 +68,7 @@ def test_every_arm_answers_every_item_and_seed(bench: Bench, world: Path, tmp_pa
     assert set(chosen["uniform"].values()) == {0.5}
     assert len(chosen["best_single"]) == 1
     assert chosen["concat_sum_best_of_n"] == chosen["concat_sum"]
-    tries = bench.ctx.settings.rounds + 1
-    assert {r["made"] for r in rows if r["arm"] in ("base_best_of_n", "concat_sum_best_of_n")} == {tries}
+    assert {r["made"] for r in rows if r["arm"] in ("base_best_of_n", "concat_sum_best_of_n")} == {table.TRIES}
     scores = {(r["arm"], r["item"], r["seed"]): r["critic"] for r in rows}
     better = [scores["concat_sum_best_of_n", i.id, s] - scores["concat_sum", i.id, s] for i in ITEMS for s in (0, 1)]
     assert min(better) >= 0  # its first try is the sum's only one
@@ -125,9 +124,9 @@ def test_what_one_arm_has_drawn_no_other_draws_again(
     _run(bench, tmp_path, ["base"])
     assert len(drawn) == 4
     _run(bench, tmp_path, ["base_best_of_n"])
-    assert len(drawn) == 4 * (bench.ctx.settings.rounds + 1)
+    assert len(drawn) == 4 * (table.TRIES)
     rows = [json.loads(line) for line in next(tmp_path.glob("tiny-*/log.jsonl")).read_text().splitlines()]
-    assert {r["made"] for r in rows if r["arm"] == "base_best_of_n"} == {bench.ctx.settings.rounds + 1}
+    assert {r["made"] for r in rows if r["arm"] == "base_best_of_n"} == {table.TRIES}
 
 
 def test_a_merge_that_is_refused_is_a_miss_with_its_reason(bench: Bench, tmp_path: Path) -> None:
