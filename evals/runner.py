@@ -17,6 +17,7 @@ from ..errors import ExpertError, PlanError, UserError
 from ..merging.png import save_png
 from ..settings import Settings
 from ..tools.context import Context
+from ..world import sha256_of
 from . import arms as arm_table
 from .arms import Answer, Arm
 from .bench import Bench, Truths
@@ -100,7 +101,9 @@ def _context(settings: Settings, root: Path, named: Set[str]) -> Iterator[Contex
         if named <= {e.id for e in ctx.store.experts()}:
             yield ctx
             return
-    with Context.open(settings.model_copy(update={"home": root / "home-scouted"})) as ctx:
+        version = sha256_of(ctx.machinery.world / "manifest.json")[:10]
+    # A home for every version of the world: the scout leaves alone what it has registered once.
+    with Context.open(settings.model_copy(update={"home": root / f"home-scouted-{version}"})) as ctx:
         scout(ctx, "world")
         yield ctx
 

@@ -37,7 +37,7 @@ STEPS = {
     "style in company": 200,
     "style": 400,
     "background": 400,
-    "oracle": 1200,
+    "oracle": 3000,
     "full": 600,
 }
 IN_COMPANY = {"subject": "pack in company", "style": "style in company"}
