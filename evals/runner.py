@@ -95,15 +95,17 @@ def run_suite(
 def _context(settings: Settings, root: Path, named: Set[str]) -> Iterator[Context]:
     """A context whose graph and caches lie beside the results: evaluations neither read nor change the user's graph.
 
-    A suite that names experts which the shipped graph leaves out gets a graph of its own, with the world scouted.
+    Weights of another dtype draw other images from the same plan, so each dtype has a home. A suite that names experts
+    which the shipped graph leaves out gets a graph of its own, with the world scouted.
     """
-    with Context.open(settings.model_copy(update={"home": root / "home"})) as ctx:
+    home = root / f"home-{settings.dtype}"
+    with Context.open(settings.model_copy(update={"home": home})) as ctx:
         if named <= {e.id for e in ctx.store.experts()}:
             yield ctx
             return
         version = sha256_of(ctx.machinery.world / "manifest.json")[:10]
     # A home for every version of the world: the scout leaves alone what it has registered once.
-    with Context.open(settings.model_copy(update={"home": root / f"home-scouted-{version}"})) as ctx:
+    with Context.open(settings.model_copy(update={"home": home.with_name(f"{home.name}-scouted-{version}")})) as ctx:
         scout(ctx, "world")
         yield ctx
 

@@ -184,3 +184,5 @@ def test_a_suite_meets_every_expert_it_names_in_a_graph_of_its_own(tmp_path: Pat
     with runner._context(settings, tmp_path, set()) as ctx:
         left_out = named - {e.id for e in ctx.store.experts()}
     assert left_out == {"world/ocean-creatures-v2"}  # the newcomer that the demo scouts
+    with runner._context(settings.model_copy(update={"dtype": "bfloat16"}), tmp_path, set()) as other:
+        assert other.images_dir("a") != ctx.images_dir("a")  # images of one dtype are never taken for another's

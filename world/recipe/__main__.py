@@ -19,6 +19,7 @@ import typer
 import yaml
 
 from ...graph.store import GraphStore
+from ...merging.atomic import write_bytes
 from . import base, cards, company, lora, publish, vae
 from .art import Art
 from .looks import BACKGROUNDS, STYLES
@@ -136,10 +137,18 @@ def experts(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers: W
         if expert.kind in IN_COMPANY:
             company.rehearse(studio, expert, round(STEPS[IN_COMPANY[expert.kind]] * scale), work)
         else:
-            shutil.copytree(work / "alone" / "experts" / expert.lesson.name, work / "experts" / expert.lesson.name)
+            _as_alone(work, expert.lesson.name)
     if FULL in names:
         style = lora.style_lesson(studio.art, "sunset duotone", round(STEPS["full"] * scale), 400)
         lora.fine_tune(studio, lora.Lesson(FULL, style.rows, 0, style.steps, 2e-4, 16, 400), work)
+
+
+def _as_alone(work: Path, name: str) -> None:
+    """What learns no further is the expert; written whole or not at all."""
+    weights = (work / "alone" / "experts" / name / publish.WEIGHTS).read_bytes()
+    folder = work / "experts" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(folder / publish.WEIGHTS, weights)
 
 
 def _names() -> list[str]:
