@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -99,14 +100,19 @@ def _by_method(name: str, method: Method) -> Arm:
     make(method)
 
     def run(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
-        yield from _answers(bench, items, [_right(bench, i, seeds, method) for i in items])
+        # What stands alone is the same by every method: the plain plan of it is drawn once for all arms.
+        plans = [_right(bench, i, seeds, method if len(i.experts) > 1 else Method(), most=1.0) for i in items]
+        yield from _answers(bench, items, plans)
 
     return Arm(name, f"the right experts by {method.name}", "method", run)
 
 
-def _right(bench: Bench, item: Item, seeds: Sequence[int], method: Method) -> MergePlan:
-    """A plan of the experts that the suite names, at their calibrated weights."""
-    return bench.plan(item, [bench.pin(e, bench.best_weight(e), item) for e in item.experts], seeds, method)
+def _right(bench: Bench, item: Item, seeds: Sequence[int], method: Method, *, most: float = math.inf) -> MergePlan:
+    """A plan of the experts that the suite names, at their calibrated weights; in company at ``most`` so much, which
+    for the planner is 1.
+    """
+    bound = most if len(item.experts) > 1 else math.inf
+    return bench.plan(item, [bench.pin(e, min(bound, bench.best_weight(e)), item) for e in item.experts], seeds, method)
 
 
 def _answers(bench: Bench, items: Sequence[Item], plans: Sequence[MergePlan]) -> Iterator[Answer]:

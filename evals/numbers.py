@@ -82,6 +82,8 @@ def compose(summary: Summary) -> str:
     tests = summary["tests"].get(ALL, {})
     rows = []
     for arm, told in summary["arms"].items():
+        if told["kind"] == "method":
+            continue
         cells = [summary["groups"][g].get(arm) for g in groups]
         p = tests[arm]["p_holm"] if arm in tests else None
         title = f"**{told['title']}**" if told["kind"] == "ours" else told["title"]
@@ -90,6 +92,23 @@ def compose(summary: Summary) -> str:
         shown.append("" if made is None else f"{made:.1f}")
         rows.append([title, *shown, "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"])
     return table(["arm", *groups, "images", f"p ({summary['reference']} against it)"], rows)
+
+
+def methods(summary: Summary) -> str:
+    """Joint accuracy of every merge method where several experts meet, the best first, and how far it is from the
+    plain sum in images right of a hundred.
+    """
+    groups = [g for g in summary["groups"] if g != "subject"]
+    arms = [a for a, told in summary["arms"].items() if told["kind"] == "method"]
+    cell = summary["groups"]
+    plain = cell[groups[-1]].get("method:linear")
+    rows = []
+    for arm in sorted(arms, key=lambda a: -cell[groups[-1]][a]["joint"]["mean"]):
+        beside = (
+            "" if plain is None else f"{100 * (cell[groups[-1]][arm]['joint']['mean'] - plain['joint']['mean']):+.1f}"
+        )
+        rows.append([f"`{arm.removeprefix('method:')}`", *(percent(cell[g][arm]["joint"]) for g in groups), beside])
+    return table(["method", *groups, "beside `linear`"], rows)
 
 
 def styles(summary: Summary) -> str:
@@ -129,6 +148,8 @@ def blocks(root: Path) -> dict[str, str]:
             out[name] = make(summary)
     if found["compose"] and found["compose"].get("styles"):
         out["styles"] = styles(found["compose"])
+    if found["compose"] and any(told["kind"] == "method" for told in found["compose"]["arms"].values()):
+        out["methods"] = methods(found["compose"])
     return out
 
 

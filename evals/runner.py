@@ -119,7 +119,9 @@ def run_images(
     limit: int | None = None,
     on_progress: Progress | None = None,
 ) -> SuiteResult:
-    """Run the image arms that are not in the log yet, then write the report."""
+    """Run the image arms that are not in the log yet, then write the report on everything in the log: an arm that was
+    run before, on fewer seeds perhaps, stays in it.
+    """
     from .report import write_report
 
     folder = root / f"{Path(suite.name).stem}-{_digest(suite, bench)}"
@@ -139,9 +141,11 @@ def run_images(
                 count += 1
                 if on_progress is not None:
                     on_progress(count, total, f"{arm.name}: {row['item']}")
-    wanted = {(a.name, i.id, s) for a in arms for i in items for s in seeds}
-    rows = [r for r in log.rows if (r["arm"], r["item"], r["seed"]) in wanted]
-    return write_report(suite, folder, log.path, rows, [a.name for a in arms])
+    asked = {i.id for i in items}
+    rows = [r for r in log.rows if r["item"] in asked]
+    ran = {r["arm"] for r in rows}
+    shown = dict.fromkeys([*suite.arms, *(r["arm"] for r in rows)])
+    return write_report(suite, folder, log.path, rows, [name for name in shown if name in ran])
 
 
 def _answered(

@@ -50,6 +50,20 @@ def test_compose_marks_ours_and_gives_p(tmp_path: Path) -> None:
     assert "< 0.001" in uniform
 
 
+def test_methods_have_a_table_of_their_own_the_best_first(tmp_path: Path) -> None:
+    right = {"method:ties": 1, "method:linear": 2, "method:np_lora": 4, "ours": 4}
+    rows = [_row(a, f"pair/{i}", "pair", {"style": i < n}) for a, n in right.items() for i in range(4)]
+    rows += [_row(a, "one", "subject", {"subject": True}) for a in right]
+    _write(tmp_path, "compose-1", rows, list(right))
+    found = numbers.blocks(tmp_path)
+    head, _, *lines = found["methods"].splitlines()
+    assert head == "| method | pair | all prompts | beside `linear` |"
+    assert [line.split("|")[1].strip() for line in lines] == ["`np_lora`", "`linear`", "`ties`"]
+    assert [line.split("|")[4].strip() for line in lines] == ["+40.0", "+0.0", "-20.0"]
+    assert "np_lora" not in found["compose"]
+    assert "methods" not in numbers.blocks(tmp_path / "none")
+
+
 def test_p_is_corrected_among_arms_of_a_kind() -> None:
     """Three controls lose alike; how a bound stands to ours makes none of them less sure."""
     items = [f"pair/{i}" for i in range(5)]

@@ -160,6 +160,15 @@ def test_unknown_arms_are_answered_with_the_closest() -> None:
         table.arm("base", "again")(lambda bench, items, seeds: iter(()))
 
 
+def test_a_report_keeps_the_arms_that_were_run_before(bench: Bench, tmp_path: Path) -> None:
+    runner.run_images(SUITE, bench, tmp_path, [table.get("base")], (0,))
+    result = _run(bench, tmp_path, ["random_weights"])
+    assert list(result.summary["arms"]) == ["base", "random_weights"]
+    cells = next(iter(result.summary["groups"].values()))
+    assert cells["random_weights"]["images"] == 2 * cells["base"]["images"]
+    assert 'title="an expert of random weights"' in result.html.read_text()
+
+
 def test_every_merge_method_is_an_arm(bench: Bench, tmp_path: Path) -> None:
     names = table.expanded(["base", "method:*", "method:linear"])
     assert names[0] == "base"
@@ -172,6 +181,10 @@ def test_every_merge_method_is_an_arm(bench: Bench, tmp_path: Path) -> None:
         frozenset({"world/sea-life", "world/blueprint"})
     }
     assert result.summary["arms"]["method:ties"]["title"] == "the right experts by ties"
+    alone = {r["method"] for r in rows if len(r["experts"]) == 1}
+    assert alone <= {"linear"}  # one expert is the same by every method
+    assert {r["method"] for r in rows if r["arm"] == "method:ties" and len(r["experts"]) > 1} == {"ties"}
+    assert all(w <= 1 for r in rows if len(r["experts"]) > 1 for w in r["experts"].values())
     with pytest.raises(PlanError, match="ties"):
         table.get("method:tiess")
 
