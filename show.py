@@ -113,6 +113,8 @@ def expert(
         if seen.unasked:
             left = ", ".join(f"{name} {share:.0%}" for name, share in sorted(seen.unasked.items()))
             rows.add_row("without its trigger", escape(left))
+        if seen.coarse != 1.0:
+            rows.add_row("beside a subject", f"best with {seen.coarse:.0%} of its weight in the coarsest blocks")
         rows.add_row("gain", escape(", ".join(f"{name} {gain:+.2f}" for name, gain in gains)))
     else:
         rows.add_row("calibrated", f"not yet: diffgraph calibrate {escape(found.id)}")

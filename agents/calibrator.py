@@ -11,6 +11,8 @@ from langchain_core.language_models import BaseChatModel
 from langgraph.types import Command
 
 from ..errors import ToolFailed, ToolRetry
+from ..graph.expert import Expert
+from ..tools.company import look
 from ..tools.context import Context
 from ..tools.registry import call
 from .state import State
@@ -35,13 +37,23 @@ class Calibrator:
         return Command(goto="calibrator" if waiting[1:] else "planner", update=update)
 
 
+def _rank(expert: Expert) -> int:
+    skill = look(expert)
+    return 0 if skill is None else 2 if skill.facet == "style" else 1
+
+
 def calibrate(ctx: Context, expert_ids: Iterable[str] | None = None) -> Iterable[dict[str, Any]]:
     """Calibrate experts (default: all of this base), yielding one result an expert as it is done.
 
     A result is what the tool ``calibrate_expert`` returns, or ``{"expert", "failed"}``. Those measured before are
-    not measured again; interrupted, the next call goes on where this one stopped.
+    not measured again; interrupted, the next call goes on where this one stopped. Of all, those of subjects come first
+    and styles last: a look is measured beside what is known by then.
     """
-    ids = [e.id for e in ctx.store.experts(ctx.family)] if expert_ids is None else list(expert_ids)
+    if expert_ids is None:
+        everyone = ctx.store.experts(ctx.family)
+        ids = [e.id for e in sorted(everyone, key=_rank)]
+    else:
+        ids = list(expert_ids)
     for number, expert_id in enumerate(ids):
         ctx.say("calibrating", f"calibrating {expert_id}", expert=expert_id, done=number, total=len(ids))
         try:

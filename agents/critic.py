@@ -7,6 +7,7 @@ from typing import Any, Literal
 from langgraph.types import Command
 
 from .. import prompts
+from ..tools.company import coarse_of
 from ..tools.registry import call
 from . import slots
 from .state import Round, State
@@ -55,7 +56,9 @@ class Critic(Turn):
             "guidance": plan.sampler.guidance,
             "unsaid": (state.get("proposal") or {}).get("unsaid", ""),
             "seed": (plan.seeds[0] - drawn[0]) % 2**32,
-            "experts": [{"id": e.id, "facet": e.facet, "weight": e.weight} for e in plan.experts],
+            "experts": [
+                {"id": e.id, "facet": e.facet, "weight": e.weight, "coarse": coarse_of(e)} for e in plan.experts
+            ],
             "score": scores["score"],
             "facets": scores["facets"],
             "findings": list(dict.fromkeys([*verdict["findings"], *seen]))[:20],

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from PIL import Image
 from ..errors import UserError
 from ..merging.methods.registry import make, methods
 from ..merging.plan import MergePlan, Method, PlanExpert
+from ..tools.company import with_coarse
 from .bench import Bench
 from .suite import Item, truth
 
@@ -101,18 +101,31 @@ def _by_method(name: str, method: Method) -> Arm:
 
     def run(bench: Bench, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
         # What stands alone is the same by every method: the plain plan of it is drawn once for all arms.
-        plans = [_right(bench, i, seeds, method if len(i.experts) > 1 else Method(), most=1.0) for i in items]
+        pins = [_as_planned(bench, i) for i in items]
+        plans = [
+            bench.plan(i, pinned, seeds, method if len(pinned) > 1 else Method())
+            for i, pinned in zip(items, pins, strict=True)
+        ]
         yield from _answers(bench, items, plans)
 
     return Arm(name, f"the right experts by {method.name}", "method", run)
 
 
-def _right(bench: Bench, item: Item, seeds: Sequence[int], method: Method, *, most: float = math.inf) -> MergePlan:
-    """A plan of the experts that the suite names, at their calibrated weights; in company at ``most`` so much, which
-    for the planner is 1.
+def _as_planned(bench: Bench, item: Item) -> list[PlanExpert]:
+    """The experts that the suite names, weighted as the planner does: in company at most 1, and beside a subject with
+    their measured share in the coarsest blocks.
     """
-    bound = most if len(item.experts) > 1 else math.inf
-    return bench.plan(item, [bench.pin(e, min(bound, bench.best_weight(e)), item) for e in item.experts], seeds, method)
+    pins = [bench.pin(e, bench.best_weight(e), item) for e in item.experts]
+    if len(pins) == 1:
+        return pins
+    beside = any(p.facet == "subject" for p in pins)
+    capped = [p.model_copy(update={"weight": min(1.0, p.weight)}) for p in pins]
+    return [with_coarse(bench.ctx, p, bench.coarse(p.id)) if beside and p.facet != "subject" else p for p in capped]
+
+
+def _right(bench: Bench, item: Item, seeds: Sequence[int], method: Method) -> MergePlan:
+    """A plan of the experts that the suite names, at their calibrated weights."""
+    return bench.plan(item, [bench.pin(e, bench.best_weight(e), item) for e in item.experts], seeds, method)
 
 
 def _answers(bench: Bench, items: Sequence[Item], plans: Sequence[MergePlan]) -> Iterator[Answer]:

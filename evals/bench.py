@@ -68,6 +68,11 @@ class Bench:
         found = self.calibrations.get(expert_id)
         return found.best_weight if found is not None and found.best_weight > 0 else 1.0
 
+    def coarse(self, expert_id: str) -> float:
+        """The calibrated share of a look's weight in the coarsest blocks, 1 where it was never calibrated."""
+        found = self.calibrations.get(expert_id)
+        return 1.0 if found is None else found.coarse
+
     def pin(self, expert_id: str, weight: float, item: Item | None = None) -> PlanExpert:
         """A plan's entry for an expert, its facet and trigger taken from what ``item`` asks for.
 
@@ -139,7 +144,8 @@ class Bench:
             parts.append(file_sha256(file))
         for e in self.experts.values():
             found = self.calibrations.get(e.id)
-            parts.append(f"{e.id}:{e.sha256}:{self.best_weight(e.id)}:{sorted(found.unasked.items()) if found else []}")
+            looks = (sorted(found.unasked.items()), found.coarse) if found else ()
+            parts.append(f"{e.id}:{e.sha256}:{self.best_weight(e.id)}:{looks}")
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

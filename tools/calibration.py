@@ -1,9 +1,8 @@
 """How an expert is measured: reference prompts at several strengths, the critic's gain over the base, the fingerprint.
 
-Paper: calibration is what DiffGraph (arXiv 2603.20470) gains most from. Fingerprint: CARLoS (CVPR'26), the image
-    shift against
-the base as direction, strength and consistency. Nothing a card says is believed: its claims choose the prompts, the
-critic decides.
+Paper: calibration is what DiffGraph (arXiv 2603.20470) gains most from. Fingerprint: CARLoS (CVPR'26), the image shift
+against the base as direction, strength and consistency. Nothing a card says is believed: its claims choose the prompts,
+the critic decides.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from ..graph.relation import Relation
 from ..merging.plan import MergePlan, PlanExpert, Sampler
 from ..scoring.request import Verdict as Judged
 from ..scoring.request import Wanted
+from .company import coarse_share
 from .context import Context
 from .merge_and_sample import image_path, sample_all
 from .score_images import critic_id, score_files
@@ -32,7 +32,7 @@ from .score_images import critic_id, score_files
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-VERSION = 2
+VERSION = 3
 STRENGTHS = (0.0, 0.5, 1.0, 1.25)
 SEED = 0
 REFERENCES = 8
@@ -153,8 +153,10 @@ def measure(ctx: Context, expert: Expert) -> Calibration:
         with ctx.machinery.lock:
             vectors[strength] = ctx.critic.embed(images)
     found = summed_up(expert, context_hash(ctx, shared), todo, scored, vectors)
+    best = found.best_weight
+    left = unasked(ctx, expert, todo, scored[best], best)
     return found.model_copy(
-        update={"unasked": unasked(ctx, expert, todo, scored[found.best_weight], found.best_weight)}
+        update={"unasked": left, "coarse": coarse_share(ctx, expert, best) if found.usable else 1.0}
     )
 
 

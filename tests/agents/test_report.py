@@ -126,6 +126,14 @@ def test_a_trace_survives_a_cut_line(tmp_path: Path) -> None:
     assert folder.timings(folder.read_trace(path))["merge"] == 1.5
 
 
+def test_the_page_says_where_an_expert_has_another_weight(ctx: Context) -> None:
+    (found,) = ctx.store.calibrations("world/blueprint")
+    ctx.store.put_calibration(found.model_copy(update={"coarse": 0.5}))
+    result = generate("octopus, blueprint style", context=ctx, compare=False)
+    text = checked(result.page.read_text(encoding="utf-8")).text
+    assert "× 0.5 in unet.down_blocks.1.*, unet.mid_block.*, unet.up_blocks.0.*" in text
+
+
 def test_the_page_says_which_trigger_the_prompt_leaves_out(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     (found,) = ctx.store.calibrations("world/blueprint")
     ctx.store.put_calibration(found.model_copy(update={"unasked": {"blueprint": 1.0}}))
