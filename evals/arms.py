@@ -18,7 +18,7 @@ from PIL import Image
 from ..errors import UserError
 from ..merging.methods.registry import make, methods
 from ..merging.plan import MergePlan, Method, PlanExpert
-from ..tools.company import with_coarse
+from ..tools.company import beside
 from .bench import Bench
 from .suite import Item, truth
 
@@ -118,9 +118,7 @@ def _as_planned(bench: Bench, item: Item) -> list[PlanExpert]:
     pins = [bench.pin(e, bench.best_weight(e), item) for e in item.experts]
     if len(pins) == 1:
         return pins
-    beside = any(p.facet == "subject" for p in pins)
-    capped = [p.model_copy(update={"weight": min(1.0, p.weight)}) for p in pins]
-    return [with_coarse(bench.ctx, p, bench.coarse(p.id)) if beside and p.facet != "subject" else p for p in capped]
+    return [beside(bench.ctx, p.model_copy(update={"weight": min(1.0, p.weight)}), pins) for p in pins]
 
 
 def _right(bench: Bench, item: Item, seeds: Sequence[int], method: Method) -> MergePlan:

@@ -68,11 +68,6 @@ class Bench:
         found = self.calibrations.get(expert_id)
         return found.best_weight if found is not None and found.best_weight > 0 else 1.0
 
-    def coarse(self, expert_id: str) -> float:
-        """The calibrated share of a look's weight in the coarsest blocks, 1 where it was never calibrated."""
-        found = self.calibrations.get(expert_id)
-        return 1.0 if found is None else found.coarse
-
     def pin(self, expert_id: str, weight: float, item: Item | None = None) -> PlanExpert:
         """A plan's entry for an expert, its facet and trigger taken from what ``item`` asks for.
 

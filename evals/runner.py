@@ -143,9 +143,12 @@ def run_images(
                     on_progress(count, total, f"{arm.name}: {row['item']}")
     asked = {i.id for i in items}
     rows = [r for r in log.rows if r["item"] in asked]
-    ran = {r["arm"] for r in rows}
-    shown = dict.fromkeys([*suite.arms, *(r["arm"] for r in rows)])
-    return write_report(suite, folder, log.path, rows, [name for name in shown if name in ran])
+    answered: dict[str, set[str]] = {}
+    for row in rows:
+        answered.setdefault(row["arm"], set()).add(row["item"])
+    # Groups run one after the other, the easy ones first: what an interruption left of an arm would flatter it.
+    shown = [name for name in dict.fromkeys([*suite.arms, *answered]) if answered.get(name) == asked]
+    return write_report(suite, folder, log.path, [r for r in rows if r["arm"] in shown], shown)
 
 
 def _answered(

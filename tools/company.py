@@ -8,6 +8,7 @@ them counts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice, zip_longest
 
 import numpy as np
@@ -38,6 +39,14 @@ def with_coarse(ctx: Context, expert: PlanExpert, share: float) -> PlanExpert:
     return expert.model_copy(update={"blocks": blocks})
 
 
+def beside(ctx: Context, expert: PlanExpert, company: Sequence[PlanExpert]) -> PlanExpert:
+    """The expert as it goes into a company: a look beside an expert of a subject with its measured share."""
+    if expert.facet == "subject" or all(e.facet != "subject" for e in company):
+        return expert
+    found = [c for c in ctx.store.calibrations(expert.id) if c.expert_sha256 == expert.sha256]
+    return with_coarse(ctx, expert, found[-1].coarse if found else 1.0)
+
+
 def coarse_of(expert: PlanExpert) -> float:
     """The share that `with_coarse` gave an expert of a plan; 1 if its blocks were left alone."""
     return next(iter(expert.blocks.values()), 1.0)
@@ -53,8 +62,10 @@ def parties(ctx: Context, expert: Expert) -> list[list[_Member]]:
     every other one an adapter of another kind of look.
     """
     skill = look(expert)
-    works = {c.expert_id for c in ctx.store.calibrations() if c.verdict == "works"}
-    doubles = {max(r.a, r.b) for e in works for r in ctx.store.relations(e) if r.kind == "duplicate"}
+    last = {(c.expert_id, c.expert_sha256): c for c in ctx.store.calibrations()}
+    works = {expert_id for (expert_id, _), c in last.items() if c.verdict == "works"}
+    pairs = {(r.a, r.b) for e in works for r in ctx.store.relations(e) if r.kind == "duplicate"}
+    doubles = {max(pair) for pair in pairs if works.issuperset(pair)}
     rows: list[list[_Member]] = []
     looks: list[_Member] = []
     for other in sorted(ctx.store.experts(expert.base_family), key=lambda e: e.id):
@@ -78,20 +89,20 @@ def coarse_share(ctx: Context, expert: Expert, weight: float) -> float:
     Raises:
         ToolFailed: a file cannot be merged.
     """
-    skill, beside = look(expert), parties(ctx, expert)
-    if skill is None or not beside or not coarse_blocks(ctx.machinery.index.by_underscore.values()):
+    skill, companies = look(expert), parties(ctx, expert)
+    if skill is None or not companies or not coarse_blocks(ctx.machinery.index.by_underscore.values()):
         return 1.0
     means: dict[float, float] = {}
     for number, share in enumerate(SHARES):
         details = {"expert": expert.id, "done": number, "total": len(SHARES)}
         ctx.say("calibrate", f"{expert.id}: in company, {share:.0%} in the coarsest blocks", **details)
-        plans = [_plan(ctx, (expert, skill), weight, share, party) for party in beside]
+        plans = [_plan(ctx, (expert, skill), weight, share, party) for party in companies]
         try:
             sample_all(ctx, plans)
         except (PlanError, ExpertError) as error:
             raise ToolFailed(f"{expert.id} cannot be merged: {error}") from error
         scores = []
-        for plan, party in zip(plans, beside, strict=True):
+        for plan, party in zip(plans, companies, strict=True):
             wanted = [Wanted(facet=s.facet, text=s.name) for _, s in [*party, (expert, skill)]]
             scores.append(score_files(ctx, [image_path(ctx, plan.plan_id, SEED)], wanted)[0].score)
         means[share] = float(np.mean(scores))

@@ -11,7 +11,7 @@ from ..errors import PlanError, ToolFailed, ToolRetry, UserError
 from ..graph.expert import FACETS, Expert
 from ..merging.methods.registry import make, methods
 from ..merging.plan import MergePlan, Method, PlanExpert, Sampler
-from .company import coarse_of, with_coarse
+from .company import beside, coarse_of, with_coarse
 from .context import Context
 from .registry import Args, tool
 
@@ -61,7 +61,10 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> dict[str, Any]:
     experts = [_expert(ctx, choice, default.get(choice.id), alone=len(choices) == 1) for choice in choices]
     if len({e.id for e in experts}) != len(experts):
         raise ToolRetry("an expert stands twice in the proposal: name each once")
-    experts = [_beside(ctx, choice, expert, experts) for choice, expert in zip(choices, experts, strict=True)]
+    experts = [
+        beside(ctx, expert, experts) if choice.coarse is None else with_coarse(ctx, expert, choice.coarse)
+        for choice, expert in zip(choices, experts, strict=True)
+    ]
     method = _method(args.method or ctx.settings.method, args.params)
     first = ctx.job.seed if args.seed is None else args.seed
     guidance = ctx.settings.guidance_scale(len(experts)) if args.guidance is None else args.guidance
@@ -123,20 +126,6 @@ def _expert(ctx: Context, choice: Choice, default: dict[str, Any] | None, *, alo
     return PlanExpert(
         id=expert.id, ref=str(expert.ref), sha256=expert.sha256, weight=round(weight, 4), facet=facet, trigger=trigger
     )
-
-
-def _beside(ctx: Context, choice: Choice, expert: PlanExpert, all_: list[PlanExpert]) -> PlanExpert:
-    """The entry with its share in the base's coarsest blocks: the asked one, or that measured beside subjects where
-    there is an expert of a subject.
-    """
-    share = choice.coarse
-    if share is None:
-        subject_drawn = any(e.facet == "subject" for e in all_)
-        if expert.facet == "subject" or not subject_drawn:
-            return expert
-        found = [c for c in ctx.store.calibrations(expert.id) if c.expert_sha256 == expert.sha256]
-        share = found[-1].coarse if found else 1.0
-    return with_coarse(ctx, expert, share)
 
 
 def _trigger(expert: Expert, wanted: str | None, default: dict[str, Any] | None) -> tuple[str, str]:

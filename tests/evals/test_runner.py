@@ -169,6 +169,15 @@ def test_a_report_keeps_the_arms_that_were_run_before(bench: Bench, tmp_path: Pa
     assert 'title="an expert of random weights"' in result.html.read_text()
 
 
+def test_what_an_interruption_left_of_an_arm_is_no_figure(bench: Bench, tmp_path: Path) -> None:
+    first = runner.run_images(SUITE, bench, tmp_path, [table.get("base")], (0,))
+    one = json.loads(first.log.read_text().splitlines()[0])
+    with first.log.open("a") as log:
+        log.write(json.dumps({**one, "arm": "uniform"}) + "\n")
+    result = _run(bench, tmp_path, ["random_weights"])
+    assert list(result.summary["arms"]) == ["base", "random_weights"]
+
+
 def test_every_merge_method_is_an_arm(bench: Bench, tmp_path: Path) -> None:
     names = table.expanded(["base", "method:*", "method:linear"])
     assert names[0] == "base"

@@ -60,9 +60,10 @@ def test_a_look_is_measured_beside_every_subject_in_turn_and_every_other_time_an
 def test_who_does_not_work_is_nobody_to_stand_beside(steep: Context, put_works: Callable[..., Any]) -> None:
     for name in ("a-copy", "birds", "sea-life"):
         expert = steep.store.expert(f"world/{name}")
-        steep.store.put_calibration(put_works(expert.id, expert.sha256, "weak"))
+        later = put_works(expert.id, expert.sha256, "weak").model_copy(update={"plan_context_hash": "later"})
+        steep.store.put_calibration(later)
     blueprint = steep.store.expert("world/blueprint")
-    assert company.parties(steep, blueprint) == []
+    assert company.parties(steep, blueprint) == []  # that they were once found to work counts no more
     assert company.coarse_share(steep, blueprint, 1.0) == 1.0
     assert company.coarse_share(steep, steep.store.expert("world/birds"), 1.0) == 1.0  # has no look
 

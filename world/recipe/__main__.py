@@ -262,6 +262,8 @@ def graph(work: Work = WORK, world: Path = WORLD) -> None:
     export.unlink(missing_ok=True)
     write_manifest(work, world)
     home = work / "home"
+    # What is exported was measured in this very run and order; images that were drawn before are kept.
+    shutil.rmtree(home / "graph", ignore_errors=True)
     environment = {**os.environ, "DIFFGRAPH_HOME": str(home), "DIFFGRAPH_WORLD": str(world)}
     for command in (["scout"], ["calibrate", "--all"]):
         subprocess.run([sys.executable, "-m", "diffgraph.cli", *command], check=True, env=environment)
