@@ -115,6 +115,8 @@ class Chat:
                 f"  {c.verdict}; best at {c.best_weight:g}; shift {c.strength_shift:.2f}, "
                 f"consistency {c.consistency:.2f}"
             )
+            if c.coarse != 1.0:
+                self.console.print(f"  beside a subject best with {c.coarse:.0%} of its weight in the coarsest blocks")
         for r in self.ctx.store.relations(expert.id):
             if r.kind != "overlap" or abs(r.value) >= 0.05:
                 self.console.print(f"  {r.kind} with {escape(r.other(expert.id))}: {r.value:.2f}")

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from diffgraph.agents.repl import chat
 from diffgraph.settings import Settings
+from diffgraph.tools.context import Context
 
 
 def say(settings: Settings, *lines: str) -> str:
@@ -83,3 +84,13 @@ def test_the_terminal_prompt(make_settings: Callable[..., Settings]) -> None:
         chat(settings, console=Console(file=out, width=100))
     assert "seed 5" in out.getvalue()
     assert "/seed 5" in (settings.root / "history").read_text()
+
+
+def test_an_experts_share_beside_a_subject_is_told(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings()
+    with Context.open(settings) as ctx:
+        (found,) = ctx.store.calibrations("world/blueprint")
+        ctx.store.put_calibration(found.model_copy(update={"coarse": 0.5}))
+    told = "beside a subject best with 50% of its weight"
+    assert told in say(settings, "/expert world/blueprint")
+    assert told not in say(settings, "/expert world/starry")
