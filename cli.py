@@ -322,11 +322,15 @@ def bench(
     engine: Annotated[
         list[str] | None, typer.Option(help="only this merge engine (repeatable); an unknown name lists them")
     ] = None,
+    known: Annotated[
+        list[int] | None, typer.Option(min=4, help="how many experts are known (repeatable); default: 4, 16, 64")
+    ] = None,
+    device: Annotated[str, typer.Option(help="where weights are merged: cpu, cuda, cuda:1")] = "cpu",
     json_: Json = False,
 ) -> None:
     """Time every stage of a request, and merging at SDXL's shapes beside other engines and this machine's floor.
 
-    Examples:  diffgraph bench stages --repeats 10 --json  |  diffgraph bench merge --engine diffgraph
+    Examples:  diffgraph bench stages --repeats 10 --json  |  diffgraph bench merge --engine diffgraph --device cuda
 
     Merging takes 9 GB of disk and some minutes an engine, half an hour for all. "span" times the methods that need
     singular vectors beside the full-size SVD; some minutes.
@@ -342,10 +346,13 @@ def bench(
             found["stages"] = time_stages(settings, repeats)
     scale = "pico" if small else "sdxl"
     if what in ("all", "merge"):
+        from .evals.merge_bench import KNOWN
         from .evals.merge_bench import measure as time_merges
 
         result = settings.root / "bench" / "merge.json"
-        found["merge"] = time_merges(result, scale=scale, engines=engine or (), say=say)
+        found["merge"] = time_merges(
+            result, scale=scale, engines=engine or (), known=known or KNOWN, device=device, say=say
+        )
     if what in ("all", "span"):
         from .evals.span_bench import measure as time_spans
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..merging.atomic import write_bytes
+from ..merging.engine import pick_device
 from .merge_contenders import Task, contenders, missing, to_json
 from .merge_world import ACTIVE
 
@@ -40,6 +41,7 @@ def measure(
     engines: Sequence[str] = (),
     known: Sequence[int] = KNOWN,
     threads: int = 0,
+    device: str = "cpu",
     say: Say = lambda text: None,
 ) -> dict[str, Any]:
     """Run the bench and write its result.
@@ -50,6 +52,7 @@ def measure(
         engines: names; all whose packages are here by default.
         known: numbers of known experts, each at least four.
         threads: threads of every engine; 0 leaves it to torch.
+        device: "cpu", or a GPU ("cuda"), where base and merged weights then lie.
         say: told what is going on.
 
     Returns:
@@ -57,8 +60,9 @@ def measure(
         ``details``: what else was measured, by engine, and under "floor" the machine's rates.
 
     Raises:
-        UserError: an unknown engine, no room on the disk, or an engine's process that failed.
+        UserError: an unknown engine or device, no room on the disk, or an engine's process that failed.
     """
+    device = str(pick_device(device))
     if unknown := sorted(set(engines) - set(contenders())):
         raise UserError(f"there is no engine {unknown[0]!r}; the bench knows {', '.join(contenders())}")
     chosen = [name for name in contenders() if not engines or name in engines]
@@ -72,7 +76,7 @@ def measure(
         folder = Path(name)
         say(f"making a base of {scale} shapes and {known[-1]} LoRAs")
         child("merge_world", str(folder), scale, str(known[-1]))
-        task = Task("floor", name, scale, tuple(known), 4, threads)
+        task = Task("floor", name, scale, tuple(known), 4, threads, device)
         details = {"floor": _run(task, folder)}
         say(f"the floor of this machine is {details['floor']['floor_s']:.3f} s")
         for engine in chosen:
@@ -97,13 +101,22 @@ def table(measured: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Column names and rows for a person, each engine's times also as multiples of the floor."""
     result, details = measured["result"], measured["details"]
     known = sorted({k for row in result["engines"].values() for k in row["switch_s"]}, key=int)
-    columns = ["engine", "files to merged s", *(f"switch s, 4 of {k}" for k in known), "peak MB", "base MB", "error"]
-    rows = [["floor", f"{result['floor_s']:.3f}", *(f"{result['floor_s']:.3f}" for _ in known), "", "", "1.00"]]
+    columns = [
+        "engine",
+        "files to merged s",
+        *(f"switch s, 4 of {k}" for k in known),
+        "peak MB",
+        "base MB",
+        "GPU MB",
+        "error",
+    ]
+    rows = [["floor", f"{result['floor_s']:.3f}", *(f"{result['floor_s']:.3f}" for _ in known), "", "", "", "1.00"]]
     for name, row in result["engines"].items():
         times = [row["files_to_merged_s"], *(row["switch_s"].get(k) for k in known)]
         cells = ["" if t is None else f"{t:.3f} ({t / result['floor_s']:.1f}x)" for t in times]
         more = details[name]
-        rows.append([name, *cells, f"{row['peak_rss_mb']:.0f}", f"{more['base_rss_mb']:.0f}", f"{more['error']:.2f}"])
+        memory = [row["peak_rss_mb"], more["base_rss_mb"], more.get("peak_device_mb")]
+        rows.append([name, *cells, *("" if mb is None else f"{mb:.0f}" for mb in memory), f"{more['error']:.2f}"])
     return columns, rows
 
 
@@ -117,7 +130,8 @@ def _engine(name: str, task: Task, folder: Path, say: Say) -> dict[str, Any]:
         runs.append(_run(Task(**{**vars(task), "engine": name}), folder))
     out: dict[str, Any] = {
         key: round(statistics.median(run[key] for run in runs), 4)
-        for key in ("files_to_merged_s", "peak_rss_mb", "base_rss_mb", "open_s", "error")
+        for key in ("files_to_merged_s", "peak_rss_mb", "base_rss_mb", "open_s", "error", "peak_device_mb")
+        if key in runs[0]
     }
     counts = runs[0]["switch_s"]
     out["switch_s"] = {k: round(statistics.median(run["switch_s"][k] for run in runs), 4) for k in counts}

@@ -20,11 +20,14 @@ from typing import Any, ClassVar
 
 import torch
 
-from .merge_machine import floor, warm
+from .merge_machine import floor, settle, warm
 from .merge_world import ACTIVE, World, touched
 
 WEIGHTS = ((0.8, 0.6, 0.7, 0.9), (0.5, 1.0, 0.9, 0.6))
 """Of the four experts of plan A, and of plan B."""
+
+PATIENCE_S = 60.0
+"""An engine that switched for so long is not asked to switch again."""
 
 
 @dataclass(frozen=True)
@@ -288,8 +291,8 @@ def run(task: Task) -> dict[str, Any]:
 
     Returns:
         ``files_to_merged_s``, ``switch_s`` (number of known experts -> median), ``peak_rss_mb`` (of merging four
-        experts and switching between plans of them), ``open_s`` and ``base_rss_mb`` (loading the base), ``error`` (of
-        a merged weight beside a correct rounding, which is 1).
+        experts and switching between plans of them; on a GPU ``peak_device_mb`` of its memory, too), ``open_s`` and
+        ``base_rss_mb`` (loading the base), ``error`` (of a merged weight beside a correct rounding, which is 1).
     """
     if task.threads:
         torch.set_num_threads(task.threads)
@@ -302,29 +305,29 @@ def run(task: Task) -> dict[str, Any]:
     out: dict[str, Any] = {"open_s": opened, "base_rss_mb": _peak_mb(), "switch_s": {}}
     out["files_to_merged_s"] = _seconds(lambda: engine.merge(first, WEIGHTS[0]), task.device)
     out["error"] = _error(engine, world, task.scale, first, WEIGHTS[0])
+    now: tuple[range, Sequence[float]] = (first, WEIGHTS[0])
     for known in sorted(task.known):
         engine.know(range(known))
-        others = first if known == ACTIVE else second
-        plans = [(others, WEIGHTS[1]), (first, WEIGHTS[0])]
-        times = []
-        for turn in range(task.switches + (known > ACTIVE)):
-            plan = plans[turn % 2]
-            times.append(_seconds(lambda plan=plan: engine.switch(*plan), task.device))  # type: ignore[misc]
+        plans = [(first if known == ACTIVE else second, WEIGHTS[1]), (first, WEIGHTS[0])]
+        times: list[float] = []
+        while len(times) < task.switches + (known > ACTIVE) and (not times or sum(times) < PATIENCE_S):
+            now = plans[1] if now == plans[0] else plans[0]
+            times.append(_seconds(lambda plan=now: engine.switch(*plan), task.device))  # type: ignore[misc]
         # The first switch to experts that were never merged may read them from disk: that is not the steady state.
-        out["switch_s"][str(known)] = statistics.median(times[known > ACTIVE :])
-        if len(times) % 2:
-            engine.switch(*plans[1])
+        out["switch_s"][str(known)] = statistics.median(times[known > ACTIVE :] or times)
         if known == ACTIVE:
             out["peak_rss_mb"] = _peak_mb()
+            if task.device.startswith("cuda"):
+                out["peak_device_mb"] = torch.cuda.max_memory_allocated(task.device) / 2**20
     return out
 
 
 def _seconds(run: Callable[[], object], device: str) -> float:
     gc.collect()
+    settle(device)
     start = time.perf_counter()
     run()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
+    settle(device)
     return time.perf_counter() - start
 
 
@@ -356,7 +359,7 @@ def main() -> None:
     task = json.loads(Path(sys.argv[1]).read_text())
     spec = Task(**{**task, "known": tuple(task["known"])})
     if spec.engine == "floor":
-        result: dict[str, Any] = floor(spec.scale, spec.threads)
+        result: dict[str, Any] = floor(spec.scale, spec.threads, spec.device)
     elif spec.engine == "warm":
         result = warm(World.at(Path(spec.folder), max(spec.known)))
     else:

@@ -118,6 +118,14 @@ class BaseIndex:
         return weights_sha256(self.files[self.denoiser])
 
     @cached_property
+    def order(self) -> Mapping[str, int]:
+        """Target -> its place among all, in the order in which they stand in their files, one file after the other."""
+        places = sorted(
+            self.params, key=lambda target: (str(self.params[target][0]), self.params[target][2].start, target)
+        )
+        return {target: place for place, target in enumerate(places)}
+
+    @cached_property
     def by_underscore(self) -> Mapping[str, str]:
         """``component.module`` with its dots as underscores -> with dots: how kohya's flat names are undone."""
         modules = {target.rpartition(".")[0] for target in self.params}

@@ -20,12 +20,15 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from .mapped import MappedFile
+    from .stacks import Stack
 
 STORED = (torch.float32, torch.bfloat16, torch.float16)
 """Dtypes that factors may be kept in; others (fp8, float64) are cast to float32 as they are read."""
 _LIMIT = torch.finfo(torch.float32).max
-_SMALL_SQUARES = 1e-30
-"""A sum of squares above this has lost under a thousandth to squares that are 0 in float32, whatever their number."""
+_MEASURED = ("_lengths", "unit_spread", "unit_reach")
+"""What is remembered of factors, whatever their scale."""
+_SMALL_LENGTH = 1e-15
+"""A length above this has lost under a thousandth to squares that are 0 in float32, whatever their number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +40,15 @@ class Factors:
         down: (r, columns), likewise.
         scale: what the product is multiplied with; it is applied to ``up``, once, in float32.
         source: the file that both are views of, or None if they are in memory.
+        stack: the stack that both are views of, if they lie in one, and ``index``, which of its entries they are.
     """
 
     up: Tensor
     down: Tensor
     scale: float = 1.0
     source: MappedFile | None = None
+    stack: Stack | None = None
+    index: int = 0
 
     def __post_init__(self) -> None:
         if self.up.dim() != 2 or self.down.dim() != 2 or self.up.shape[1] != self.down.shape[0]:
@@ -59,10 +65,16 @@ class Factors:
         """``factor`` times this, by the scale alone."""
         if factor == 1.0:
             return self
-        out = replace(self, scale=self.scale * factor)
-        if "_lengths" in self.__dict__:  # lengths do not depend on the scale: what was measured is handed on
-            out.__dict__["_lengths"] = self._lengths
-        return out
+        return self.measured_as(replace(self, scale=self.scale * factor))
+
+    def measured_as(self, other: Factors) -> Factors:
+        """``other``, whose up and down hold the same values: what was measured of them is handed on to it."""
+        other.__dict__.update({name: self.__dict__[name] for name in _MEASURED if name in self.__dict__})
+        return other
+
+    def to(self, device: torch.device) -> Factors:
+        """On another device, out of the file."""
+        return self.measured_as(Factors(self.up.to(device), self.down.to(device), self.scale))
 
     @cached_property
     def _lengths(self) -> tuple[list[float], list[float]]:
@@ -76,12 +88,22 @@ class Factors:
         It is what rounding the factors scales with: independent relative errors of root mean square c in either
         factor change the product by c times this, in the Frobenius norm. 0 if and only if every term is 0.
         """
-        return abs(self.scale) * math.sqrt(sum((u * d) ** 2 for u, d in zip(*self._lengths, strict=True)))
+        return abs(self.scale) * self.unit_spread
+
+    @cached_property
+    def unit_spread(self) -> float:
+        """`spread` at scale 1."""
+        return math.sqrt(sum((u * d) ** 2 for u, d in zip(*self._lengths, strict=True)))
 
     @property
     def reach(self) -> float:
         """``sum_k |u_k| |d_k|``: no value of the delta is larger (Cauchy-Schwarz)."""
-        return abs(self.scale) * sum(u * d for u, d in zip(*self._lengths, strict=True))
+        return abs(self.scale) * self.unit_reach
+
+    @cached_property
+    def unit_reach(self) -> float:
+        """`reach` at scale 1."""
+        return sum(u * d for u, d in zip(*self._lengths, strict=True))
 
     def finite(self) -> bool:
         """Whether ``scale * up`` and ``down`` are finite, told from the lengths wherever they are within float32."""
@@ -93,10 +115,9 @@ class Factors:
 
 def _lengths_of(matrix: Tensor, dim: int) -> list[float]:
     """Euclidean lengths along a dimension. Squares that float32 cannot hold, large or small, are taken in float64."""
-    squares = matrix.to(torch.float32).square().sum(dim)
-    if not bool(((squares > _SMALL_SQUARES) & (squares < math.inf)).all()) and matrix.device.type != "mps":
-        squares = matrix.to(torch.float64).square().sum(dim)
-    lengths: list[float] = squares.sqrt().tolist()
+    lengths: list[float] = torch.linalg.vector_norm(matrix, dim=dim, dtype=torch.float32).tolist()
+    if not all(_SMALL_LENGTH < length < math.inf for length in lengths) and matrix.device.type != "mps":
+        lengths = torch.linalg.vector_norm(matrix, dim=dim, dtype=torch.float64).tolist()
     return lengths
 
 
@@ -118,9 +139,10 @@ class Delta:
     Attributes:
         shape, full: as given.
         factors: all low-rank terms.
+        single: the only term, where the delta is nothing else; else None.
     """
 
-    __slots__ = ("factors", "full", "shape")
+    __slots__ = ("factors", "full", "shape", "single")
 
     def __init__(
         self,
@@ -137,6 +159,7 @@ class Delta:
             raise ValueError("a delta needs both factors, or neither")
         own = () if up is None or down is None else (Factors(up, down),)
         self.shape, self.full, self.factors = tuple(shape), full, (*own, *factors)
+        self.single = self.factors[0] if full is None and len(self.factors) == 1 else None
         if not self.factors and full is None:
             raise ValueError("a delta needs both factors, or a full part")
         rows, columns = self.matrix_shape
@@ -188,8 +211,8 @@ class Delta:
 
     def to(self, device: torch.device) -> Delta:
         """On another device, out of the file."""
-        terms = [replace(f, up=f.up.to(device), down=f.down.to(device), source=None) for f in self.factors]
-        return Delta(self.shape, full=None if self.full is None else self.full.to(device), factors=terms)
+        full = None if self.full is None else self.full.to(device)
+        return Delta(self.shape, full=full, factors=[term.to(device) for term in self.factors])
 
     def scaled(self, factor: float) -> Delta:
         """``factor`` times this delta. A factor of 1 returns the same object, so nothing is rounded."""

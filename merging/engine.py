@@ -20,14 +20,14 @@ from ..errors import PlanError, UserError
 from .base import COMPONENTS, BaseIndex, target_name
 from .buffers import Buffers
 from .cache import ByteCache
-from .executor import exact_products, write_merged
+from .executor import Term, exact_products, stackable, write_merged
 from .formats import ExpertDelta, read_expert
 from .identity import Locate, located, pin_base, pin_experts
-from .mapped import MappedFile
 from .methods import Whole, make
 from .plan import MergePlan, PlanExpert
 from .pristine import Pristine
 from .report import ExpertReport, MergeReport, coverage_problem
+from .stacks import Job, packed, write_all
 from .tasks import Task, changed, tasks_of
 
 _DTYPES = MappingProxyType({"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16})
@@ -73,11 +73,13 @@ class Engine:
         base_dir: a diffusers pipeline folder.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         dtype: dtype of the pipeline's weights; deltas are added in float32 whatever it is.
-        expert_cache_bytes: how much memory experts that were read may keep, the least recently used leave first. The
-            factors of a LoRA stay in its file (`mapped`) on the CPU and count for little.
+        expert_cache_bytes: how much memory experts that were read may keep, the least recently used leave first; by
+            default 1 GiB on the CPU, where the factors of a LoRA stay in its file (`mapped`) and count for little, and
+            a quarter of what is free on a GPU once the base is there.
         base_in: "file" (CPU only) reads the base's weights from its files whenever they are needed, so that base and
             merged weights together take the memory of the base once; "memory" keeps them as they were loaded; "auto" is
             "file" on the CPU, where reading a mapped file is as fast, else "memory".
+        stacked: keep the factors of an expert in `stacks` and merge by them; by default on CUDA only.
 
     Attributes:
         base: index of the base's parameters.
@@ -93,8 +95,9 @@ class Engine:
         device: str = "auto",
         dtype: str | torch.dtype = "float32",
         *,
-        expert_cache_bytes: int = 2**30,
+        expert_cache_bytes: int | None = None,
         base_in: Literal["auto", "file", "memory"] = "auto",
+        stacked: bool | None = None,
     ) -> None:
         from .pipeline import load_pipeline
 
@@ -107,11 +110,15 @@ class Engine:
             if isinstance(module, torch.nn.Module):
                 module.requires_grad_(False).eval()
                 self._params.update((target_name(component, n), p) for n, p in module.named_parameters())
-        mapped = self.device.type == "cpu" if base_in == "auto" else base_in == "file"
+        self._stacked = self.device.type == "cuda" if stacked is None else stacked
+        mapped = self.device.type == "cpu" and not self._stacked if base_in == "auto" else base_in == "file"
         self._pristine = Pristine(self._params, self.base, mapped=mapped)
         self._buffers = Buffers(self.device)
         self._live: dict[str, Task | None] = {}
-        self._experts: ByteCache[ExpertDelta] = ByteCache(expert_cache_bytes, _held_bytes)
+        self._matrices: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+        """Target -> the place of its merged weight as a matrix, the base's weight as one, and that place in shape."""
+        budget = _room_for_experts(self.device) if expert_cache_bytes is None else expert_cache_bytes
+        self._experts: ByteCache[ExpertDelta] = ByteCache(budget, _held_bytes)
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
@@ -157,8 +164,9 @@ class Engine:
             gone = sorted(set(self._live) - set(tasks))
             self._switch(todo, gone)
             norm = self._norm() if measure else None
-        for source in _sources(experts):
-            source.release()
+        for expert in experts:
+            for source in expert.sources:
+                source.release()
         return MergeReport(
             plan_id=plan.plan_id,
             method=plan.method.name,
@@ -187,10 +195,12 @@ class Engine:
     def read(self, path: Path, sha256: str, kind: str | None = None) -> ExpertDelta:
         """An expert on this engine's device, from the cache if it was read before (by sha256)."""
         kept = self._experts.get(sha256)
-        if kept is not None and all(source.unchanged() for source in _sources([kept])):
+        if kept is not None and all(source.unchanged() for source in kept.sources):
             return kept
         expert = read_expert(path, self.base, kind)
-        if self.device.type != "cpu":
+        if self._stacked:
+            expert = replace(expert, deltas=packed(expert.deltas, self.device))
+        elif self.device.type != "cpu":
             expert = replace(expert, deltas={t: delta.to(self.device) for t, delta in expert.deltas.items()})
         self._experts.put(sha256, expert)
         return expert
@@ -207,7 +217,7 @@ class Engine:
         try:
             for target in gone:
                 self._restore(target)
-            for task in todo:
+            for task in self._write_together(todo) if self._stacked else todo:
                 self._write(task)
         except BaseException:
             for target, was in before.items():
@@ -220,6 +230,31 @@ class Engine:
     def _norm(self) -> float:
         """Frobenius norm of all that is merged in now; that of a target is measured once for a recipe."""
         return math.sqrt(math.fsum(task.norm() ** 2 for task in self._live.values() if task is not None))
+
+    def _write_together(self, tasks: Sequence[Task]) -> list[Task]:
+        """Merge all targets whose parts lie in stacks; returns the tasks that are left to do one by one."""
+        some = [(task, self._job(task)) for task in tasks]
+        jobs = [(task, job) for task, job in some if job is not None]
+        for task, _ in jobs:
+            self._live[task.target] = None  # in doubt before it changes, as in `_write`
+        write_all([job for _, job in jobs])
+        for task, _ in jobs:
+            self._params[task.target].data = self._matrices[task.target][2]
+            self._live[task.target] = task
+        return [task for task, job in some if job is None]
+
+    def _job(self, task: Task) -> Job | None:
+        """A task as one product of stacked factors; None if it is more than that, or needs another kernel."""
+        terms = _terms(task)
+        if terms is None:
+            return None
+        target, pristine = task.target, self._pristine[task.target]
+        if not stackable(pristine, terms, self._pristine.norm(target, pristine)):
+            return None
+        if target not in self._matrices:
+            out, shape = self._buffers.of(target, pristine), task.parts[0].delta.matrix_shape
+            self._matrices[target] = out.view(shape), pristine.reshape(shape), out
+        return Job(*self._matrices[target][:2], terms)
 
     def _write(self, task: Task) -> None:
         """Merge one target."""
@@ -241,10 +276,22 @@ class Engine:
         del self._live[target]
 
 
-def _sources(experts: Sequence[ExpertDelta]) -> set[MappedFile]:
-    """The files that experts are still read from."""
-    deltas = (delta for expert in experts for delta in expert.deltas.values())
-    return {term.source for delta in deltas for term in delta.factors if term.source is not None}
+def _terms(task: Task) -> list[Term] | None:
+    """What a task adds up, if it does no more than that and all of it lies in stacks."""
+    if not task.method.sums and len(task.parts) > 1:
+        return None
+    out = []
+    for part in task.parts:
+        factors = part.delta.single
+        if factors is None or factors.stack is None:
+            return None
+        out.append((factors, factors.scale * part.weight))
+    return out
+
+
+def _room_for_experts(device: torch.device) -> int:
+    """Bytes that experts may keep on a device."""
+    return torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else 2**30
 
 
 def _held_bytes(expert: ExpertDelta) -> int:

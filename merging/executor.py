@@ -30,8 +30,15 @@ _ROUNDING_SHARE = 1 / 8
 total then is at most ``sqrt(1 + 1/64)``, 0.8 % above that of a correctly rounded sum (root mean square)."""
 _SMALL = 2**16
 """Weights of fewer values take microseconds either way, and torch has slower, less exact kernels for tiny bfloat16."""
+_STACKED = (torch.float32, torch.bfloat16)
+_FUSED_BLOCK = 2**19
+"""Values in a block of `_add_fused`: 1 MB in bfloat16, which fits a core's own cache."""
+_HALF_RANGE = {dtype: torch.finfo(dtype).max / 2 for dtype in (torch.float32, torch.bfloat16, torch.float16)}
 _BLOCK = 2**20
 """Values in a float32 block: 4 MB, which fit a core's share of the cache."""
+
+Term = tuple[Factors, float]
+"""Factors, and the scale to take in place of their own."""
 
 
 def write_merged(out: Tensor, base: Tensor, delta: Delta, base_norm: float, target: str) -> None:
@@ -51,10 +58,11 @@ def write_merged(out: Tensor, base: Tensor, delta: Delta, base_norm: float, targ
     if a.dtype == torch.float32:
         _add_float32(b, a, delta)
     elif _fusible(a, delta, base_norm):
-        torch.addmm(a, *stacked(delta.factors, a.dtype), out=b)
+        _add_fused(b, a, delta.factors)
     else:
         _add_by_rows(b, a, delta)
-    if not _bounded(delta, base_norm, a.dtype) and not all_finite(b):
+    known = delta.full is None and _bounded([(term, term.scale) for term in delta.factors], base_norm, a.dtype)
+    if not known and not all_finite(b):
         raise PlanError(f"the merged {target} has values that {base.dtype} cannot hold: lower the weights")
 
 
@@ -114,11 +122,36 @@ def harmless(factors: Sequence[Factors], dtype: torch.dtype, base_norm: float) -
     a power of two. Errors of different values are taken as independent, as in any statistical analysis of rounding;
     the norm of what a factor's errors add up to is then the unit error times `Factors.spread`.
     """
+    return _harmless([(term, term.scale) for term in factors], dtype, base_norm)
+
+
+def _harmless(terms: Sequence[Term], dtype: torch.dtype, base_norm: float) -> bool:
     total = 0.0
-    for term in factors:
-        up_exact = term.up.dtype == dtype and math.frexp(term.scale)[0] in (0.5, -0.5)
-        total += (2 - up_exact - (term.down.dtype == dtype)) * term.spread**2
+    for term, scale in terms:
+        up_exact = term.up.dtype == dtype and math.frexp(scale)[0] in (0.5, -0.5)
+        rounded = 2 - up_exact - (term.down.dtype == dtype)
+        if rounded:
+            total += rounded * (scale * term.unit_spread) ** 2
     return math.sqrt(total) <= _ROUNDING_SHARE * base_norm
+
+
+def stackable(base: Tensor, terms: Sequence[Term], base_norm: float) -> bool:
+    """Whether ``addmm`` of these factors, rounded to the base's dtype, is as exact as `write_merged`, all values being
+    known to be finite before they are computed.
+    """
+    dtype, reach, squares = base.dtype, base_norm, 0.0
+    if dtype not in _STACKED:
+        return False
+    for term, scale in terms:
+        reach += abs(scale) * term.unit_reach
+        squares += (scale * term.unit_spread) ** 2
+    if not reach <= _HALF_RANGE[dtype]:
+        return False
+    if dtype == torch.float32:
+        return True
+    # Both factors of all terms rounded is the worst that can be: mostly that is little enough, and soon told.
+    little = 2 * squares <= (_ROUNDING_SHARE * base_norm) ** 2
+    return base.numel() >= _SMALL and (little or _harmless(terms, dtype, base_norm))
 
 
 def _fusible(base: Tensor, delta: Delta, base_norm: float) -> bool:
@@ -138,6 +171,18 @@ def _add_float32(out: Tensor, base: Tensor, delta: Delta) -> None:
         torch.addmm(base, up, down, out=out)
 
 
+def _add_fused(out: Tensor, base: Tensor, factors: Sequence[Factors]) -> None:
+    """In blocks of rows on the CPU: torch copies the base to the result first and adds the product to that, so what is
+    copied should still be in the cache when it is added to.
+    """
+    up, down = stacked(factors, base.dtype)
+    rows, columns = base.shape
+    step = max(1, _FUSED_BLOCK // columns) if base.device.type == "cpu" else rows
+    for start in range(0, rows, step):
+        some = slice(start, start + step)
+        torch.addmm(base[some], up[some], down, out=out[some])
+
+
 def _add_by_rows(out: Tensor, base: Tensor, delta: Delta) -> None:
     up, down = delta.up, delta.down
     rows, columns = base.shape
@@ -152,13 +197,14 @@ def _add_by_rows(out: Tensor, base: Tensor, delta: Delta) -> None:
         out[some].copy_(block)
 
 
-def _bounded(delta: Delta, base_norm: float, dtype: torch.dtype) -> bool:
+def _bounded(terms: Sequence[Term], base_norm: float, dtype: torch.dtype) -> bool:
     """Whether the merged values are known to be finite without a look at them: no value of the base exceeds its norm,
     none of the delta its reach. Half of the range is left for rounding. False for NaN.
     """
-    if delta.full is not None:
-        return False
-    return base_norm + sum(term.reach for term in delta.factors) <= torch.finfo(dtype).max / 2
+    reach = 0.0
+    for term, scale in terms:
+        reach += abs(scale) * term.unit_reach
+    return base_norm + reach <= _HALF_RANGE[dtype]
 
 
 @contextmanager

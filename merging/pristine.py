@@ -54,6 +54,7 @@ class Pristine(Mapping[str, Tensor]):
                 self._held[target] = param.data
                 continue
             self._places[target] = place
+            self._norms[target] = norm(param.data)  # now that it has just been read, and not in the first merge
             if (stored := place.file.tensor(place.key)).dtype == param.dtype:
                 param.data = stored
         self._files = tuple(files.values())

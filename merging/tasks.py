@@ -22,7 +22,7 @@ Recipe = tuple[object, ...]
 """Everything that decides a merged weight's bits, on one base: equal recipes, equal bits."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Task:
     """Merge some experts' parts into one weight.
 
@@ -36,8 +36,8 @@ class Task:
 
     target: str
     recipe: Recipe
-    method: MergeMethod = field(repr=False, compare=False)
-    parts: tuple[Part, ...] = field(repr=False, compare=False)
+    method: MergeMethod = field(repr=False)
+    parts: tuple[Part, ...] = field(repr=False)
     seed: int = 0
 
     def delta(self) -> Delta:
@@ -80,15 +80,17 @@ def tasks_of(
     """
     parts: dict[str, list[Part]] = {}
     for spec, expert, weight in zip(specs, experts, weights, strict=True):
-        blocks = BlockWeights(spec, base)
+        blocks, norm = BlockWeights(spec, base), expert.norm
+        plain = blocks.plain
         for target, delta in expert.deltas.items():
-            if target in known and (at := weight * blocks.factor(target)) != 0.0:
-                parts.setdefault(target, []).append(Part(spec.sha256, spec.facet, at, delta, expert.norm))
-    head = _method_text(plan)
+            if target in known and (at := weight if plain else weight * blocks.factor(target)) != 0.0:
+                parts.setdefault(target, []).append(Part(spec.sha256, spec.facet, at, delta, norm))
+    head, place = _method_text(plan), base.order
     out: dict[str, Task] = {}
-    for target in sorted(parts, key=lambda target: _order(target, base)):
+    # Disks and caches like to be read forwards.
+    for target in sorted(parts, key=lambda target: (place.get(target, -1), target)):
         some = tuple(parts[target])
-        recipe = (head, tuple((part.key, part.facet, part.weight) for part in some))
+        recipe = (head, tuple([part[:3] for part in some]))
         out[target] = Task(target, recipe, method, some, seed_at(plan, target) if method.seeded else 0)
     return out
 
@@ -105,9 +107,3 @@ def _method_text(plan: MergePlan) -> str:
 def changed(tasks: Mapping[str, Task], live: Mapping[str, Recipe]) -> list[Task]:
     """The tasks whose weight is not merged by that very recipe now."""
     return [task for target, task in tasks.items() if live.get(target) != task.recipe]
-
-
-def _order(target: str, base: BaseIndex) -> tuple[str, int, str]:
-    """Disks and caches like to be read forwards."""
-    entry = base.params.get(target)
-    return ("", 0, target) if entry is None else (str(entry[0]), entry[2].start, target)

@@ -38,9 +38,14 @@ class BlockWeights:
                     hint = f"; did you mean {pattern}.*?" if any(n.startswith(f"{pattern}.") for n in names) else ""
                     raise PlanError(f"expert {spec.id}: the block pattern {pattern!r} matches no module{hint}")
 
+    @property
+    def plain(self) -> bool:
+        """Whether every factor is 1."""
+        return not self._patterns and not self._components
+
     def factor(self, target: str) -> float:
         """The factor at a target."""
-        if not self._patterns and not self._components:
+        if self.plain:
             return 1.0
         module = target.rpartition(".")[0]
         component, _, bare = module.partition(".")

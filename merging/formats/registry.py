@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
@@ -127,6 +128,12 @@ class ExpertDelta:
     @property
     def nbytes(self) -> int:
         return sum(delta.nbytes for delta in self.deltas.values())
+
+    @cached_property
+    def sources(self) -> frozenset[MappedFile]:
+        """The files that its deltas are still views of."""
+        terms = (term for delta in self.deltas.values() for term in delta.factors)
+        return frozenset(term.source for term in terms if term.source is not None)
 
     @property
     def coverage(self) -> float:

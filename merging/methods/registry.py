@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -24,8 +24,7 @@ class Params(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """One expert's part at one target. ``key`` (its sha256) orders the parts; ``weight`` is not yet applied.
 
     ``whole_norm`` gives the Frobenius norm of the whole expert; without it, this target is taken to be all there is.
@@ -75,6 +74,8 @@ class MergeMethod(ABC, Generic[P]):
     """False if the facets of the experts give them different roles."""
     seeded: ClassVar[bool] = False
     """True if the result depends on the seed, which the engine derives from the method's parameters and the target."""
+    sums: ClassVar[bool] = False
+    """True if `combine` gives the sum of the parts' deltas, each times its weight, and no more."""
     rowwise: ClassVar[bool] = False
     """True if rows of a full-rank merge depend on the same rows of the parts only, so a merge may work by rows."""
     Params: ClassVar[type[Params]] = Params

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 
 from diffgraph.errors import UserError
 from diffgraph.evals import merge_bench, merge_contenders, merge_world
@@ -97,3 +98,21 @@ def test_an_engine_that_is_not_here_is_left_out_with_a_sentence(monkeypatch: pyt
 def test_an_unknown_engine_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no engine 'a1111'; the bench knows diffgraph"):
         merge_bench.measure(tmp_path / "merge.json", scale="pico", engines=["a1111"])
+
+
+def test_an_engine_that_takes_too_long_switches_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merge_contenders, "PATIENCE_S", 0.0)
+    merged: list[object] = []
+    real = merge_contenders.DiffGraph.merge
+    monkeypatch.setattr(merge_contenders.DiffGraph, "switch", lambda *plan: merged.append(plan[1:]) or real(*plan))
+    found = run(Task("diffgraph", str(folder), "pico", KNOWN, switches=4, threads=0))
+    assert set(found["switch_s"]) == {"4", "9"}
+    assert len(merged) == 2
+    assert merged[0] != merged[1]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_said_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no CUDA device"):
+        merge_bench.measure(tmp_path / "bench" / "merge.json", scale="pico", device="cuda")
+    assert not (tmp_path / "bench").exists()

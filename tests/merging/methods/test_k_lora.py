@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -39,7 +37,7 @@ def test_the_balance_is_over_whole_experts(method, parts):
     m = method("k_lora", top=2)
     assert m.scores(some) == pytest.approx([10 / 84**0.5, 1.0])
     assert torch.equal(m.merge(some).dense(), some[0].delta.dense())
-    elsewhere = [replace(some[0], whole_norm=lambda: 20.0), replace(some[1], whole_norm=lambda: 8.0)]
+    elsewhere = [some[0]._replace(whole_norm=lambda: 20.0), some[1]._replace(whole_norm=lambda: 8.0)]
     assert m.scores(elsewhere) == pytest.approx([0.5, 1.0])
     assert torch.equal(m.merge(elsewhere).dense(), some[1].delta.dense())
 
@@ -52,7 +50,7 @@ def test_a_draw_goes_to_the_first():
 def test_a_ramp_hands_over_from_subject_to_style(method, parts):
     """Eq. 6: with K = 2 the subject A scores 10 and the style B 8, so B takes over where its factor passes 1.25."""
     content, style = parts([A, B])
-    some = [replace(content, facet="subject"), replace(style, facet="style")]
+    some = [content._replace(facet="subject"), style._replace(facet="style")]
     plan = MergePlan(
         base=PlanBase(ref="b", family="f", sha256="0" * 64),
         experts=tuple(
