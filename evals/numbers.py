@@ -96,17 +96,19 @@ def compose(summary: Summary) -> str:
 
 def methods(summary: Summary) -> str:
     """Joint accuracy of every merge method where several experts meet, the best first, and how far it is from the
-    plain sum in images right of a hundred.
+    plain sum, in images right of a hundred with a 95 % interval of the difference, over all prompts.
     """
     groups = [g for g in summary["groups"] if g != "subject"]
     arms = [a for a, told in summary["arms"].items() if told["kind"] == "method"]
     cell = summary["groups"]
-    plain = cell[groups[-1]].get("method:linear")
     rows = []
     for arm in sorted(arms, key=lambda a: -cell[groups[-1]][a]["joint"]["mean"]):
-        beside = (
-            "" if plain is None else f"{100 * (cell[groups[-1]][arm]['joint']['mean'] - plain['joint']['mean']):+.1f}"
-        )
+        test = summary["methods"].get(arm)
+        beside = ""
+        if test is not None:
+            sum_ahead = Estimate(**test["difference"])
+            mean, low, high = (100 * (0.0 - v) for v in (sum_ahead.mean, sum_ahead.high, sum_ahead.low))
+            beside = f"{mean:+.1f} [{low:.1f}, {high:.1f}]"
         rows.append([f"`{arm.removeprefix('method:')}`", *(percent(cell[g][arm]["joint"]) for g in groups), beside])
     return table(["method", *groups, "beside `linear`"], rows)
 

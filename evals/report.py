@@ -22,6 +22,8 @@ from .stats import Estimate, bootstrap, by_item, harmonic_mean, holm, paired_per
 from .suite import Suite
 
 ALL = "all prompts"
+PLAIN = "method:linear"
+"""The plain sum, which merge methods are compared with."""
 GRID_ROWS = 10
 """Prompts shown as images in each group."""
 Row = Mapping[str, Any]
@@ -36,11 +38,12 @@ def summarise(rows: Sequence[Row], arms: Sequence[str]) -> dict[str, Any]:
         ``reference``: the arm that others are compared with. ``tests``: group -> arm -> difference of the reference to
         it, p (paired permutation over prompts) and p after Holm's correction over the arms of its kind: that ours is
         ahead of every control is one claim, and how it stands to bounds, methods and its own parts is no part of it.
+        ``methods``: likewise over all prompts, the plain sum against every other merge method.
     """
     groups = list(dict.fromkeys(r["group"] for r in rows))
     if len(groups) > 1:
         groups.append(ALL)
-    reference = next((a for a in ("ours", "ours_no_loop", "oracle_choice", "method:linear") if a in arms), None)
+    reference = next((a for a in ("ours", "ours_no_loop", "oracle_choice", PLAIN) if a in arms), None)
     table: dict[str, dict[str, Any]] = {}
     tests: dict[str, dict[str, Any]] = {}
     for group in groups:
@@ -49,7 +52,10 @@ def summarise(rows: Sequence[Row], arms: Sequence[str]) -> dict[str, Any]:
         table[group] = {a: _cell(found) for a, found in of.items()}
         if reference in of:
             tests[group] = _tests(of, reference)
-    return {"groups": table, "reference": reference, "tests": tests, "arms": _titles(arms)}
+    merges = {a: [r for r in rows if r["arm"] == a] for a in arms if a.startswith(arm_table.METHOD)}
+    merges = {a: found for a, found in merges.items() if found}
+    methods = _tests(merges, PLAIN) if PLAIN in merges else {}
+    return {"groups": table, "reference": reference, "tests": tests, "methods": methods, "arms": _titles(arms)}
 
 
 def _titles(arms: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -59,7 +59,10 @@ def test_methods_have_a_table_of_their_own_the_best_first(tmp_path: Path) -> Non
     head, _, *lines = found["methods"].splitlines()
     assert head == "| method | pair | all prompts | beside `linear` |"
     assert [line.split("|")[1].strip() for line in lines] == ["`np_lora`", "`linear`", "`ties`"]
-    assert [line.split("|")[4].strip() for line in lines] == ["+40.0", "+0.0", "-20.0"]
+    beside = [line.split("|")[4].strip() for line in lines]
+    assert [text.partition(" ")[0] for text in beside] == ["+40.0", "", "-20.0"]
+    low, high = (float(bound) for bound in beside[0].partition(" ")[2].strip("[]").split(", "))
+    assert 0.0 <= low < 40.0 < high <= 100.0
     assert "np_lora" not in found["compose"]
     assert "methods" not in numbers.blocks(tmp_path / "none")
 
