@@ -3,13 +3,15 @@
 Three kernels, all of which read the base and write the result once:
 
 - *float32*: ``addmm`` on the stacked factors, in place of the result.
-- *fused* (bfloat16): the same in bfloat16. The matrix units multiply bfloat16 factors and add the products to the base
-  in float32, and the sum is rounded to bfloat16 once. So the only error beside that rounding is that of the factors,
-  which are rounded to bfloat16 before; where it counts (`harmless` says no) the next kernel is used instead.
+- *fused* (bfloat16): the same in bfloat16, on the CPU in blocks of rows that stay in the cache. The matrix units
+  multiply bfloat16 factors and add the products to the base in float32, and the sum is rounded to bfloat16 once. So the
+  only error beside that rounding is that of the factors, which are rounded to bfloat16 before; where it counts
+  (`harmless` says no) the next kernel is used instead.
 - *by rows*: float32 in blocks of rows that stay in the cache, cast at the end. For everything else.
 
-One kernel call a weight: a weight's bits depend on its own recipe alone, never on which other weights happen to change
-in the same switch, as they might if weights of a shape were batched (libraries pick kernels by batch size).
+Every weight has kernel calls of its own, cut by its shape: its bits depend on its own recipe alone, never on which
+other weights happen to change in the same switch, as they might if weights of a shape were batched (libraries pick
+kernels by batch size). `stacks` does the same for many weights where asking for each costs more than computing it.
 """
 
 from __future__ import annotations
