@@ -325,7 +325,7 @@ def bench(
     known: Annotated[
         list[int] | None, typer.Option(min=4, help="how many experts are known (repeatable); default: 4, 16, 64")
     ] = None,
-    device: Annotated[str, typer.Option(help="where weights are merged: cpu, cuda, cuda:1")] = "cpu",
+    device: Annotated[str, typer.Option(help="where the engines merge: cpu, cuda, cuda:1")] = "cpu",
     json_: Json = False,
 ) -> None:
     """Time every stage of a request, and merging at SDXL's shapes beside other engines and this machine's floor.

@@ -26,8 +26,8 @@ from .merge_world import ACTIVE, World, touched
 WEIGHTS = ((0.8, 0.6, 0.7, 0.9), (0.5, 1.0, 0.9, 0.6))
 """Of the four experts of plan A, and of plan B."""
 
-PATIENCE_S = 60.0
-"""An engine that switched for so long is not asked to switch again."""
+LONGEST_SWITCHING_S = 60.0
+"""An engine that switched for so long, among so many known experts, is not asked to switch again."""
 
 
 @dataclass(frozen=True)
@@ -310,7 +310,7 @@ def run(task: Task) -> dict[str, Any]:
         engine.know(range(known))
         plans = [(first if known == ACTIVE else second, WEIGHTS[1]), (first, WEIGHTS[0])]
         times: list[float] = []
-        while len(times) < task.switches + (known > ACTIVE) and (not times or sum(times) < PATIENCE_S):
+        while len(times) < task.switches + (known > ACTIVE) and (not times or sum(times) < LONGEST_SWITCHING_S):
             now = plans[1] if now == plans[0] else plans[0]
             times.append(_seconds(lambda plan=now: engine.switch(*plan), task.device))  # type: ignore[misc]
         # The first switch to experts that were never merged may read them from disk: that is not the steady state.

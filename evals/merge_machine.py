@@ -79,3 +79,5 @@ def settle(device: str) -> None:
     """Wait for what a GPU still has to do."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
+    elif device.startswith("mps"):
+        torch.mps.synchronize()

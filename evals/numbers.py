@@ -103,7 +103,7 @@ def methods(summary: Summary) -> str:
     cell = summary["groups"]
     rows = []
     for arm in sorted(arms, key=lambda a: -cell[groups[-1]][a]["joint"]["mean"]):
-        test = summary["methods"].get(arm)
+        test = summary.get("methods", {}).get(arm)
         beside = ""
         if test is not None:
             sum_ahead = Estimate(**test["difference"])

@@ -33,6 +33,7 @@ total then is at most ``sqrt(1 + 1/64)``, 0.8 % above that of a correctly rounde
 _SMALL = 2**16
 """Weights of fewer values take microseconds either way, and torch has slower, less exact kernels for tiny bfloat16."""
 _STACKED = (torch.float32, torch.bfloat16)
+"""Dtypes that `stackable` knows a product in the base's own dtype to be exact enough for."""
 _FUSED_BLOCK = 2**19
 """Values in a block of `_add_fused`: 1 MB in bfloat16, which fits a core's own cache."""
 _HALF_RANGE = {dtype: torch.finfo(dtype).max / 2 for dtype in (torch.float32, torch.bfloat16, torch.float16)}

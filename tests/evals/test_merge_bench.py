@@ -101,7 +101,7 @@ def test_an_unknown_engine_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_an_engine_that_takes_too_long_switches_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merge_contenders, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(merge_contenders, "LONGEST_SWITCHING_S", 0.0)
     merged: list[object] = []
     real = merge_contenders.DiffGraph.merge
     monkeypatch.setattr(merge_contenders.DiffGraph, "switch", lambda *plan: merged.append(plan[1:]) or real(*plan))

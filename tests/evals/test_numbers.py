@@ -64,6 +64,10 @@ def test_methods_have_a_table_of_their_own_the_best_first(tmp_path: Path) -> Non
     low, high = (float(bound) for bound in beside[0].partition(" ")[2].strip("[]").split(", "))
     assert 0.0 <= low < 40.0 < high <= 100.0
     assert "np_lora" not in found["compose"]
+    # A result of before differences were kept still has its table.
+    kept = tmp_path / "compose-1" / "summary.json"
+    kept.write_text(json.dumps({k: v for k, v in json.loads(kept.read_text()).items() if k != "methods"}))
+    assert numbers.blocks(tmp_path)["methods"].splitlines()[2].endswith("|  |")
     assert "methods" not in numbers.blocks(tmp_path / "none")
 
 
