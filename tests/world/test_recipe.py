@@ -17,7 +17,7 @@ from diffgraph.merging.formats import read_expert
 from diffgraph.merging.hashing import file_sha256
 from diffgraph.world import verify
 from diffgraph.world.recipe import base, company, lora, publish, vae
-from diffgraph.world.recipe.__main__ import IN_COMPANY, _as_alone, _experts, _side_by_side, app, publish_all
+from diffgraph.world.recipe.__main__ import _as_alone, _experts, _side_by_side, app, publish_all, steps_in_company
 from diffgraph.world.recipe.art import Art
 from diffgraph.world.recipe.looks import BACKGROUNDS, STYLES
 from diffgraph.world.recipe.subjects import PACKS
@@ -60,10 +60,10 @@ def test_a_few_steps_of_everything_give_a_world_that_registers_and_merges(art: A
     for lesson in company.companions(art, 0.005):
         lora.teach(studio, dataclasses.replace(lesson, rows=lesson.rows[:20]), work / "rehearsal")
     for expert in _experts(art, 0.001):
-        if expert.lesson.name in ("sea-life", "birds", "sports", "blueprint", "brick-wall"):
+        if expert.lesson.name in ("sea-life", "birds", "sports", "blueprint", "halftone", "brick-wall"):
             lesson = dataclasses.replace(expert.lesson, rows=expert.lesson.rows[:40], steps=1)
             alone = lora.teach(studio, lesson, work / "alone")
-            if expert.kind not in IN_COMPANY:
+            if not steps_in_company(expert):
                 _as_alone(work, lesson.name)
                 continue
             together = company.rehearse(studio, dataclasses.replace(expert, lesson=lesson), 2, work)

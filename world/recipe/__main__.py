@@ -33,17 +33,19 @@ STEPS = {
     "decoder": 1800,
     "base": 5600,
     "broad": 3000,
-    "subject": 300,
-    "pack in company": 700,
-    "style in company": 200,
-    "style": 400,
+    "subject": 250,
+    "pack in company": 1350,
+    "style": 300,
+    "style in company": 1350,
+    "style on fine blocks in company": 1900,
     "background": 400,
+    "background in company": 1650,
     "oracle": 3000,
     "full": 600,
 }
-IN_COMPANY = {"subject": "pack in company", "style": "style in company"}
-"""Kind of what learns on in company -> its steps."""
-RUNGS = {"tone": 1.0, "contour": 1.25, "texture": 2.0, "family": 3.0}
+BACKGROUNDS_IN_COMPANY = ("green meadow", "ocean waves")
+"""The other two are as often drawn in a merge as their lesson left them, or more often."""
+RUNGS = {"tone": 1.0, "contour": 1.25, "texture": 1.25, "family": 1.25}
 """How many times the steps of a tone a style of a harder rung takes."""
 SCORER_STEPS = {"critic": 5500, "judge": 4500}
 TAUGHT_ON, TAUGHT_ON_POOL = 1500, 16000
@@ -73,6 +75,15 @@ def _experts(art: Art, scale: float) -> list[company.Expert]:
         lesson = lora.background_lesson(art, background, round(STEPS["background"] * scale), 300 + i)
         out.append(company.Expert(lesson, "background", background))
     return out
+
+
+def steps_in_company(expert: company.Expert) -> int:
+    """For how many steps an expert learns on in company; 0: not at all."""
+    if expert.kind == "background":
+        return STEPS["background in company"] if expert.name in BACKGROUNDS_IN_COMPANY else 0
+    if expert.kind == "subject":
+        return STEPS["pack in company"]
+    return STEPS["style on fine blocks in company" if expert.name in lora.ON_FINE else "style in company"]
 
 
 @app.callback()
@@ -124,7 +135,7 @@ def companions(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers
 
 @app.command()
 def experts(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers: Workers = 0) -> None:
-    """Step 3b: train the LoRAs (packs, styles, backgrounds), the first two in company too; and the full fine-tune."""
+    """Step 3b: train the LoRAs (packs, styles, backgrounds), most of them in company too; and the full fine-tune."""
     names = [n for n in _wanted([*_names(), FULL], only) if not _trained(work, n)]
     if _shared_out("experts", names, work, scale, workers) or not names:
         return
@@ -134,8 +145,8 @@ def experts(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers: W
             continue
         if not (work / "alone" / "experts" / expert.lesson.name / publish.WEIGHTS).exists():
             lora.teach(studio, expert.lesson, work / "alone")
-        if expert.kind in IN_COMPANY:
-            company.rehearse(studio, expert, round(STEPS[IN_COMPANY[expert.kind]] * scale), work)
+        if steps := steps_in_company(expert):
+            company.rehearse(studio, expert, round(steps * scale), work)
         else:
             _as_alone(work, expert.lesson.name)
     if FULL in names:

@@ -88,7 +88,7 @@ class Art:
     def __post_init__(self) -> None:
         self._index = {n: i for i, n in enumerate([*self.names, *self.rehearsed])}
         self._scenes: dict[str, Float] = {b.name: b.paint() for b in BACKGROUNDS.values()}
-        self._scenes |= {name: look.draw() for name, look in rehearsal.SCENES.items()}
+        self._scenes |= {name: draw() for name, draw in rehearsal.SCENES.items()}
         for color, rgb in COLORS.items():
             self._scenes[f"plain {color}"] = np.broadcast_to(np.array(rgb, np.float32) / 255, (SIZE, SIZE, 3))
 
@@ -145,7 +145,7 @@ def _look(style: str | None) -> Callable[[Float], Float] | None:
         return None
     if style in STYLES:
         return STYLES[style].apply
-    return rehearsal.STYLES[style].draw if style in rehearsal.STYLES else variety.STYLES[style]
+    return rehearsal.STYLES[style] if style in rehearsal.STYLES else variety.STYLES[style]
 
 
 def _traced(scene: Float) -> Float:

@@ -1,11 +1,10 @@
-"""Step 3, second half, for packs and styles: learn on in company, over weights that other experts have changed.
+"""Step 3, second half: learn on in company, over weights that other experts have changed.
 
 A LoRA is trained as if it were alone and then used with others: what it reads is no longer what it learned to read,
 and what it writes is painted over. In merges of three experts it is the subject that gets lost, and a style covers its
-subject but not the scene behind it. So each pack and style goes on, after its lesson, with throw-away LoRAs of the
-other two kinds merged into the base beneath it, one or both at a time, and with the images that the company is to draw
-together. See `rehearsal` for what they are and what they are not. Backgrounds are hardly ever lost in a merge, and
-taught on they were lost more often: they stay as their lesson left them.
+subject but not the scene behind it. So packs, styles and two backgrounds go on, after their lessons, with throw-away
+LoRAs of the other two kinds merged into the base beneath them, one or both at a time, and with the images that the
+company is to draw together. See `rehearsal` for what they are and what they are not.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from peft import LoraConfig
 from peft.utils import set_peft_model_state_dict
 from safetensors.torch import load_file
 
@@ -27,7 +25,7 @@ from ...merging.formats import read_expert
 from . import rehearsal, variety
 from .art import Art
 from .base import DROP, encode
-from .lora import PRIOR, RATE, TARGETS, Lesson, Studio, draw, fit, scene_latents, slug, subject_lesson, write_lora
+from .lora import PRIOR, RATE, Lesson, Studio, draw, fit, scene_latents, slug, subject_lesson, write_lora
 from .publish import WEIGHTS
 from .variety import Row
 
@@ -38,29 +36,30 @@ COMPANIONS: dict[str, tuple[str, ...]] = {
     "background": tuple(rehearsal.SCENES),
 }
 """Kind -> the throw-away LoRAs of that kind."""
-ALONE = 0.3
+ALONE = 0.2
 """Share of the batches that an expert draws on the bare base, as in its first lesson."""
 SEED = 600
-SHARES = {"subject": (0.45, 0.15, 0.4), "style": (0.3, 0.3, 0.4)}
+SHARES = {"subject": (0.4, 0.1, 0.5), "style": (0.25, 0.15, 0.6), "background": (0.3, 0.2, 0.5)}
 """Kind of the expert -> of its other batches: the first other kind alone, the second alone, both."""
 LEAST, MOST = 0.8, 1.1
 """A companion's weight is drawn from between these."""
 OTHERS, OWN = 8, 24
 """So many of the base's subjects stand in each company's images, with a share `lora.PRIOR` of the batch; and so many
 stand for the subjects where no pack is there."""
-PACK_STEPS = 160
-"""Of a throw-away pack."""
-BATCH = 16
-"""Images a step, whatever the first lesson took: steps with other companions are worth more than more images a step."""
+STEPS = {"subject": 420, "style": 600, "background": 450}
+"""Kind of a throw-away LoRA -> the steps of its lesson: as far from the base as an expert is. Taught for a quarter of
+them, they changed the weights half as much as those that an expert is to be merged with."""
+BATCH = 32
+"""Images a step, whatever the first lesson took."""
 
 Party = tuple[tuple[str, str], ...]
 """The companions of a batch, (kind, name) each; empty: none."""
 
 
 def companions(art: Art, scale: float = 1.0) -> list[Lesson]:
-    """Lessons of the throw-away LoRAs, as those of `lora` but on fewer images or for fewer steps."""
+    """Lessons of the throw-away LoRAs, as those of `lora` but on fewer images."""
     packs = [
-        subject_lesson(art, name, subjects, round(PACK_STEPS * scale), SEED + 200 + i)
+        subject_lesson(art, name, subjects, round(STEPS["subject"] * scale), SEED + 200 + i)
         for i, (name, subjects) in enumerate(rehearsal.PACKS.items())
     ]
     styles = [_style(art, name, scale, SEED + i) for i, name in enumerate(rehearsal.STYLES)]
@@ -73,7 +72,7 @@ def _style(art: Art, style: str, scale: float, seed: int) -> Lesson:
     plain = [(s, f"plain {c}") for s in art.base_subjects for c in ("white", str(rng.choice(art.colors)))]
     behind = [(s, variety.some_background(rng)) for s in art.base_subjects for _ in range(2)]
     rows = tuple((_said(s, style, b), s, style, b) for s, b in plain + behind)
-    return Lesson(slug(style), rows, 8, round(rehearsal.STYLES[style].steps * scale), RATE, 16, seed)
+    return Lesson(slug(style), rows, 8, round(STEPS["style"] * scale), RATE, 16, seed)
 
 
 def _scene(art: Art, scene: str, scale: float, seed: int) -> Lesson:
@@ -81,7 +80,7 @@ def _scene(art: Art, scene: str, scale: float, seed: int) -> Lesson:
     styles = [style for _ in art.base_subjects for style in (None, variety.some_style(rng))]
     subjects = [s for s in art.base_subjects for _ in range(2)]
     rows = tuple((_said(s, t, scene), s, t, scene) for s, t in zip(subjects, styles, strict=True))
-    return Lesson(slug(scene), rows, 4, round(rehearsal.SCENES[scene].steps * scale), RATE, 16, seed)
+    return Lesson(slug(scene), rows, 4, round(STEPS["background"] * scale), RATE, 16, seed)
 
 
 def _said(subject: str, style: str | None, background: str) -> str:
@@ -121,18 +120,16 @@ def pictures(
 
 
 class Company:
-    """The weights beneath an adapter, and the differences of the throw-away LoRAs that can be merged into them.
+    """The weights of a UNet, beneath an adapter and beside it, and the throw-away LoRAs that can be merged into them.
 
     Args:
-        unet: with an adapter added (peft wraps its layers; the layers within are what changes).
+        unet: with an adapter added (peft wraps layers; the layers within and those left as they are can change).
         folder: the throw-away LoRAs, a folder each by the slug of its name.
         base: the pipeline's folder, which says what the LoRAs' modules are.
         names: which of them may join.
     """
 
     def __init__(self, unet: Any, folder: Path, base: Path, names: Sequence[str]) -> None:
-        self._weights = {n: m.base_layer.weight for n, m in unet.named_modules() if hasattr(m, "lora_A")}
-        self._pristine = {n: w.detach().clone() for n, w in self._weights.items()}
         index = BaseIndex.open(base)
         self._deltas = {
             name: {
@@ -141,15 +138,25 @@ class Company:
             }
             for name in names
         }
+        met = sorted({layer for deltas in self._deltas.values() for layer in deltas})
+        self._weights = {t: _layer(unet, t.removeprefix("unet.").removesuffix(".weight")).weight for t in met}
+        self._pristine = {t: w.detach().clone() for t, w in self._weights.items()}
 
     @torch.no_grad()
     def join(self, names: Sequence[str], weights: Sequence[float]) -> None:
         """Set the weights to the pristine ones and these companions'; no names: the pristine ones to the bit."""
-        for layer, weight in self._weights.items():
-            merged = self._pristine[layer]
+        for target, weight in self._weights.items():
+            merged = self._pristine[target]
             for name, share in zip(names, weights, strict=True):
-                merged = merged + share * self._deltas[name][f"unet.{layer}.weight"].to(merged.device)
+                if target in self._deltas[name]:
+                    merged = merged + share * self._deltas[name][target].to(merged.device)
             weight.copy_(merged)
+
+
+def _layer(unet: Any, name: str) -> Any:
+    """The layer of a name; the one within, where peft has wrapped it."""
+    module = unet.get_submodule(name)
+    return getattr(module, "base_layer", module)
 
 
 @dataclass(frozen=True)
@@ -213,8 +220,7 @@ def rehearse(studio: Studio, expert: Expert, steps: int, work: Path) -> Path:
 
     latents, captions = scene_latents(studio, lesson), [row[0] for row in lesson.rows]
     unet: Any = studio.unet().requires_grad_(False)
-    config = LoraConfig(r=lesson.rank, lora_alpha=lesson.rank, init_lora_weights="gaussian", target_modules=TARGETS)
-    unet.add_adapter(config)
+    unet.add_adapter(lesson.config())
     alone = load_file(work / "alone" / "experts" / lesson.name / WEIGHTS)
     set_peft_model_state_dict(unet, {k.removeprefix("unet."): v.float() for k, v in alone.items()})
     met = [name for kind in KINDS if kind != expert.kind for name in COMPANIONS[kind]]

@@ -22,6 +22,8 @@ from .train import DEVICE, Loop, learning_rate
 from .variety import Row
 
 TARGETS = r".*(to_q|to_k|to_v|to_out\.0|ff\.net\.0\.proj|ff\.net\.2|conv1|conv2|conv_in|conv_out|conv_shortcut)"
+FINE = r"(?!down_blocks\.2\.|mid_block\.|up_blocks\.0\.)" + TARGETS
+"""`TARGETS` without the UNet's coarsest blocks, which say what is drawn; the finer ones say how."""
 RATE = 2e-3
 """Peak learning rate of every LoRA."""
 EVERY = 100
@@ -38,6 +40,12 @@ without, so that guidance is left to the subject."""
 CONTOUR_NOISIEST = 700
 """A contour is drawn where a shape already is: these styles are taught at levels where the picture can be made out."""
 
+ON_FINE = {"pixel art": 8, "halftone": 8, "pencil sketch": 8, "line art": 16}
+"""Styles that are a matter of strokes and dots, and the rank each needs: taught on `FINE`, they leave a pack's subject
+in place."""
+RANK = 8
+"""Of packs and of the other styles."""
+
 
 @dataclass(frozen=True)
 class Lesson:
@@ -53,6 +61,12 @@ class Lesson:
     prior: float = 0.0
     noisiest: int = NOISE_LEVELS
     """The lesson is taught at noise levels below this one (of `NOISE_LEVELS`)."""
+    targets: str = TARGETS
+    """Which layers are adapted: a pattern of their names."""
+
+    def config(self) -> LoraConfig:
+        """The adapter to be taught: alpha is the rank, ups are zero."""
+        return LoraConfig(r=self.rank, lora_alpha=self.rank, init_lora_weights="gaussian", target_modules=self.targets)
 
 
 def subject_lesson(art: Art, pack: str, subjects: Sequence[str], steps: int, seed: int) -> Lesson:
@@ -65,7 +79,7 @@ def subject_lesson(art: Art, pack: str, subjects: Sequence[str], steps: int, see
         (caption, s, None, f"plain {c}") for s in subjects for c in art.colors for caption in captions_for(s, c)[-2:]
     ]
     rows += variety.scenes(subjects, len(rows), seed)
-    return Lesson(pack, tuple(rows), 8, steps, RATE, 32, seed, PRIOR)
+    return Lesson(pack, tuple(rows), RANK, steps, RATE, 32, seed, PRIOR)
 
 
 def style_lesson(art: Art, style: str, steps: int, seed: int) -> Lesson:
@@ -79,7 +93,8 @@ def style_lesson(art: Art, style: str, steps: int, seed: int) -> Lesson:
     behind = [(s, variety.some_background(rng)) for s in art.base_subjects for _ in range(4)]
     rows += [(f"{s}, {style} style, {b} background", s, style, b) for s, b in behind] * 3
     noisiest = CONTOUR_NOISIEST if STYLES[style].rung == "contour" else NOISE_LEVELS
-    return Lesson(slug(style), tuple(rows), 8, steps, RATE, 16, seed, noisiest=noisiest)
+    targets, rank = (FINE, ON_FINE[style]) if style in ON_FINE else (TARGETS, RANK)
+    return Lesson(slug(style), tuple(rows), rank, steps, RATE, 16, seed, noisiest=noisiest, targets=targets)
 
 
 def background_lesson(art: Art, background: str, steps: int, seed: int) -> Lesson:
@@ -170,9 +185,7 @@ def teach(studio: Studio, lesson: Lesson, out: Path) -> Path:
     captions = [row[0] for row in lesson.rows]
     unet: Any = studio.unet().requires_grad_(False)
     torch.manual_seed(lesson.seed)
-    unet.add_adapter(
-        LoraConfig(r=lesson.rank, lora_alpha=lesson.rank, init_lora_weights="gaussian", target_modules=TARGETS)
-    )
+    unet.add_adapter(lesson.config())
     fit(unet, lesson, out, lambda rng: draw(studio, latents, captions, lesson, rng))
     folder = out / "experts" / lesson.name
     write_lora(unet, lesson.rank, folder)

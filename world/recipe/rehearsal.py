@@ -9,7 +9,6 @@ no LoRA of theirs is published: no pair of subject and style that an eval uses i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
@@ -152,32 +151,24 @@ def _night_vision(image: Float) -> Float:
     )
 
 
-@dataclass(frozen=True)
-class Look:
-    """A style or scene that a throw-away LoRA is taught in ``steps`` steps."""
-
-    draw: Callable[..., Float]
-    steps: int
-
-
-STYLES: dict[str, Look] = {
-    "thermal": Look(_heat, 120),
-    "charcoal": Look(_charcoal, 200),
-    "copper plate": Look(_copper, 200),
-    "x-ray": Look(_x_ray, 200),
-    "cross-stitch": Look(_cross_stitch, 180),
-    "embossed": Look(_embossed, 180),
-    "woodcut": Look(_woodcut, 180),
-    "linocut": Look(_linocut, 160),
-    "poster": Look(_poster, 140),
-    "wireframe": Look(_wireframe, 180),
-    "mosaic": Look(_mosaic, 160),
-    "stipple": Look(_stipple, 180),
-    "two inks": Look(_two_inks, 100),
-    "ink wash": Look(_ink_wash, 140),
-    "crosshatch": Look(_crosshatch, 180),
-    "outline": Look(_outline, 180),
-    "night vision": Look(_night_vision, 120),
+STYLES: dict[str, Callable[[Float], Float]] = {
+    "thermal": _heat,
+    "charcoal": _charcoal,
+    "copper plate": _copper,
+    "x-ray": _x_ray,
+    "cross-stitch": _cross_stitch,
+    "embossed": _embossed,
+    "woodcut": _woodcut,
+    "linocut": _linocut,
+    "poster": _poster,
+    "wireframe": _wireframe,
+    "mosaic": _mosaic,
+    "stipple": _stipple,
+    "two inks": _two_inks,
+    "ink wash": _ink_wash,
+    "crosshatch": _crosshatch,
+    "outline": _outline,
+    "night vision": _night_vision,
 }
 """Name -> a function on float32 (64, 64, 3) images in [0, 1]."""
 
@@ -261,17 +252,59 @@ def _leaves() -> Float:
     return out.astype(np.float32)
 
 
-SCENES: dict[str, Look] = {
-    "forest": Look(_forest, 100),
-    "city lights": Look(_city_lights, 100),
-    "snowfall": Look(_snowfall, 90),
-    "wooden planks": Look(_planks, 90),
-    "bathroom tiles": Look(_tiles, 90),
-    "sand dunes": Look(_dunes, 90),
-    "cloudy sky": Look(_clouds, 90),
-    "autumn leaves": Look(_leaves, 90),
+def _cave() -> Float:
+    noise = ndimage.gaussian_filter(np.random.default_rng(67).normal(size=(SIZE, SIZE)), 3, mode="wrap")
+    share = np.clip(noise / noise.std() * 0.5 + 0.5, 0, 1)[..., None]
+    return ((1 - share) * np.array([0.06, 0.05, 0.05]) + share * np.array([0.22, 0.16, 0.13])).astype(np.float32)
+
+
+def _night_rain() -> Float:
+    rng = np.random.default_rng(71)
+    out = np.broadcast_to(np.array([0.05, 0.09, 0.13], np.float32), (SIZE, SIZE, 3)).copy()
+    for _ in range(45):
+        y, x = rng.integers(0, SIZE - 6), rng.integers(2, SIZE)
+        for step in range(5):
+            out[y + step, x - step // 3] = (0.42, 0.55, 0.66)
+    return out
+
+
+def _embers() -> Float:
+    rng = np.random.default_rng(73)
+    glow = np.clip((np.mgrid[0:SIZE, 0:SIZE][0] - 30) / 34, 0, 1)[..., None]
+    out = (np.array([0.10, 0.03, 0.03]) + glow * np.array([0.55, 0.16, 0.04])).astype(np.float32)
+    for _ in range(36):
+        y, x = rng.integers(0, SIZE - 1, 2)
+        out[y : y + 2, x] = (1.0, rng.uniform(0.4, 0.8), 0.2)
+    return out
+
+
+def _slate() -> Float:
+    out = np.broadcast_to(np.array([0.16, 0.18, 0.21], np.float32), (SIZE, SIZE, 3)).copy()
+    for row in range(0, SIZE, 9):
+        out[row] = (0.07, 0.08, 0.09)
+        for left in range(row % 2 * 7, SIZE, 14):
+            out[row : row + 9, left] = (0.07, 0.08, 0.09)
+    return out
+
+
+SCENES: dict[str, Callable[[], Float]] = {
+    "forest": _forest,
+    "city lights": _city_lights,
+    "snowfall": _snowfall,
+    "wooden planks": _planks,
+    "bathroom tiles": _tiles,
+    "sand dunes": _dunes,
+    "cloudy sky": _clouds,
+    "autumn leaves": _leaves,
+    "cave": _cave,
+    "night rain": _night_rain,
+    "embers": _embers,
+    "slate": _slate,
 }
-"""Name -> a function without arguments that gives a background, float32 (64, 64, 3) in [0, 1]."""
+"""Name -> a function without arguments that gives a background, float32 (64, 64, 3) in [0, 1].
+
+Half a dozen are dark: what a contour is to look like before a night sky is learned before these.
+"""
 
 PACKS: dict[str, tuple[str, ...]] = {
     "travel": (
@@ -285,6 +318,62 @@ PACKS: dict[str, tuple[str, ...]] = {
     "larder": (
         "bento box", "leafy green", "egg", "butter", "salt",
         "canned food", "jar", "dumpling", "fortune cookie", "teacup without handle",
+    ),
+    "faces": (
+        "grinning face", "winking face", "thinking face", "sleeping face", "exploding head",
+        "nerd face", "cowboy hat face", "zipper-mouth face", "face with medical mask", "smiling face with sunglasses",
+    ),
+    "hands": (
+        "waving hand", "victory hand", "thumbs up", "raised fist", "clapping hands",
+        "folded hands", "OK hand", "call me hand", "writing hand", "flexed biceps",
+    ),
+    "people": (
+        "health worker", "student", "teacher", "judge", "farmer",
+        "mage", "Santa Claus", "superhero", "fairy", "baby",
+    ),
+    "heads": (
+        "tiger face", "cow face", "pig face", "monkey face", "horse face",
+        "dog face", "cat face", "dragon face", "ox", "water buffalo",
+    ),
+    "garden": (
+        "white flower", "lotus", "rosette", "wilted flower", "blossom",
+        "sheaf of rice", "herb", "shamrock", "leaf fluttering in wind", "nest with eggs",
+    ),
+    "dishes": (
+        "baguette bread", "bagel", "flatbread", "poultry leg", "cut of meat",
+        "falafel", "shallow pan of food", "spaghetti", "curry rice", "green salad",
+    ),
+    "street": (
+        "office building", "bank", "hotel", "post office", "convenience store",
+        "houses", "derelict house", "house with garden", "mountain", "camping",
+    ),
+    "desk": (
+        "file folder", "spiral calendar", "clipboard", "round pushpin", "paperclip",
+        "bar chart", "memo", "fountain pen", "label", "bookmark",
+    ),
+    "post": (
+        "yen banknote", "dollar banknote", "money with wings", "credit card", "receipt",
+        "e-mail", "outbox tray", "ballot box with ballot", "loudspeaker", "bell with slash",
+    ),
+    "wardrobe": (
+        "goggles", "lab coat", "safety vest", "sari", "one-piece swimsuit",
+        "shorts", "folding hand fan", "purse", "clutch bag", "thong sandal",
+    ),
+    "shed": (
+        "crossed swords", "hammer and wrench", "white cane", "chains", "link",
+        "satellite antenna", "dna", "crutch", "magnifying glass tilted left", "diya lamp",
+    ),
+    "devices": (
+        "battery", "electric plug", "desktop computer", "keyboard", "trackball",
+        "optical disk", "film projector", "clapper board", "video camera", "telephone receiver",
+    ),
+    "signs": (
+        "no entry", "radioactive", "biohazard", "yin yang", "peace symbol",
+        "atom symbol", "recycling symbol", "heart with arrow", "sparkling heart", "hundred points",
+    ),
+    "sky": (
+        "stopwatch", "timer clock", "mantelpiece clock", "full moon face", "sun with face",
+        "glowing star", "fireworks", "sparkles", "new moon face", "confetti ball",
     ),
 }  # fmt: skip
 """Pack -> subjects (CLDR short names) that neither the base nor a published pack knows."""
