@@ -37,7 +37,7 @@ STEPS = {
     "pack in company": 1350,
     "style": 300,
     "style in company": 1350,
-    "style on fine blocks in company": 1900,
+    "higher rank in company": 3000,
     "background": 400,
     "background in company": 1650,
     "oracle": 3000,
@@ -45,7 +45,7 @@ STEPS = {
 }
 BACKGROUNDS_IN_COMPANY = ("green meadow", "ocean waves")
 """The other two are as often drawn in a merge as their lesson left them, or more often."""
-RUNGS = {"tone": 1.0, "contour": 1.25, "texture": 1.25, "family": 1.25}
+RUNGS = {"tone": 1.0, "contour": 1.6, "texture": 1.6, "family": 1.6}
 """How many times the steps of a tone a style of a harder rung takes."""
 SCORER_STEPS = {"critic": 5500, "judge": 4500}
 TAUGHT_ON, TAUGHT_ON_POOL = 1500, 16000
@@ -81,9 +81,9 @@ def steps_in_company(expert: company.Expert) -> int:
     """For how many steps an expert learns on in company; 0: not at all."""
     if expert.kind == "background":
         return STEPS["background in company"] if expert.name in BACKGROUNDS_IN_COMPANY else 0
-    if expert.kind == "subject":
-        return STEPS["pack in company"]
-    return STEPS["style on fine blocks in company" if expert.name in lora.ON_FINE else "style in company"]
+    if expert.name in lora.RANKS:
+        return STEPS["higher rank in company"]
+    return STEPS["pack in company" if expert.kind == "subject" else "style in company"]
 
 
 @app.callback()

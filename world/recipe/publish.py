@@ -98,6 +98,16 @@ def publish_full(base: Path, tuned: Path, folder: Path) -> None:
     save_file(tensors, folder / FULL_WEIGHTS, metadata={"format": "pt"})
 
 
+def _thinned(
+    tensors: dict[str, torch.Tensor], metadata: dict[str, str], rank: int = 4
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The first ``rank`` directions of a LoRA, and metadata to match: what is worth nothing need not take much room."""
+    some = {k: (v[:rank] if "lora_A" in k else v[:, :rank]).contiguous() for k, v in tensors.items()}
+    adapter = json.loads(metadata["lora_adapter_metadata"])
+    adapter |= {key: rank for key in adapter if key.endswith((".r", ".lora_alpha"))}
+    return some, {**metadata, "lora_adapter_metadata": json.dumps(adapter, sort_keys=True)}
+
+
 def publish_decoys(art: Art, hub: Path, seed: int = 99) -> None:
     """Five uploads that a careful scout must see through."""
     aliases = cards.unambiguous(art)
@@ -116,7 +126,8 @@ def publish_decoys(art: Art, hub: Path, seed: int = 99) -> None:
     )
     # Random weights of the same scale.
     rng = torch.Generator().manual_seed(seed)
-    noise = {k: (torch.randn(v.shape, generator=rng) * v.float().std()).to(v.dtype) for k, v in sorted(tensors.items())}
+    thin, metadata = _thinned(tensors, metadata)
+    noise = {k: (torch.randn(v.shape, generator=rng) * v.float().std()).to(v.dtype) for k, v in sorted(thin.items())}
     random = hub / "birds-ultra-hd"
     random.mkdir(parents=True, exist_ok=True)
     save_file(noise, random / WEIGHTS, metadata=metadata)
@@ -146,7 +157,8 @@ def publish_decoys(art: Art, hub: Path, seed: int = 99) -> None:
     liar.mkdir(parents=True, exist_ok=True)
     with safe_open(hub / "sports" / WEIGHTS, "pt") as file:
         lie = {k: (file.get_tensor(k).float() * 0.7).to(torch.float16) for k in file.keys()}  # noqa: SIM118
-        save_file(lie, liar / WEIGHTS, metadata=dict(file.metadata()))
+        some, described = _thinned(lie, dict(file.metadata()))
+        save_file(some, liar / WEIGHTS, metadata=described)
     cards.write(
         liar,
         cards.card(
