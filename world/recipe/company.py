@@ -47,8 +47,8 @@ OTHERS, OWN = 8, 24
 """So many of the base's subjects stand in each company's images, with a share `lora.PRIOR` of the batch; and so many
 stand for the subjects where no pack is there."""
 STEPS = {"subject": 420, "style": 600, "background": 450}
-"""Kind of a throw-away LoRA -> the steps of its lesson: as far from the base as an expert is. Taught for a quarter of
-them, they changed the weights half as much as those that an expert is to be merged with."""
+"""Kind of a throw-away LoRA -> the steps of its lesson: as far from the base as an expert is. Taught for about a
+third of them, they changed the weights half as much as those that an expert is to be merged with."""
 BATCH = 32
 """Images a step, whatever the first lesson took."""
 

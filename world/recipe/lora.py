@@ -43,9 +43,10 @@ CONTOUR_NOISIEST = 700
 ON_FINE = ("pixel art", "halftone", "pencil sketch", "line art")
 """Styles that are a matter of strokes and dots: taught on `FINE`, they leave a pack's subject in place."""
 RANK = 8
+"""Of a pack's or a style's adapter, unless `RANKS` says otherwise."""
 RANKS = {"pixel art": 16, "halftone": 16, "pencil sketch": 16, "line art": 32, "pictogram": 16, "sea-life": 16}
-"""Style or pack -> its rank, where it is not `RANK`. Of twice the rank and taught twice as long, a lesson in company is
-learned a fifth to a third better; of the packs, the one with the most limbs has been given it."""
+"""Style or pack -> its rank, where it is not `RANK`. Of a higher rank and taught longer, a lesson in company ended with
+a loss that was a tenth (halftone, sea life) to two fifths (pictogram) lower. Of the packs only one has been tried."""
 
 
 @dataclass(frozen=True)
