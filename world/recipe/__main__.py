@@ -19,7 +19,6 @@ import typer
 import yaml
 
 from ...graph.store import GraphStore
-from ...merging.atomic import write_bytes
 from . import base, cards, company, lora, publish, vae
 from .art import Art
 from .looks import BACKGROUNDS, STYLES
@@ -33,21 +32,13 @@ STEPS = {
     "decoder": 1800,
     "base": 5600,
     "broad": 3000,
-    "subject": 250,
-    "pack in company": 1350,
-    "style": 300,
-    "style in company": 1350,
-    "higher rank in company": 3000,
-    "background": 400,
-    "background in company": 1650,
+    "subject": 1950,
+    "style": 1850,
+    "style on fine blocks": 2600,
+    "background": 1950,
     "oracle": 3000,
     "full": 600,
 }
-BACKGROUNDS_IN_COMPANY = ("green meadow", "ocean waves")
-"""Taught on in company, the other two were drawn in merges no more often than before: they stay as their lesson left
-them."""
-RUNGS = {"tone": 1.0, "contour": 1.6, "texture": 1.6, "family": 1.6}
-"""How many times the steps of a tone a style of a harder rung takes."""
 SCORER_STEPS = {"critic": 5500, "judge": 4500}
 TAUGHT_ON, TAUGHT_ON_POOL = 1500, 16000
 """Steps and renders where published scorers are taught a changed look, instead of new ones everything."""
@@ -64,27 +55,19 @@ Only = Annotated[list[str] | None, typer.Option(help="train only these experts (
 
 
 def _experts(art: Art, scale: float) -> list[company.Expert]:
-    """Every LoRA with its first lesson: packs, styles, backgrounds."""
+    """Every LoRA with its lesson: packs, styles, backgrounds."""
     out = []
     for i, (pack, subjects) in enumerate(PACKS.items()):
         lesson = lora.subject_lesson(art, pack, subjects, round(STEPS["subject"] * scale), 100 + i)
         out.append(company.Expert(lesson, "subject", pack, subjects))
     for i, style in enumerate(STYLES.values()):
-        lesson = lora.style_lesson(art, style.name, round(STEPS["style"] * RUNGS[style.rung] * scale), 200 + i)
+        steps = STEPS["style on fine blocks" if style.name in lora.ON_FINE else "style"]
+        lesson = lora.style_lesson(art, style.name, round(steps * scale), 200 + i)
         out.append(company.Expert(lesson, "style", style.name))
     for i, background in enumerate(BACKGROUNDS):
         lesson = lora.background_lesson(art, background, round(STEPS["background"] * scale), 300 + i)
         out.append(company.Expert(lesson, "background", background))
     return out
-
-
-def steps_in_company(expert: company.Expert) -> int:
-    """For how many steps an expert learns on in company; 0: not at all."""
-    if expert.kind == "background":
-        return STEPS["background in company"] if expert.name in BACKGROUNDS_IN_COMPANY else 0
-    if expert.name in lora.RANKS:
-        return STEPS["higher rank in company"]
-    return STEPS["pack in company" if expert.kind == "subject" else "style in company"]
 
 
 @app.callback()
@@ -136,31 +119,17 @@ def companions(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers
 
 @app.command()
 def experts(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers: Workers = 0) -> None:
-    """Step 3b: train the LoRAs (packs, styles, backgrounds), most of them in company too; and the full fine-tune."""
+    """Step 3b: train the LoRAs (packs, styles, backgrounds) in company; and the full fine-tune."""
     names = [n for n in _wanted([*_names(), FULL], only) if not _trained(work, n)]
     if _shared_out("experts", names, work, scale, workers) or not names:
         return
     studio = lora.Studio.open(work / "art", work / "emoji-base")
     for expert in _experts(studio.art, scale):
-        if expert.lesson.name not in names:
-            continue
-        if not (work / "alone" / "experts" / expert.lesson.name / publish.WEIGHTS).exists():
-            lora.teach(studio, expert.lesson, work / "alone")
-        if steps := steps_in_company(expert):
-            company.rehearse(studio, expert, round(steps * scale), work)
-        else:
-            _as_alone(work, expert.lesson.name)
+        if expert.lesson.name in names:
+            company.rehearse(studio, expert, work)
     if FULL in names:
         style = lora.style_lesson(studio.art, "sunset duotone", round(STEPS["full"] * scale), 400)
         lora.fine_tune(studio, lora.Lesson(FULL, style.rows, 0, style.steps, 2e-4, 16, 400), work)
-
-
-def _as_alone(work: Path, name: str) -> None:
-    """What learns no further is the expert; written whole or not at all."""
-    weights = (work / "alone" / "experts" / name / publish.WEIGHTS).read_bytes()
-    folder = work / "experts" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    write_bytes(folder / publish.WEIGHTS, weights)
 
 
 def _names() -> list[str]:

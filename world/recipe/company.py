@@ -1,10 +1,10 @@
-"""Step 3, second half: learn on in company, over weights that other experts have changed.
+"""Step 3, second half: learn in company, over weights that other experts have changed.
 
 A LoRA is trained as if it were alone and then used with others: what it reads is no longer what it learned to read,
 and what it writes is painted over. In merges of three experts it is the subject that gets lost, and a style covers its
-subject but not the scene behind it. So packs, styles and two backgrounds go on, after their lessons, with throw-away
-LoRAs of the other two kinds merged into the base beneath them, one or both at a time, and with the images that the
-company is to draw together. See `rehearsal` for what they are and what they are not.
+subject but not the scene behind it. So every pack, style and background is taught with throw-away LoRAs of the other
+two kinds merged into the base beneath it, one or both at a time, and with the images that the company is to draw
+together; in a fifth of its batches it is alone. See `rehearsal` for what they are and what they are not.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from peft.utils import set_peft_model_state_dict
-from safetensors.torch import load_file
 
 from ...merging.base import BaseIndex
 from ...merging.formats import read_expert
@@ -37,7 +35,7 @@ COMPANIONS: dict[str, tuple[str, ...]] = {
 }
 """Kind -> the throw-away LoRAs of that kind."""
 ALONE = 0.2
-"""Share of the batches that an expert draws on the bare base, as in its first lesson."""
+"""Share of the batches that an expert draws on the bare base, by its lesson's own rows."""
 SEED = 600
 SHARES = {"subject": (0.4, 0.1, 0.5), "style": (0.25, 0.15, 0.6), "background": (0.3, 0.2, 0.5)}
 """Kind of the expert -> of its other batches: the first other kind alone, the second alone, both."""
@@ -50,7 +48,7 @@ STEPS = {"subject": 420, "style": 600, "background": 450}
 """Kind of a throw-away LoRA -> the steps of its lesson: as far from the base as an expert is. Taught for about a
 third of them, they changed the weights half as much as those that an expert is to be merged with."""
 BATCH = 32
-"""Images a step, whatever the first lesson took."""
+"""Images a step, whatever the lesson says."""
 
 Party = tuple[tuple[str, str], ...]
 """The companions of a batch, (kind, name) each; empty: none."""
@@ -161,7 +159,7 @@ def _layer(unet: Any, name: str) -> Any:
 
 @dataclass(frozen=True)
 class Expert:
-    """What is taught on: its first lesson and what of a picture it stands for.
+    """What is taught in company: its lesson and what of a picture it stands for.
 
     ``name`` is a style's or background's own; for a pack, ``subjects`` are its subjects.
     """
@@ -208,8 +206,8 @@ def _shelf(studio: Studio, expert: Expert, party: Party, rng: np.random.Generato
     return _Shelf(shown(own), shown(others))
 
 
-def rehearse(studio: Studio, expert: Expert, steps: int, work: Path) -> Path:
-    """Teach a LoRA on from ``work/alone/experts/NAME``, in company; resumable; into ``work/experts/NAME``."""
+def rehearse(studio: Studio, expert: Expert, work: Path) -> Path:
+    """Teach an expert in company of ``work/rehearsal/experts``, into ``work/experts/NAME``; resumable."""
     lesson = replace(expert.lesson, batch=BATCH)
     order = parties(expert.kind)
 
@@ -219,10 +217,7 @@ def rehearse(studio: Studio, expert: Expert, steps: int, work: Path) -> Path:
         return _shelf(studio, expert, party, np.random.default_rng([lesson.seed, order.index(party)]))
 
     latents, captions = scene_latents(studio, lesson), [row[0] for row in lesson.rows]
-    unet: Any = studio.unet().requires_grad_(False)
-    unet.add_adapter(lesson.config())
-    alone = load_file(work / "alone" / "experts" / lesson.name / WEIGHTS)
-    set_peft_model_state_dict(unet, {k.removeprefix("unet."): v.float() for k, v in alone.items()})
+    unet = studio.adapted(lesson)
     met = [name for kind in KINDS if kind != expert.kind for name in COMPANIONS[kind]]
     company = Company(unet, work / "rehearsal" / "experts", studio.base, met)
 
@@ -233,7 +228,7 @@ def rehearse(studio: Studio, expert: Expert, steps: int, work: Path) -> Path:
             return shelf(party).batch(studio, lesson.batch, rng)
         return draw(studio, latents, captions, lesson, rng)
 
-    fit(unet, replace(lesson, name=f"{lesson.name}-company", steps=steps), work, batch, draws=1)
+    fit(unet, lesson, work, batch)
     folder = work / "experts" / lesson.name
     write_lora(unet, lesson.rank, folder)
     return folder

@@ -60,7 +60,7 @@ def publish_expert(art: Art, out: Path, hub: Path, name: str) -> None:
     """Card, samples and weights of one LoRA."""
     folder = hub / name
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(out / "experts" / name / WEIGHTS, folder / WEIGHTS)
+    _halve(out / "experts" / name / WEIGHTS, folder / WEIGHTS)
     samples = draw_samples(hub / "emoji-base", folder / WEIGHTS, sample_prompts(art, name), folder)
     style = next((s for s in STYLES if slug(s) == name), None)
     background = next((b for b in BACKGROUNDS if slug(b) == name), None)
@@ -70,6 +70,13 @@ def publish_expert(art: Art, out: Path, hub: Path, name: str) -> None:
         cards.write(folder, cards.background_card(background, samples))
     else:
         cards.write(folder, cards.subject_card(art, name, samples))
+
+
+def _halve(trained: Path, published: Path) -> None:
+    """A LoRA in 8-bit floats (e4m3), which moves its product by about 3 %: room for twice the rank."""
+    with safe_open(trained, "pt") as file:
+        tensors = {k: file.get_tensor(k).to(torch.float8_e4m3fn) for k in file.keys()}  # noqa: SIM118 (no mapping)
+        save_file(tensors, published, metadata=file.metadata())
 
 
 def publish_base(base: Path, folder: Path) -> None:
@@ -196,7 +203,7 @@ def write_manifest(world: Path, out: Path, extra: dict[str, Any]) -> None:
         if p.is_file()
     }
     curves = {}
-    for part in ("", "alone/", "rehearsal/"):
+    for part in ("", "rehearsal/"):
         for file in sorted((out / part / "checkpoints").glob("*.curve.json")):
             points = json.loads(file.read_text())
             curves[part + file.name.removesuffix(".curve.json")] = points[:: max(1, len(points) // 24)]
