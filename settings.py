@@ -40,7 +40,10 @@ class Settings(BaseSettings):
         description="guidance scale; none: 1 on the embedded world (1.5 where experts are composed), 7 on other bases",
     )
     rounds: int = Field(default=5, ge=0, le=20, description="how often the critic may send a plan back")
-    accept: float = Field(default=0.95, ge=0, le=1, description="critic score from which an image is accepted")
+    accept: float = Field(default=0.8, ge=0, le=1, description="critic score from which an image is accepted")
+    sure: float = Field(
+        default=0.95, ge=0, le=1, description="under this score another seed is tried for as long as that helps"
+    )
     step_budget: int = Field(default=40, ge=1, description="graph steps an agent run may take")
     chroma_url: str | None = Field(default=None, description="http://host:port of a Chroma server; none: embedded")
     checkpoint_url: str | None = Field(default=None, description="postgresql://… for checkpoints; none: SQLite in home")

@@ -42,7 +42,7 @@ class Critic(Turn):
 
     def _decide(self, state: State, verdict: dict[str, Any], also: dict[str, Any]) -> Command[Any]:
         """Nothing is accepted while one of the request's images is under the mark, whatever a brain says; images above
-        it may still go back.
+        it may still go back, and get another try where that may pay (`slots.unsure`).
         """
         scores = state.get("scores") or {}
         if scores.get("plan_id") != state["plan_id"]:
@@ -63,16 +63,23 @@ class Critic(Turn):
             "facets": scores["facets"],
             "findings": list(dict.fromkeys([*verdict["findings"], *seen]))[:20],
             "decision": verdict["decision"],
+            "sent_back": verdict["decision"] == "revise"
+            and all(image["score"] >= self.ctx.settings.accept for image in scores["images"]),
             "images": [
                 {"slot": slot, **{key: image[key] for key in ("seed", "score", "facets")}}
                 for slot, image in zip(drawn, scores["images"], strict=True)
             ],
         }
         rounds = [*state.get("rounds", []), this]
-        weak = slots.weak(rounds, n, self.ctx.settings.accept)
-        accepted = verdict["decision"] == "accept" and not weak
+        good = not slots.weak(rounds, n, self.ctx.settings.accept) and not any(
+            rounds[number].get("sent_back") for number, _ in slots.kept(rounds, n)
+        )
+        unsure = slots.unsure(rounds, n, self.ctx.settings.accept, self.ctx.settings.sure)
+        left = len(rounds) <= self.ctx.settings.rounds
+        accepted = good and not (unsure and left)
         this["decision"] = "accept" if accepted else "revise"
-        told_so = f"score {this['score']:.2f}: {'accepted' if accepted else 'not accepted'}"
+        word = "accepted" if accepted else "good enough, tried once more" if good else "not accepted"
+        told_so = f"score {this['score']:.2f}: {word}"
         self.ctx.say(
             "verdict", f"round {len(rounds)}: {told_so}", score=this["score"], facets=this["facets"], accepted=accepted
         )
@@ -80,12 +87,11 @@ class Critic(Turn):
             **also,
             "rounds": rounds,
             "best": slots.leading(rounds, n),
-            "open": weak or drawn,
+            "open": unsure or drawn,
             "scores": {},
             "verdict": {},
             "proposal": {},
             "messages": [],
             "idle": 0,
         }
-        again = not accepted and len(rounds) <= self.ctx.settings.rounds
-        return Command(goto="planner" if again else "record", update=update)
+        return Command(goto="planner" if left and not accepted else "record", update=update)

@@ -97,6 +97,7 @@ def render(ctx: Context, state: State) -> str:
         leading=state.get("best", 0) + 1,
         taken=[image.get("round", 1) for image in scores.get("images", [])],
         accept=ctx.settings.accept,
+        sure=ctx.settings.sure,
         brain=ctx.settings.brain,
         timings=folder.timings(trace),
         trace=trace,

@@ -19,13 +19,14 @@ def open_slots(state: State) -> list[int]:
 def kept(rounds: Sequence[Round], n: int) -> list[tuple[int, dict[str, Any]]]:
     """For each slot the number of the round (from 0) whose image is its answer, and that image's entry there.
 
-    It is the accepted round's, else the highest score's, the earlier one on a tie.
+    It is the highest score's, the earlier one on a tie; but the accepted round's before one that a brain sent back.
     """
     best: dict[int, tuple[int, dict[str, Any]]] = {}
     for number, this in enumerate(rounds):
         for image in this["images"]:
             before = best.get(image["slot"])
-            if before is None or this["decision"] == "accept" or image["score"] > before[1]["score"]:
+            sent_back = before is not None and this["decision"] == "accept" and rounds[before[0]].get("sent_back")
+            if before is None or sent_back or image["score"] > before[1]["score"]:
                 best[image["slot"]] = (number, image)
     return [best[slot] for slot in range(n)]
 
@@ -39,6 +40,20 @@ def leading(rounds: Sequence[Round], n: int) -> int:
 def weak(rounds: Sequence[Round], n: int, accept: float) -> list[int]:
     """Slots without an image that scores at least ``accept``."""
     return [slot for slot, (_, image) in enumerate(kept(rounds, n)) if image["score"] < accept]
+
+
+def unsure(rounds: Sequence[Round], n: int, accept: float, sure: float) -> list[int]:
+    """Slots to draw again: those under ``accept``, and those under ``sure`` whose best image is the last one drawn.
+
+    What is good enough gets another try, and one more for as long as that brings a better image.
+    """
+    out = []
+    for slot in range(n):
+        *before, last = [image["score"] for this in rounds for image in this["images"] if image["slot"] == slot]
+        best = max([*before, last])
+        if best < accept or (best < sure and last > max(before, default=-1.0)):
+            out.append(slot)
+    return out
 
 
 def to_mend(rounds: Sequence[Round], accept: float) -> list[Round]:

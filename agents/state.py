@@ -33,6 +33,8 @@ class Round(TypedDict):
     facets: dict[str, float]
     findings: list[str]
     decision: str
+    sent_back: NotRequired[bool]
+    """A brain was not content with images that are all good enough by their scores."""
     images: list[dict[str, Any]]
     """Of each: ``slot`` (which of the request's images it is for), ``seed``, ``score``, ``facets``."""
 

@@ -131,7 +131,8 @@ class Bench:
         world, settings = self.ctx.machinery.world, self.ctx.settings
         guidance = [settings.guidance_scale(experts) for experts in (1, 2)]
         parts = [self.ctx.machinery.base.sha256, str(settings.steps), str(guidance), settings.method]
-        parts += [settings.dtype, str(settings.rounds), str(settings.accept), settings.brain]
+        parts += [settings.dtype, str(settings.rounds), str(settings.accept), str(settings.sure)]
+        parts.append(settings.brain)
         for name in ("critic", "judge"):
             file = world / "scorers" / name / "model.safetensors"
             if not file.is_file():

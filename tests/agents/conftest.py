@@ -76,11 +76,11 @@ Opened = Callable[..., Context]
 
 @pytest.fixture
 def make_settings(shared_world: Path, scouted_home: Path, tmp_path: Path) -> Callable[..., Settings]:
-    """Settings of a fresh home with the scouted graph in it."""
+    """Settings of a fresh home with the scouted graph in it; what is good enough is not tried once more."""
     home = Path(shutil.copytree(scouted_home, tmp_path / "home"))
 
     def settings(**changes: Any) -> Settings:
-        return Settings(**({"world": shared_world, "home": home, "steps": 2, "device": "cpu"} | changes))
+        return Settings(**({"world": shared_world, "home": home, "steps": 2, "device": "cpu", "sure": 0.8} | changes))
 
     return settings
 

@@ -15,7 +15,7 @@ import os, sys
 from pathlib import Path
 from diffgraph.agents.run import generate
 from diffgraph.settings import Settings
-settings = Settings(world=Path(sys.argv[1]), home=Path(sys.argv[2]), steps=2, device="cpu")
+settings = Settings(world=Path(sys.argv[1]), home=Path(sys.argv[2]), steps=2, device="cpu", sure=0.8)
 def on_event(event):
     if event["kind"] == "sampled":  # the images are written, the step's checkpoint is not
         os._exit(9)

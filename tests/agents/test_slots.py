@@ -28,9 +28,25 @@ def test_every_slot_keeps_its_best_image_and_only_the_weak_ones_stay_open() -> N
 
 
 def test_an_accepted_round_gives_the_answer_even_below_an_image_that_was_sent_back() -> None:
-    rounds = [_round("revise", (0, 5, 0.95)), _round("accept", (0, 6, 0.85))]
+    rounds = [_round("revise", (0, 5, 0.95)) | {"sent_back": True}, _round("accept", (0, 6, 0.85))]
     assert slots.kept(rounds, 1)[0][1]["seed"] == 6
     assert slots.leading(rounds, 1) == 1
+
+
+def test_a_second_try_that_is_worse_does_not_take_the_place_of_the_first() -> None:
+    rounds = [_round("revise", (0, 5, 0.9)), _round("accept", (0, 6, 0.85))]
+    assert slots.kept(rounds, 1)[0][1]["seed"] == 5
+
+
+def test_what_is_good_enough_is_tried_for_as_long_as_that_helps() -> None:
+    first = _round("revise", (0, 5, 0.9), (1, 6, 0.96), (2, 7, 0.5), (3, 8, 0.85))
+    assert slots.unsure([first], 4, 0.8, 0.95) == [0, 2, 3]
+    second = _round("revise", (0, 15, 0.9), (2, 17, 0.7), (3, 18, 0.9))
+    assert slots.unsure([first, second], 4, 0.8, 0.95) == [2, 3]
+    third = _round("revise", (2, 27, 0.81), (3, 28, 0.89))
+    assert slots.unsure([first, second, third], 4, 0.8, 0.95) == [2]
+    assert slots.unsure([first, second, third], 4, 0.8, 0.8) == []
+    assert slots.unsure([first], 4, 0.8, 0.8) == slots.weak([first], 4, 0.8) == [2]
 
 
 def test_the_earlier_image_wins_a_tie() -> None:
@@ -69,7 +85,7 @@ def test_only_images_under_the_mark_are_drawn_again(
     first = generate(prompt, n=3, settings=make_settings(world=world, rounds=0), compare=False)
     scores = [image["score"] for image in first.scores["images"]]
     weakest, second, _ = sorted(scores)
-    settings = make_settings(world=world, rounds=1, accept=(weakest + second) / 2)
+    settings = make_settings(world=world, rounds=1, accept=(weakest + second) / 2, sure=0)
     result = generate(prompt, n=3, settings=settings, compare=False)
     again = scores.index(weakest)
     assert [[image["slot"] for image in r["images"]] for r in result.rounds] == [[0, 1, 2], [again]]
@@ -101,3 +117,40 @@ def test_one_bad_image_among_good_ones_is_not_accepted(ctx: Context) -> None:
     assert node(state | accept).goto == "planner"
     images[1]["score"] = 0.8
     assert node(state | accept).goto == "record"
+
+
+def _critic(ctx: Context, *, rounds: Any, score: float, decision: str) -> Any:
+    """What the critic's node makes of one more image of a pizza."""
+    done = generate("pizza", context=ctx, n=1, compare=False)
+    assert done.plan is not None
+    image = {"seed": done.plan.seeds[0], "facets": {"pizza": score}, "findings": [], "score": score}
+    scores = {"plan_id": done.plan.plan_id, "score": score, "facets": {"pizza": score}, "images": [image]}
+    state: Any = {"plan_id": done.plan.plan_id, "scores": scores, "activation": done.activation, "n": 1}
+    verdict = {"verdict": {"decision": decision, "findings": []}}
+    return machine_module.Critic(ctx, OfflineBrain()).critic(state | verdict | {"rounds": rounds})
+
+
+def test_an_image_that_is_good_enough_gets_another_try(make_settings: Callable[..., Settings]) -> None:
+    """And is the answer where that brings nothing, though the last image alone would have been sent back."""
+    with Context.open(make_settings(sure=0.95)) as ctx:
+        step = _critic(ctx, rounds=[], score=0.9, decision="accept")
+        assert (step.goto, step.update["open"]) == ("planner", [0])
+        (first,) = step.update["rounds"]
+        assert (first["decision"], first["sent_back"]) == ("revise", False)
+        step = _critic(ctx, rounds=[first], score=0.92, decision="accept")
+        assert step.goto == "planner"
+        step = _critic(ctx, rounds=[first], score=0.6, decision="revise")
+        assert step.goto == "record"
+        assert (step.update["rounds"][-1]["decision"], step.update["best"]) == ("accept", 0)
+        assert _critic(ctx, rounds=[], score=0.96, decision="accept").goto == "record"
+    with Context.open(make_settings(sure=0.95, rounds=0)) as ctx:
+        step = _critic(ctx, rounds=[], score=0.9, decision="accept")
+        assert (step.goto, step.update["rounds"][-1]["decision"]) == ("record", "accept")
+
+
+def test_what_a_brain_sent_back_is_not_accepted_by_a_worse_try(ctx: Context) -> None:
+    (first,) = _critic(ctx, rounds=[], score=0.9, decision="revise").update["rounds"]
+    assert first["sent_back"]
+    assert _critic(ctx, rounds=[first], score=0.6, decision="revise").goto == "planner"
+    step = _critic(ctx, rounds=[first], score=0.85, decision="accept")
+    assert (step.goto, step.update["best"]) == ("record", 1)
