@@ -1,4 +1,4 @@
-"""Step 3, second half: learn in company, over weights that other experts have changed.
+"""How experts learn in step 3: in company, over weights that other experts have changed.
 
 A LoRA is trained as if it were alone and then used with others: what it reads is no longer what it learned to read,
 and what it writes is painted over. In merges of three experts it is the subject that gets lost, and a style covers its

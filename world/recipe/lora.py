@@ -57,8 +57,8 @@ RANKS = {
 }
 """Pack, style or background -> its rank, where it is not its kind's. Of a higher rank and taught longer, a lesson in
 company ended with a loss that was a twentieth (halftone, 16 to 32) to a quarter (starry night, 4 to 16) lower. There is
-a limit: line art at 64, or at 32 for 5,000 steps, had a lower loss too, and was drawn worse among experts than among
-the throw-away LoRAs that it had learnt with."""
+a limit: after 5,000 steps the loss of line art was a seventh lower than after 3,000, that of pictogram two fifths lower
+than after 1,900, and both were drawn no better among experts: they had learnt their companions."""
 
 
 @dataclass(frozen=True)
