@@ -47,42 +47,23 @@ class Critic(Turn):
         scores = state.get("scores") or {}
         if scores.get("plan_id") != state["plan_id"]:
             scores = call(self.ctx_for(state), "score_images", {"plan_id": state["plan_id"]})
-        plan = self.ctx.load_plan(state["plan_id"])
         n, drawn = state.get("n", 1), slots.open_slots(state)
-        seen = [finding for image in scores["images"] for finding in image["findings"]]
-        this: Round = {
-            "plan_id": plan.plan_id,
-            "method": plan.method.name,
-            "guidance": plan.sampler.guidance,
-            "unsaid": (state.get("proposal") or {}).get("unsaid", ""),
-            "seed": (plan.seeds[0] - drawn[0]) % 2**32,
-            "experts": [
-                {"id": e.id, "facet": e.facet, "weight": e.weight, "coarse": coarse_of(e)} for e in plan.experts
-            ],
-            "score": scores["score"],
-            "facets": scores["facets"],
-            "findings": list(dict.fromkeys([*verdict["findings"], *seen]))[:20],
-            "decision": verdict["decision"],
-            "sent_back": verdict["decision"] == "revise"
-            and all(image["score"] >= self.ctx.settings.accept for image in scores["images"]),
-            "images": [
-                {"slot": slot, **{key: image[key] for key in ("seed", "score", "facets")}}
-                for slot, image in zip(drawn, scores["images"], strict=True)
-            ],
-        }
+        this = self._round(state, scores, verdict, drawn)
         rounds = [*state.get("rounds", []), this]
-        good = not slots.weak(rounds, n, self.ctx.settings.accept) and not any(
-            rounds[number].get("sent_back") for number, _ in slots.kept(rounds, n)
-        )
+        kept = slots.kept(rounds, n)
+        disliked = any(slots.sent_back(rounds[number]) for number, _ in kept)
+        good = not disliked and not slots.weak(rounds, n, self.ctx.settings.accept)
         unsure = slots.unsure(rounds, n, self.ctx.settings.accept, self.ctx.settings.sure)
         left = len(rounds) <= self.ctx.settings.rounds
         accepted = good and not (unsure and left)
-        this["decision"] = "accept" if accepted else "revise"
-        word = "accepted" if accepted else "good enough, tried once more" if good else "not accepted"
-        told_so = f"score {this['score']:.2f}: {word}"
-        self.ctx.say(
-            "verdict", f"round {len(rounds)}: {told_so}", score=this["score"], facets=this["facets"], accepted=accepted
-        )
+        if accepted:
+            this["decision"] = "accept"
+            better = any(rounds[number] is this for number, _ in kept)
+            word = "accepted" if better else "no better, what was there before is accepted"
+        else:
+            word = "good enough, tried once more" if good else "not accepted"
+        told_so = f"round {len(rounds)}: score {this['score']:.2f}: {word}"
+        self.ctx.say("verdict", told_so, score=this["score"], facets=this["facets"], accepted=accepted)
         update = {
             **also,
             "rounds": rounds,
@@ -95,3 +76,29 @@ class Critic(Turn):
             "idle": 0,
         }
         return Command(goto="planner" if left and not accepted else "record", update=update)
+
+    def _round(self, state: State, scores: dict[str, Any], verdict: dict[str, Any], drawn: list[int]) -> Round:
+        """This round, as if it did not end the request."""
+        plan = self.ctx.load_plan(state["plan_id"])
+        enough = all(image["score"] >= self.ctx.settings.accept for image in scores["images"])
+        content = verdict["decision"] == "accept"
+        seen = [finding for image in scores["images"] for finding in image["findings"]]
+        return {
+            "plan_id": plan.plan_id,
+            "method": plan.method.name,
+            "guidance": plan.sampler.guidance,
+            "unsaid": (state.get("proposal") or {}).get("unsaid", ""),
+            "seed": (plan.seeds[0] - drawn[0]) % 2**32,
+            "experts": [
+                {"id": e.id, "facet": e.facet, "weight": e.weight, "coarse": coarse_of(e)} for e in plan.experts
+            ],
+            "score": scores["score"],
+            "facets": scores["facets"],
+            "findings": list(dict.fromkeys([*verdict["findings"], *seen]))[:20],
+            "decision": "again" if content and enough else "revise",
+            "sent_back": enough and not content,
+            "images": [
+                {"slot": slot, **{key: image[key] for key in ("seed", "score", "facets")}}
+                for slot, image in zip(drawn, scores["images"], strict=True)
+            ],
+        }

@@ -19,16 +19,22 @@ def open_slots(state: State) -> list[int]:
 def kept(rounds: Sequence[Round], n: int) -> list[tuple[int, dict[str, Any]]]:
     """For each slot the number of the round (from 0) whose image is its answer, and that image's entry there.
 
-    It is the highest score's, the earlier one on a tie; but the accepted round's before one that a brain sent back.
+    It is the highest score's, the earlier one on a tie; but an image that a brain sent back gives way to a later one
+    that it was content with.
     """
     best: dict[int, tuple[int, dict[str, Any]]] = {}
     for number, this in enumerate(rounds):
         for image in this["images"]:
             before = best.get(image["slot"])
-            sent_back = before is not None and this["decision"] == "accept" and rounds[before[0]].get("sent_back")
-            if before is None or sent_back or image["score"] > before[1]["score"]:
+            content = this["decision"] != "revise"
+            if before is None or image["score"] > before[1]["score"] or (content and sent_back(rounds[before[0]])):
                 best[image["slot"]] = (number, image)
     return [best[slot] for slot in range(n)]
+
+
+def sent_back(this: Round) -> bool:
+    """Whether a brain was not content with images that are all good enough by their scores."""
+    return this.get("sent_back", False)
 
 
 def leading(rounds: Sequence[Round], n: int) -> int:

@@ -33,8 +33,9 @@ class Round(TypedDict):
     facets: dict[str, float]
     findings: list[str]
     decision: str
+    """`accept` ends the request; `again`: these images will do, but others are missing or may be better; `revise`."""
     sent_back: NotRequired[bool]
-    """A brain was not content with images that are all good enough by their scores."""
+    """See `slots.sent_back`; rounds of former versions have none."""
     images: list[dict[str, Any]]
     """Of each: ``slot`` (which of the request's images it is for), ``seed``, ``score``, ``facets``."""
 

@@ -53,7 +53,7 @@ class Arm:
 METHOD = "method:"
 TRIES = 3
 """Images that the arms which take the best of several make: more than ours makes on average, which stops at the first
-that is good enough. Reports show how many each arm made.
+that is surely good enough, or where another try brings nothing better. Reports show how many each arm made.
 """
 _arms: dict[str, Arm] = {}
 

@@ -33,6 +33,13 @@ def test_an_accepted_round_gives_the_answer_even_below_an_image_that_was_sent_ba
     assert slots.leading(rounds, 1) == 1
 
 
+def test_an_image_that_was_sent_back_gives_way_though_another_slot_goes_on() -> None:
+    """Slot 1 is tried once more after both would do: that must not bring slot 0's first image back."""
+    first = _round("revise", (0, 5, 0.9), (1, 6, 0.9)) | {"sent_back": True}
+    rounds = [first, _round("again", (0, 15, 0.85), (1, 16, 0.92)), _round("accept", (1, 26, 0.8))]
+    assert [(number, image["seed"]) for number, image in slots.kept(rounds, 2)] == [(1, 15), (1, 16)]
+
+
 def test_a_second_try_that_is_worse_does_not_take_the_place_of_the_first() -> None:
     rounds = [_round("revise", (0, 5, 0.9)), _round("accept", (0, 6, 0.85))]
     assert slots.kept(rounds, 1)[0][1]["seed"] == 5
@@ -136,10 +143,14 @@ def test_an_image_that_is_good_enough_gets_another_try(make_settings: Callable[.
         step = _critic(ctx, rounds=[], score=0.9, decision="accept")
         assert (step.goto, step.update["open"]) == ("planner", [0])
         (first,) = step.update["rounds"]
-        assert (first["decision"], first["sent_back"]) == ("revise", False)
+        assert (first["decision"], first["sent_back"]) == ("again", False)
         step = _critic(ctx, rounds=[first], score=0.92, decision="accept")
         assert step.goto == "planner"
-        step = _critic(ctx, rounds=[first], score=0.6, decision="revise")
+        told: list[str] = []
+        step = _critic(
+            ctx.with_emit(lambda kind, text, _: told.append(text)), rounds=[first], score=0.6, decision="revise"
+        )
+        assert told[-1] == "round 2: score 0.60: no better, what was there before is accepted"
         assert step.goto == "record"
         assert (step.update["rounds"][-1]["decision"], step.update["best"]) == ("accept", 0)
         assert _critic(ctx, rounds=[], score=0.96, decision="accept").goto == "record"
