@@ -103,6 +103,7 @@ def table(measured: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     known = sorted({k for row in result["engines"].values() for k in row["switch_s"]}, key=int)
     columns = [
         "engine",
+        "base loaded s",
         "files to merged s",
         *(f"switch s, 4 of {k}" for k in known),
         "peak MB",
@@ -110,13 +111,14 @@ def table(measured: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         "GPU MB",
         "error",
     ]
-    rows = [["floor", f"{result['floor_s']:.3f}", *(f"{result['floor_s']:.3f}" for _ in known), "", "", "", "1.00"]]
+    rows = [["floor", "", f"{result['floor_s']:.3f}", *(f"{result['floor_s']:.3f}" for _ in known), "", "", "", "1.00"]]
     for name, row in result["engines"].items():
         times = [row["files_to_merged_s"], *(row["switch_s"].get(k) for k in known)]
         cells = ["" if t is None else f"{t:.3f} ({t / result['floor_s']:.1f}x)" for t in times]
         more = details[name]
         memory = [row["peak_rss_mb"], more["base_rss_mb"], more.get("peak_device_mb")]
-        rows.append([name, *cells, *("" if mb is None else f"{mb:.0f}" for mb in memory), f"{more['error']:.2f}"])
+        memory_cells = ["" if mb is None else f"{mb:.0f}" for mb in memory]
+        rows.append([name, f"{more['open_s']:.1f}", *cells, *memory_cells, f"{more['error']:.2f}"])
     return columns, rows
 
 

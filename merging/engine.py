@@ -23,6 +23,7 @@ from .cache import ByteCache
 from .executor import Term, exact_products, stackable, write_merged
 from .formats import ExpertDelta, read_expert
 from .identity import Locate, located, pin_base, pin_experts
+from .memory import available_bytes
 from .methods import Whole, make
 from .plan import MergePlan, PlanExpert
 from .pristine import Pristine
@@ -103,6 +104,9 @@ class Engine:
 
         self.device, self.dtype = pick_device(device), pick_dtype(dtype)
         self.base = BaseIndex.open(base_dir)
+        self._buffers = Buffers(self.device)
+        if available_bytes() > 2 * (merging := _matrix_bytes(self.base, self.dtype)):
+            self._buffers.prepare(merging)  # while the base is loaded, which is mostly the work of one core
         self.pipe: Any = load_pipeline(Path(base_dir), self.device, self.dtype)
         self._params: dict[str, torch.nn.Parameter] = {}
         for component in COMPONENTS:
@@ -113,7 +117,6 @@ class Engine:
         self._stacked = self.device.type == "cuda" if stacked is None else stacked
         mapped = self.device.type == "cpu" and not self._stacked if base_in == "auto" else base_in == "file"
         self._pristine = Pristine(self._params, self.base, mapped=mapped)
-        self._buffers = Buffers(self.device)
         self._live: dict[str, Task | None] = {}
         self._matrices: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
         """Target -> the place of its merged weight as a matrix, the base's weight as one, and that place in shape."""
@@ -287,6 +290,12 @@ def _terms(task: Task) -> list[Term] | None:
             return None
         out.append((factors, factors.scale * part.weight))
     return out
+
+
+def _matrix_bytes(base: BaseIndex, dtype: torch.dtype) -> int:
+    """Bytes of the denoiser's matrices, which is what experts change, as merged weights."""
+    found = (info for target, (_, _, info) in base.params.items() if target.startswith(f"{base.denoiser}."))
+    return dtype.itemsize * sum(info.numel for info in found if len(info.shape) > 1)
 
 
 def _room_for_experts(device: torch.device) -> int:

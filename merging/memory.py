@@ -29,6 +29,13 @@ def resident_bytes() -> int:
     return int(statm.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def available_bytes() -> int:
+    """Bytes of memory that the machine can give without swapping; 0 where the system does not tell."""
+    listing = Path("/proc/meminfo")
+    found = re.search(r"^MemAvailable:\s*(\d+) kB$", listing.read_text("ascii"), re.M) if listing.is_file() else None
+    return 1024 * int(found[1]) if found is not None else 0
+
+
 def left_of(limit: int) -> int:
     """The bytes of tensors that may be alive if the process as a whole is to stay under ``limit``.
 

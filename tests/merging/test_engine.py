@@ -346,3 +346,14 @@ def test_block_weights_are_names_or_globs_never_substrings(world, engine):
             factor = 0.5
         expected = engine.pristine[target] + factor * delta.dense()
         torch.testing.assert_close(engine.weights[target], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("room", "dtype"), [(1.5, "float32"), (2.5, "float32"), (2.5, "bfloat16")])
+def test_memory_for_merged_matrices_is_touched_while_the_base_loads_if_there_is_room(world, monkeypatch, room, dtype):
+    unet = UNet2DConditionModel.from_pretrained(world.base_dir / "unet")
+    size = sum(p.numel() for p in unet.parameters() if p.ndim > 1) * (4 if dtype == "float32" else 2)
+    asked = []
+    monkeypatch.setattr("diffgraph.merging.engine.available_bytes", lambda: int(room * size))
+    monkeypatch.setattr("diffgraph.merging.engine.Buffers.prepare", lambda self, nbytes: asked.append(nbytes))
+    Engine(world.base_dir, "cpu", dtype)
+    assert asked == ([size] if room > 2 else [])
