@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from dataclasses import dataclass
 from threading import Lock, Thread
 
 import numpy as np
@@ -11,6 +12,12 @@ from torch import Tensor
 
 _CHUNK = 64 * 2**20
 _ALIGN = 64
+
+
+@dataclass
+class _Chunk:
+    memory: mmap.mmap
+    used: int = 0
 
 
 class Buffers:
@@ -25,8 +32,7 @@ class Buffers:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._places: dict[str, Tensor] = {}
-        self._chunk: mmap.mmap | None = None
-        self._used = 0
+        self._chunks: list[_Chunk] = []
         self._touched: list[mmap.mmap] = []
         self._to_touch = 0
         self._lock = Lock()
@@ -55,14 +61,16 @@ class Buffers:
         return self._places[target]
 
     def _carve(self, like: Tensor) -> Tensor:
-        """A piece of the current chunk, or of a new one if it does not fit."""
+        """A piece of the first chunk that has room, or of a new one."""
         size = like.numel() * like.element_size()
         if size == 0:
             return torch.empty_like(like)
-        if self._chunk is None or self._used + size > len(self._chunk):
-            self._chunk, self._used = self._next_chunk(size), 0
-        out = torch.frombuffer(self._chunk, dtype=like.dtype, count=like.numel(), offset=self._used)
-        self._used += -(-size // _ALIGN) * _ALIGN
+        chunk = next((chunk for chunk in self._chunks if chunk.used + size <= len(chunk.memory)), None)
+        if chunk is None:
+            chunk = _Chunk(self._next_chunk(size))
+            self._chunks.append(chunk)
+        out = torch.frombuffer(chunk.memory, dtype=like.dtype, count=like.numel(), offset=chunk.used)
+        chunk.used += -(-size // _ALIGN) * _ALIGN
         return out.reshape(like.shape)
 
     def _next_chunk(self, size: int) -> mmap.mmap:

@@ -293,9 +293,9 @@ def _terms(task: Task) -> list[Term] | None:
 
 
 def _matrix_bytes(base: BaseIndex, dtype: torch.dtype) -> int:
-    """Bytes of the denoiser's matrices, which is what experts change, as merged weights."""
+    """Bytes of the denoiser's matrices as merged weights: what nearly every expert changes; convolutions fewer do."""
     found = (info for target, (_, _, info) in base.params.items() if target.startswith(f"{base.denoiser}."))
-    return dtype.itemsize * sum(info.numel for info in found if len(info.shape) > 1)
+    return dtype.itemsize * sum(info.numel for info in found if len(info.shape) == 2)
 
 
 def _room_for_experts(device: torch.device) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,11 +86,15 @@ class MappedFile:
         dtype = DTYPES[info.dtype]
         if info.numel == 0:
             return torch.empty(info.shape, dtype=dtype)
-        at = self._start + info.start
+        at = self.offset(key)
         if at % dtype.itemsize:  # a header whose length is odd: such a view would be misaligned, so it is copied
             raw = torch.frombuffer(self._map, dtype=torch.uint8, count=info.end - info.start, offset=at)
             return raw.clone().view(dtype).reshape(info.shape)
         return torch.frombuffer(self._map, dtype=dtype, count=info.numel, offset=at).reshape(info.shape)
+
+    def offset(self, key: str) -> int:
+        """Where in the file a tensor's bytes begin."""
+        return self._start + self.header.tensors[key].start
 
     def unchanged(self) -> bool:
         """Whether the file is still the one that was mapped: neither replaced nor written to since."""
@@ -108,3 +113,38 @@ class MappedFile:
         info = self.header.tensors[key]
         first = (self._start + info.start) // mmap.PAGESIZE * mmap.PAGESIZE
         self._map.madvise(mmap.MADV_DONTNEED, first, self._start + info.end - first)
+
+
+_AREA = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) \S+ ([0-9a-f]+) ([0-9a-f]+):([0-9a-f]+) (\d+)", re.M)
+_COPIED = re.compile(r"^(?:Anonymous|Swap): +([1-9]\d*) kB", re.M)
+
+
+class Views:
+    """Where this process has mapped files, by whomever, without having written there.
+
+    Loaders map a file, too, rather than copy it: a tensor that is found to be the file's own bytes need not be read to
+    tell what it is. On Linux; elsewhere nothing is ever found.
+    """
+
+    def __init__(self) -> None:
+        self._areas: list[tuple[int, int, int, tuple[int, int]]] = []
+        listing = Path("/proc/self/smaps")
+        text = listing.read_text(encoding="utf-8", errors="replace") if listing.is_file() else ""
+        found = list(_AREA.finditer(text))
+        for this, after in zip(found, [*(area.start() for area in found[1:]), len(text)], strict=True):
+            start, end, offset, major, minor = (int(part, 16) for part in this.groups()[:5])
+            inode = int(this[6])
+            if inode and not _COPIED.search(text, this.end(), after):
+                self._areas.append((start, end, offset, (os.makedev(major, minor), inode)))
+
+    def shows(self, tensor: Tensor, file: MappedFile, key: str) -> bool:
+        """Whether a tensor's memory is that of ``key`` in the file, mapped and never written to; False if unsure."""
+        at, size = tensor.data_ptr(), tensor.numel() * tensor.element_size()
+        if not tensor.is_contiguous() or size == 0:
+            return False
+        stat = file.path.stat()
+        return any(
+            start <= at and at + size <= end and at - start + offset == file.offset(key)
+            for start, end, offset, identity in self._areas
+            if identity == (stat.st_dev, stat.st_ino)
+        )

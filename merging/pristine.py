@@ -17,7 +17,7 @@ from ..errors import ExpertError, UserError
 from .base import BaseIndex
 from .executor import norm
 from .header import FLOATS, read_header
-from .mapped import MappedFile
+from .mapped import MappedFile, Views
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ class _Place:
 class Pristine(Mapping[str, Tensor]):
     """Target -> base weight, on the device and in the dtype of the pipeline. Read only.
 
-    Every weight that is left to its file is first compared with what the pipeline made of it, bit for bit; one that
-    the pipeline's loader changed, or that no file has under that name, is kept in memory.
+    Every weight that is left to its file is first compared with what the pipeline made of it, bit for bit, unless that
+    is the file's own memory; one that the pipeline's loader changed, or that no file has under that name, is kept in
+    memory.
 
     Args:
         params: target -> the pipeline's parameter, as loaded. Those whose file holds their very bytes are pointed at
@@ -48,15 +49,17 @@ class Pristine(Mapping[str, Tensor]):
         self._held: dict[str, Tensor] = {}
         self._norms: dict[str, float] = {}
         files: dict[Path, MappedFile] = {}
+        views = Views() if mapped else None
         for target, param in params.items():
-            place = _placed(target, param, base, files) if mapped else None
+            place = None if views is None else _placed(target, param, base, files, views)
             if place is None:
                 self._held[target] = param.data
                 continue
             self._places[target] = place
-            self._norms[target] = norm(param.data)  # now that it has just been read, and not in the first merge
             if (stored := place.file.tensor(place.key)).dtype == param.dtype:
                 param.data = stored
+            self._norms[target] = norm(param.data)  # now, while whoever loads a base expects to wait
+            place.file.release(place.key)
         self._files = tuple(files.values())
 
     def __getitem__(self, target: str) -> Tensor:
@@ -92,7 +95,9 @@ class Pristine(Mapping[str, Tensor]):
                 raise UserError(f"{file.path} was changed while the base was in use: load the base again")
 
 
-def _placed(target: str, param: torch.nn.Parameter, base: BaseIndex, files: dict[Path, MappedFile]) -> _Place | None:
+def _placed(
+    target: str, param: torch.nn.Parameter, base: BaseIndex, files: dict[Path, MappedFile], views: Views
+) -> _Place | None:
     """Where ``param`` can be read again, bit for bit; None if nowhere."""
     entry = base.params.get(target)
     if entry is None or param.device.type != "cpu":
@@ -106,6 +111,8 @@ def _placed(target: str, param: torch.nn.Parameter, base: BaseIndex, files: dict
         except ExpertError as error:
             raise UserError(f"the base pipeline is damaged: {error}") from error
     file = files[path]
-    same = torch.equal(file.tensor(key).to(param.dtype), param.data)
+    stored = file.tensor(key)
+    same = stored.dtype == param.dtype and views.shows(param.data, file, key)
+    same = same or torch.equal(stored.to(param.dtype), param.data)
     file.release(key)
     return _Place(file, key, param.dtype) if same else None

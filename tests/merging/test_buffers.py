@@ -74,3 +74,12 @@ def test_a_merge_that_is_ahead_leaves_the_thread_less_to_do():
 
 def test_available_memory_is_told_in_bytes():
     assert available_bytes() > 2**26 or not Path("/proc/meminfo").exists()
+
+
+def test_pieces_fill_the_chunks_that_are_there():
+    buffers = Buffers(CPU)
+    buffers.prepare(3 * CHUNK).join()
+    before = faults()
+    for i, mib in enumerate((40, 40, 40, 20, 20, 20, 4, 4, 4)):  # in three chunks of 64, if tails are used
+        place(buffers, str(i), mib).fill_(1)
+    assert faults() - before < CHUNK // 2**21

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
+import sys
 from dataclasses import replace
 
 import pytest
@@ -12,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from diffgraph.errors import ExpertError
 from diffgraph.merging.header import read_header
-from diffgraph.merging.mapped import MappedFile
+from diffgraph.merging.mapped import MappedFile, Views
 
 
 @pytest.fixture
@@ -89,3 +91,27 @@ def test_changes_are_noticed(path):
     path.unlink()
     with pytest.raises(ExpertError, match="cannot be read"):
         MappedFile(header)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells what is mapped where")
+def test_a_tensor_that_is_the_files_own_memory_is_told_from_any_other(path, tmp_path):
+    file, again = MappedFile(read_header(path)), MappedFile(read_header(path))
+    tensor, loaded = again.tensor("a"), load_file(path)
+    assert Views().shows(tensor, file, "a")
+    assert Views().shows(loaded["b"], file, "b")
+    assert not Views().shows(tensor, file, "b")
+    assert not Views().shows(tensor.clone(), file, "a")
+    assert not Views().shows(tensor.t(), file, "a")
+    assert not Views().shows(file.tensor("none"), file, "none")
+    twin = MappedFile(read_header(shutil.copyfile(path, tmp_path / "twin.safetensors"))).tensor("a")
+    assert not Views().shows(twin, file, "a")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells what is mapped where")
+def test_memory_that_was_written_to_is_no_longer_the_files(path):
+    file, again = MappedFile(read_header(path)), MappedFile(read_header(path))
+    mine, tensor, other = file.tensor("a"), again.tensor("a"), again.tensor("b")
+    tensor[0, 0] += 1.0
+    assert not Views().shows(tensor, file, "a")
+    assert not Views().shows(other, file, "b")  # who wrote once may have written anywhere
+    assert Views().shows(mine, file, "a")
