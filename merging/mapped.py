@@ -128,10 +128,13 @@ class Views:
 
     def __init__(self) -> None:
         self._areas: list[tuple[int, int, int, tuple[int, int]]] = []
-        listing = Path("/proc/self/smaps")
-        text = listing.read_text(encoding="utf-8", errors="replace") if listing.is_file() else ""
+        try:
+            text = Path("/proc/self/smaps").read_text(encoding="utf-8", errors="replace")
+        except OSError:  # no Linux, or one that keeps this to itself
+            text = ""
         found = list(_AREA.finditer(text))
-        for this, after in zip(found, [*(area.start() for area in found[1:]), len(text)], strict=True):
+        ends = [*(area.start() for area in found), len(text)][1:]
+        for this, after in zip(found, ends, strict=True):
             start, end, offset, major, minor = (int(part, 16) for part in this.groups()[:5])
             inode = int(this[6])
             if inode and not _COPIED.search(text, this.end(), after):

@@ -115,3 +115,16 @@ def test_memory_that_was_written_to_is_no_longer_the_files(path):
     assert not Views().shows(tensor, file, "a")
     assert not Views().shows(other, file, "b")  # who wrote once may have written anywhere
     assert Views().shows(mine, file, "a")
+
+
+def test_where_the_system_does_not_tell_nothing_is_found(path, monkeypatch):
+    file, again = MappedFile(read_header(path)), MappedFile(read_header(path))
+    tensor = again.tensor("a")
+
+    def kept(self, **_):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("diffgraph.merging.mapped.Path.read_text", kept)
+        views = Views()
+    assert not views.shows(tensor, file, "a")
