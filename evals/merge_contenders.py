@@ -108,7 +108,8 @@ class DiffGraph(Contender):
     def __init__(self, world: World, device: str) -> None:
         super().__init__(world, device)
         self.digests: list[str] = []
-        for path in world.experts:  # plans pin them; that the files are these is checked in the timed part
+        # Plans pin them. Not by `file_sha256`, which remembers: that the files are these is checked in the timed part.
+        for path in world.experts:
             with path.open("rb") as file:
                 self.digests.append(hashlib.file_digest(file, "sha256").hexdigest())
 

@@ -46,11 +46,12 @@ class _Stamp:
 
     size: int
     changed_ns: int
+    device: int
     inode: int
 
     @classmethod
     def of(cls, stat: os.stat_result) -> _Stamp:
-        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        return cls(stat.st_size, stat.st_mtime_ns, stat.st_dev, stat.st_ino)
 
 
 class MappedFile:
@@ -91,6 +92,11 @@ class MappedFile:
             raw = torch.frombuffer(self._map, dtype=torch.uint8, count=info.end - info.start, offset=at)
             return raw.clone().view(dtype).reshape(info.shape)
         return torch.frombuffer(self._map, dtype=dtype, count=info.numel, offset=at).reshape(info.shape)
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode of what was mapped, whatever the path leads to by now."""
+        return self._stamp.device, self._stamp.inode
 
     def offset(self, key: str) -> int:
         """Where in the file a tensor's bytes begin."""
@@ -145,9 +151,8 @@ class Views:
         at, size = tensor.data_ptr(), tensor.numel() * tensor.element_size()
         if not tensor.is_contiguous() or size == 0:
             return False
-        stat = file.path.stat()
         return any(
             start <= at and at + size <= end and at - start + offset == file.offset(key)
             for start, end, offset, identity in self._areas
-            if identity == (stat.st_dev, stat.st_ino)
+            if identity == file.identity
         )

@@ -12,6 +12,7 @@ from diffusers import UNet2DConditionModel
 
 from diffgraph.errors import ExpertError, PlanError, UserError
 from diffgraph.merging import pipeline
+from diffgraph.merging.buffers import Buffers
 from diffgraph.merging.engine import Engine
 from diffgraph.merging.engines import Engines
 from diffgraph.merging.formats import read_expert
@@ -357,3 +358,20 @@ def test_memory_for_merged_matrices_is_touched_while_the_base_loads_if_there_is_
     monkeypatch.setattr("diffgraph.merging.engine.Buffers.prepare", lambda self, nbytes: asked.append(nbytes))
     Engine(world.base_dir, "cpu", dtype)
     assert asked == ([size] if room > 2 else [])
+
+
+def test_merging_into_memory_that_was_touched_beforehand_gives_the_same_bits(world, engine, monkeypatch):
+    world.lora("one", 11)
+    plan = world.plan(world.expert("one"))
+    engine.apply(plan, world.locate)
+    prepared = []
+    monkeypatch.setattr("diffgraph.merging.buffers._CHUNK", 2**12)  # the tiny base is smaller than a real chunk
+    begin = Buffers.prepare
+    monkeypatch.setattr(Buffers, "prepare", lambda self, nbytes: prepared.append(begin(self, nbytes)))
+    fresh = Engine(world.base_dir, "cpu")
+    prepared[0].join()
+    assert fresh._buffers._touched
+    waiting = len(fresh._buffers._touched)
+    fresh.apply(plan, world.locate)
+    assert len(fresh._buffers._touched) < waiting
+    assert same_bits(snapshot(fresh), snapshot(engine))
