@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file
 
+from diffgraph.errors import ExpertError
+from diffgraph.merging.base import BaseIndex
+from diffgraph.merging.formats import read_expert
 from diffgraph.world.recipe import base, company, lora, publish, rehearsal, variety
 from diffgraph.world.recipe.art import Art
 from diffgraph.world.recipe.looks import BACKGROUNDS, SIZE, STYLES
@@ -111,6 +115,38 @@ def _pipeline(folder: Path) -> Path:
     base.build_unet().save_pretrained(folder / "unet")
     (folder / "model_index.json").write_text('{"unet": ["diffusers", "UNet2DConditionModel"]}')
     return folder
+
+
+def test_an_expert_goes_on_from_what_a_file_has_learnt(tmp_path: Path) -> None:
+    taught, fresh = _adapted(1), _adapted(2)
+    lora.write_lora(taught, 4, tmp_path / "taught")
+    lora.begin_with(fresh, tmp_path / "taught" / publish.WEIGHTS)
+    learnt, held = get_peft_model_state_dict(taught), get_peft_model_state_dict(fresh)
+    assert learnt.keys() == held.keys()
+    assert all(torch.equal(learnt[k].half(), held[k].half()) for k in learnt)
+    assert not all(torch.equal(v, get_peft_model_state_dict(_adapted(2))[k]) for k, v in held.items())
+
+
+def test_a_share_of_a_lesson_is_published_by_its_alpha(tmp_path: Path) -> None:
+    unet = _adapted(1)
+    with torch.no_grad():
+        for key, parameter in unet.named_parameters():
+            if "lora_B" in key:
+                parameter.normal_(0, 0.01)
+    index = BaseIndex.open(_pipeline(tmp_path / "base"))
+    norms = []
+    for strength in (1.0, 0.75):
+        lora.write_lora(unet, 4, tmp_path / "taught", strength)
+        norms.append(read_expert(tmp_path / "taught" / publish.WEIGHTS, index).norm())
+    assert norms[1] == pytest.approx(0.75 * norms[0])
+
+
+def test_an_expert_of_other_layers_is_no_start(tmp_path: Path) -> None:
+    lora.write_lora(_adapted(1), 4, tmp_path / "taught")
+    unet: Any = base.build_unet().requires_grad_(False)
+    unet.add_adapter(lora.Lesson("fine", (), 4, 1, 0.0, 4, 0, targets=lora.FINE).config())
+    with pytest.raises(ExpertError, match="adapts other layers"):
+        lora.begin_with(unet, tmp_path / "taught" / publish.WEIGHTS)
 
 
 def test_companions_join_as_a_merge_would_and_leave_without_a_trace(tmp_path: Path) -> None:

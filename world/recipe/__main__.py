@@ -11,6 +11,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +38,7 @@ STEPS = {
     "style": 1850,
     "style on fine blocks": 2600,
     "background": 1950,
+    "expert on": 1600,
     "oracle": 3000,
     "full": 600,
 }
@@ -50,7 +53,7 @@ app = typer.Typer(add_completion=False, help=__doc__, invoke_without_command=Tru
 Work = Annotated[Path, typer.Option(help="work folder: art, checkpoints, trained parts (keep it to resume)")]
 Scale = Annotated[float, typer.Option(help="multiplies the number of training steps")]
 Workers = Annotated[int, typer.Option(help="processes side by side; 0: one a CPU core, one on a GPU")]
-On = Annotated[bool, typer.Option("--on", help="teach the published scorers on: quicker, after a look has changed")]
+On = Annotated[bool, typer.Option("--on", help="teach what is published on: quicker, after a look has changed")]
 Only = Annotated[list[str] | None, typer.Option(help="train only these experts (repeatable)")]
 
 
@@ -78,7 +81,7 @@ def everything(context: typer.Context, scale: Scale = 1.0) -> None:
         autoencoder(work, scale)
         pipeline(work, scale)
         companions(work, scale)
-        experts(work, scale)
+        experts(work, scale=scale)
         oracle(work, WORLD, scale)
         scorers(work, scale=scale)
         publish_all(work)
@@ -118,14 +121,26 @@ def companions(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers
 
 
 @app.command()
-def experts(work: Work = WORK, scale: Scale = 1.0, only: Only = None, workers: Workers = 0) -> None:
+def experts(
+    work: Work = WORK,
+    world: Path = WORLD,
+    scale: Scale = 1.0,
+    only: Only = None,
+    workers: Workers = 0,
+    on: On = False,
+) -> None:
     """Step 3b: train the LoRAs (packs, styles, backgrounds) in company; and the full fine-tune."""
     names = [n for n in _wanted([*_names(), FULL], only) if not _trained(work, n)]
-    if _shared_out("experts", names, work, scale, workers) or not names:
+    more = ["--world", str(world), *(["--on"] if on else [])]
+    if _shared_out("experts", names, work, scale, workers, more) or not names:
         return
     studio = lora.Studio.open(work / "art", work / "emoji-base")
     for expert in _experts(studio.art, scale):
-        if expert.lesson.name in names:
+        name = expert.lesson.name
+        if name in names and on:
+            lesson = replace(expert.lesson, steps=round(STEPS["expert on"] * scale), rate=lora.RATE / 2)
+            company.rehearse(studio, replace(expert, lesson=lesson), work, world / "hub" / name / publish.WEIGHTS)
+        elif name in names:
             company.rehearse(studio, expert, work)
     if FULL in names:
         style = lora.style_lesson(studio.art, "sunset duotone", round(STEPS["full"] * scale), 400)
@@ -157,12 +172,12 @@ def _repeat(option: str, values: list[str]) -> list[str]:
     return [word for value in values for word in (option, value)]
 
 
-def _shared_out(step: str, names: list[str], work: Path, scale: float, workers: int) -> bool:
+def _shared_out(step: str, names: list[str], work: Path, scale: float, workers: int, more: Sequence[str] = ()) -> bool:
     """Run a step for all names in several processes; False where one is enough and the caller does it."""
     workers = min(workers or _workers(), len(names))
     if workers <= 1:
         return False
-    options = ["--work", str(work), "--scale", str(scale), "--workers", "1"]
+    options = ["--work", str(work), "--scale", str(scale), "--workers", "1", *more]
     _side_by_side([[step, *options, *_repeat("--only", names[i::workers])] for i in range(workers)])
     return True
 

@@ -206,8 +206,11 @@ def _shelf(studio: Studio, expert: Expert, party: Party, rng: np.random.Generato
     return _Shelf(shown(own), shown(others))
 
 
-def rehearse(studio: Studio, expert: Expert, work: Path) -> Path:
-    """Teach an expert in company of ``work/rehearsal/experts``, into ``work/experts/NAME``; resumable."""
+def rehearse(studio: Studio, expert: Expert, work: Path, start: Path | None = None) -> Path:
+    """Teach an expert in company of ``work/rehearsal/experts``, into ``work/experts/NAME``; resumable.
+
+    ``start`` is the LoRA file that it is to begin with, as a look's change leaves most of what was learnt true.
+    """
     lesson = replace(expert.lesson, batch=BATCH)
     order = parties(expert.kind)
 
@@ -217,7 +220,7 @@ def rehearse(studio: Studio, expert: Expert, work: Path) -> Path:
         return _shelf(studio, expert, party, np.random.default_rng([lesson.seed, order.index(party)]))
 
     latents, captions = scene_latents(studio, lesson), [row[0] for row in lesson.rows]
-    unet = studio.adapted(lesson)
+    unet = studio.adapted(lesson, start)
     met = [name for kind in KINDS if kind != expert.kind for name in COMPANIONS[kind]]
     company = Company(unet, work / "rehearsal" / "experts", studio.base, met)
 
@@ -230,5 +233,5 @@ def rehearse(studio: Studio, expert: Expert, work: Path) -> Path:
 
     fit(unet, lesson, work, batch)
     folder = work / "experts" / lesson.name
-    write_lora(unet, lesson.rank, folder)
+    write_lora(unet, lesson.rank, folder, lesson.strength)
     return folder

@@ -14,6 +14,8 @@ from .art import Art
 from .train import DEVICE, Ema, Loop, learning_rate, precision
 
 RATE = 2e-3
+CRITIC_RATE, CRITIC_FROM, CRITIC_WEIGHT = 5e-4, 0.6, 0.05
+"""Of `refine`: the patch critic's learning rate, the share of the steps before it joins, its weight in the loss."""
 REFINED = "decoder-refined"
 """Marks a finished `refine` in the folder of the autoencoder."""
 CROP, CROP_BATCH, FULL_BATCH, FULL_SHARE = 32, 32, 16, 0.15
@@ -62,7 +64,8 @@ def _batch(pool: torch.Tensor, whole: bool) -> torch.Tensor:
     return normalise(pool[torch.randint(len(pool), (CROP_BATCH,)), top : top + CROP, left : left + CROP])
 
 
-def _loss(model: AutoencoderKL, x: torch.Tensor) -> torch.Tensor:
+def _loss(model: AutoencoderKL, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What training makes small, and the images (n, 3, h, w) that came back."""
     posterior = model.encode(x).latent_dist
     # A fixed noise floor on the latents makes the decoder forgiving of the sampler's small errors.
     z = posterior.mean + 0.06 * torch.randn_like(posterior.mean)
@@ -73,34 +76,59 @@ def _loss(model: AutoencoderKL, x: torch.Tensor) -> torch.Tensor:
         y[..., 1:, :] - y[..., :-1, :], x[..., 1:, :] - x[..., :-1, :]
     )
     size = posterior.mean.float().square().mean()
-    return pixel + 0.5 * coarse + 0.5 * edge + 2e-3 * (size - 1).clamp(min=0)
+    return pixel + 0.5 * coarse + 0.5 * edge + 2e-3 * (size - 1).clamp(min=0), y
+
+
+def patch_critic() -> torch.nn.Sequential:
+    """Tells true patches of about 16 pixels from decoded ones: images (n, 3, h, w) to scores (n, 1, h / 4, w / 4)."""
+    leaky = torch.nn.LeakyReLU(0.2)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 32, 4, 2, 1),
+        leaky,
+        torch.nn.Conv2d(32, 64, 4, 2, 1),
+        torch.nn.GroupNorm(8, 64),
+        leaky,
+        torch.nn.Conv2d(64, 64, 3, 1, 1),
+        torch.nn.GroupNorm(8, 64),
+        leaky,
+        torch.nn.Conv2d(64, 1, 3, 1, 1),
+    )
 
 
 def refine(cache: Path, out: Path, steps: int, seed: int = 12) -> None:
-    """Train the decoder alone, on whole images, for the textures that styles are made of (dots, blocks, hatching).
+    """Train the decoder alone, on whole images, for the textures that styles are made of (dots, blocks, strokes).
 
-    The latents stay what they are, so whatever was trained on them stays valid: ``out/vae`` is written again, and so
-    is the autoencoder of ``out/emoji-base`` where there is one.
+    The last steps are taken against a critic of patches (hinge loss, as in VQGAN, arXiv 2012.09841): a mean of the
+    pixels that might be is a blur, which no critic takes for a pen's stroke. The latents stay what they are, so
+    whatever was trained on them stays valid: ``out/vae`` is written again, and so is the autoencoder of
+    ``out/emoji-base`` where there is one.
     """
     pool = _pool(Art.load(cache), 14000, seed)
     torch.manual_seed(seed)
     model: Any = AutoencoderKL.from_pretrained(out / "vae").to(DEVICE)
+    critic = patch_critic().to(DEVICE)
     parameters = [*model.decoder.parameters(), *model.post_quant_conv.parameters()]
     model.encoder.requires_grad_(False)
     model.quant_conv.requires_grad_(False)
     optimiser = torch.optim.AdamW(parameters, lr=RATE / 2, betas=(0.9, 0.98), weight_decay=1e-4)
+    judging = torch.optim.AdamW(critic.parameters(), lr=CRITIC_RATE, betas=(0.5, 0.9), weight_decay=1e-4)
     ema = Ema(model)
-    loop = Loop("vae-decoder", out / "checkpoints", steps, {"model": model, "optimiser": optimiser, "ema": ema}, seed)
+    state = {"model": model, "optimiser": optimiser, "ema": ema, "critic": critic, "judging": judging}
+    loop = Loop("vae-decoder", out / "checkpoints", steps, state, seed)
     for step in loop:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(RATE / 2, step, steps)
         x = normalise(pool[torch.randint(len(pool), (FULL_BATCH,))])
         with precision():
-            loss = _loss(model, x)
+            loss, y = _loss(model, x)
+            if step >= steps * CRITIC_FROM:
+                loss = loss - CRITIC_WEIGHT * critic(y).float().mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
+        if step >= steps * CRITIC_FROM:
+            _teach_critic(critic, judging, x, y.detach())
         ema.update(step)
         loop.loss = loss.detach()
     ema.copy_to(model)
@@ -108,6 +136,16 @@ def refine(cache: Path, out: Path, steps: int, seed: int = 12) -> None:
     if (out / "emoji-base").exists():
         model.to(torch.float16).save_pretrained(out / "emoji-base" / "vae")
     (out / "vae" / REFINED).touch()
+
+
+def _teach_critic(
+    critic: torch.nn.Module, optimiser: torch.optim.Optimizer, true: torch.Tensor, decoded: torch.Tensor
+) -> None:
+    with precision():
+        loss = F.relu(1 - critic(true).float()).mean() + F.relu(1 + critic(decoded).float()).mean()
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
 
 
 def train(cache: Path, out: Path, steps: int, seed: int = 11) -> None:
@@ -124,7 +162,7 @@ def train(cache: Path, out: Path, steps: int, seed: int = 11) -> None:
             group["lr"] = learning_rate(RATE, step, steps)
         x = _batch(pool, step >= steps * (1 - FULL_SHARE))
         with precision():
-            loss = _loss(model, x)
+            loss, _ = _loss(model, x)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
