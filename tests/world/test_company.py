@@ -10,7 +10,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file
 
-from diffgraph.errors import ExpertError
+from diffgraph.errors import ExpertError, UserError
 from diffgraph.merging.base import BaseIndex
 from diffgraph.merging.formats import read_expert
 from diffgraph.world.recipe import base, company, lora, publish, rehearsal, variety
@@ -115,6 +115,21 @@ def _pipeline(folder: Path) -> Path:
     base.build_unet().save_pretrained(folder / "unet")
     (folder / "model_index.json").write_text('{"unet": ["diffusers", "UNet2DConditionModel"]}')
     return folder
+
+
+def test_those_companions_that_are_there_will_do_for_going_on(tmp_path: Path) -> None:
+    for name in ("x-ray", "cave", "night rain"):
+        file = tmp_path / "rehearsal" / "experts" / lora.slug(name) / publish.WEIGHTS
+        file.parent.mkdir(parents=True)
+        file.touch()
+    cast = company.present(tmp_path, "subject")
+    assert cast == {"style": ["x-ray"], "background": ["cave", "night rain"]}
+    parties = company.parties("subject", cast)
+    assert len(parties) == 5
+    rng = np.random.default_rng(0)
+    assert {company.drawn("subject", rng, cast) for _ in range(500)} == {(), *parties}
+    with pytest.raises(UserError, match="no throw-away LoRA of a subject: run the step companions"):
+        company.present(tmp_path, "style")
 
 
 def test_an_expert_goes_on_from_what_a_file_has_learnt(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+from diffgraph.errors import ExpertError
 from diffgraph.graph.registration import register
 from diffgraph.graph.sources import get
 from diffgraph.merging.base import BaseIndex
@@ -83,6 +85,19 @@ def test_a_few_steps_of_everything_give_a_world_that_registers_and_merges(
     (expert,) = register(source, "sea-life")
     assert expert.rank == lora.RANKS["sea-life"]
     assert {s.name for s in expert.skills} == set(PACKS["sea-life"])
+    (work / "experts" / "blueprint" / publish.WEIGHTS).unlink()
+    (work / "checkpoints" / "blueprint.ckpt").unlink(missing_ok=True)
+    more = ["--work", str(work), "--world", str(world), "--scale", "0.001", "--only", "blueprint", "--on"]
+    result = CliRunner().invoke(app, ["experts", *more], catch_exceptions=False)
+    assert result.exit_code == 0
+    published, on = (read_expert(f / "blueprint" / publish.WEIGHTS, index) for f in (world / "hub", work / "experts"))
+    moved = sum(float((on.deltas[t].dense() - d.dense()).square().sum()) for t, d in published.deltas.items())
+    assert 0 < moved < 0.5 * published.norm() ** 2
+    (world / "oracle").mkdir()
+    shutil.copyfile(work / "experts" / "halftone" / publish.WEIGHTS, world / "oracle" / publish.WEIGHTS)
+    result = CliRunner().invoke(app, ["oracle", *more[:-3], "--on"])
+    assert isinstance(result.exception, ExpertError)
+    assert "at another rank" in str(result.exception)
 
 
 @pytest.mark.parametrize(("size", "dtype"), [(0.05, torch.float8_e4m3fn), (0.0005, torch.float16)])

@@ -40,6 +40,7 @@ STEPS = {
     "background": 1950,
     "expert on": 1600,
     "oracle": 3000,
+    "oracle on": 1000,
     "full": 600,
 }
 SCORER_STEPS = {"critic": 5500, "judge": 4500}
@@ -196,7 +197,7 @@ def _side_by_side(commands: list[list[str]]) -> None:
 
 
 @app.command()
-def oracle(work: Work = WORK, world: Path = WORLD, scale: Scale = 1.0) -> None:
+def oracle(work: Work = WORK, world: Path = WORLD, scale: Scale = 1.0, on: On = False) -> None:
     """Step 3c: train one LoRA on the true combinations of the compose suite: the bound that merging is held against.
 
     It lies beside the hub, not in it: no expert that a scout can find has seen an eval's pairs.
@@ -205,7 +206,11 @@ def oracle(work: Work = WORK, world: Path = WORLD, scale: Scale = 1.0) -> None:
     trained = work / "experts" / "joint-oracle" / publish.WEIGHTS
     if not trained.exists():
         studio = lora.Studio.open(work / "art", work / "emoji-base")
-        lora.teach(studio, lora.oracle_lesson(suite["items"], round(STEPS["oracle"] * scale), 500), work)
+        lesson = lora.oracle_lesson(suite["items"], round(STEPS["oracle on" if on else "oracle"] * scale), 500)
+        if on:
+            lora.teach(studio, replace(lesson, rate=lora.RATE / 2), work, world / "oracle" / publish.WEIGHTS)
+        else:
+            lora.teach(studio, lesson, work)
     (world / "oracle").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(trained, world / "oracle" / publish.WEIGHTS)
 

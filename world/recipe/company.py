@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...errors import UserError
 from ...merging.base import BaseIndex
 from ...merging.formats import read_expert
 from . import rehearsal, variety
@@ -50,6 +51,8 @@ third of them, they changed the weights half as much as those that an expert is 
 BATCH = 32
 """Images a step, whatever the lesson says."""
 
+Cast = Mapping[str, Sequence[str]]
+"""Kind -> the throw-away LoRAs of that kind that may join."""
 Party = tuple[tuple[str, str], ...]
 """The companions of a batch, (kind, name) each; empty: none."""
 
@@ -86,18 +89,30 @@ def _said(subject: str, style: str | None, background: str) -> str:
     return ", ".join([subject, *([f"{style} style"] if style else []), *behind])
 
 
-def parties(kind: str) -> list[Party]:
+def present(work: Path, kind: str) -> Cast:
+    """Those companions of an expert of this kind that lie in ``work``. Raises UserError if another kind has none."""
+    folder = work / "rehearsal" / "experts"
+    found = {k: [n for n in COMPANIONS[k] if (folder / slug(n) / WEIGHTS).exists()] for k in KINDS if k != kind}
+    if missing := [k for k, names in found.items() if not names]:
+        raise UserError(
+            f"{folder} holds no throw-away LoRA of a {' or a '.join(missing)}: run the step companions first "
+            f"(--only {slug(COMPANIONS[missing[0]][0])} makes one)"
+        )
+    return found
+
+
+def parties(kind: str, cast: Cast = COMPANIONS) -> list[Party]:
     """Every company that an expert of this kind may have: each companion of the other two kinds, and each pair."""
-    first, second = ([(k, name) for name in COMPANIONS[k]] for k in KINDS if k != kind)
+    first, second = ([(k, name) for name in cast[k]] for k in KINDS if k != kind)
     return [(one,) for one in first] + [(two,) for two in second] + [(one, two) for one in first for two in second]
 
 
-def drawn(kind: str, rng: np.random.Generator) -> Party:
+def drawn(kind: str, rng: np.random.Generator, cast: Cast = COMPANIONS) -> Party:
     """The company of one batch of an expert of this kind, by `ALONE` and `SHARES`."""
     if rng.random() < ALONE:
         return ()
     case = int(rng.choice(3, p=SHARES[kind]))
-    first, second = ((k, str(rng.choice(COMPANIONS[k]))) for k in KINDS if k != kind)
+    first, second = ((k, str(rng.choice(cast[k]))) for k in KINDS if k != kind)
     return ((first,), (second,), (first, second))[case]
 
 
@@ -209,10 +224,12 @@ def _shelf(studio: Studio, expert: Expert, party: Party, rng: np.random.Generato
 def rehearse(studio: Studio, expert: Expert, work: Path, start: Path | None = None) -> Path:
     """Teach an expert in company of ``work/rehearsal/experts``, into ``work/experts/NAME``; resumable.
 
-    ``start`` is the LoRA file that it is to begin with, as a look's change leaves most of what was learnt true.
+    ``start`` is the LoRA file that it is to begin with, as a look's change leaves most of what was learnt true. What it
+    has learnt of company stays, too: then those companions that are there will do. Without one all of them are needed.
     """
     lesson = replace(expert.lesson, batch=BATCH)
-    order = parties(expert.kind)
+    cast = COMPANIONS if start is None else present(work, expert.kind)
+    order = parties(expert.kind, cast)
 
     @functools.cache
     def shelf(party: Party) -> _Shelf:
@@ -221,11 +238,11 @@ def rehearse(studio: Studio, expert: Expert, work: Path, start: Path | None = No
 
     latents, captions = scene_latents(studio, lesson), [row[0] for row in lesson.rows]
     unet = studio.adapted(lesson, start)
-    met = [name for kind in KINDS if kind != expert.kind for name in COMPANIONS[kind]]
+    met = [name for kind in KINDS if kind != expert.kind for name in cast[kind]]
     company = Company(unet, work / "rehearsal" / "experts", studio.base, met)
 
     def batch(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        party = drawn(expert.kind, rng)
+        party = drawn(expert.kind, rng, cast)
         company.join([name for _, name in party], rng.uniform(LEAST, MOST, len(party)).tolist())
         if party:
             return shelf(party).batch(studio, lesson.batch, rng)

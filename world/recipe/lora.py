@@ -228,11 +228,14 @@ def scene_latents(studio: Studio, lesson: Lesson) -> torch.Tensor:
     return unique[torch.tensor([place[row[1:]] for row in lesson.rows])]
 
 
-def teach(studio: Studio, lesson: Lesson, out: Path) -> Path:
-    """Train one LoRA and write it in diffusers' layout to ``out/experts/NAME/pytorch_lora_weights.safetensors``."""
+def teach(studio: Studio, lesson: Lesson, out: Path, start: Path | None = None) -> Path:
+    """Train one LoRA and write it in diffusers' layout to ``out/experts/NAME/pytorch_lora_weights.safetensors``.
+
+    ``start``: see `Studio.adapted`.
+    """
     latents = scene_latents(studio, lesson)
     captions = [row[0] for row in lesson.rows]
-    unet = studio.adapted(lesson)
+    unet = studio.adapted(lesson, start)
     fit(unet, lesson, out, lambda rng: draw(studio, latents, captions, lesson, rng))
     folder = out / "experts" / lesson.name
     write_lora(unet, lesson.rank, folder, lesson.strength)
