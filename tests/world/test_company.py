@@ -142,6 +142,15 @@ def test_an_expert_goes_on_from_what_a_file_has_learnt(tmp_path: Path) -> None:
     assert not all(torch.equal(v, get_peft_model_state_dict(_adapted(2))[k]) for k, v in held.items())
 
 
+def test_going_on_has_checkpoints_of_its_own_for_every_file_it_goes_on_from(tmp_path: Path) -> None:
+    lesson = lora.Lesson("crab", (), 4, 1, 0.0, 4, 0)
+    (tmp_path / "a").write_bytes(b"a")
+    (tmp_path / "b").write_bytes(b"b")
+    names = [lora.course(lesson, start).name for start in (None, tmp_path / "a", tmp_path / "b")]
+    assert names[0] == "crab"
+    assert len({*names}) == 3
+
+
 def test_a_share_of_a_lesson_is_published_by_its_alpha(tmp_path: Path) -> None:
     unet = _adapted(1)
     with torch.no_grad():

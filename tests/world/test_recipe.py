@@ -86,13 +86,15 @@ def test_a_few_steps_of_everything_give_a_world_that_registers_and_merges(
     assert expert.rank == lora.RANKS["sea-life"]
     assert {s.name for s in expert.skills} == set(PACKS["sea-life"])
     (work / "experts" / "blueprint" / publish.WEIGHTS).unlink()
-    (work / "checkpoints" / "blueprint.ckpt").unlink(missing_ok=True)
+    assert (work / "checkpoints" / "blueprint.ckpt").exists()  # finished: what goes on must not take it for its own
     more = ["--work", str(work), "--world", str(world), "--scale", "0.001", "--only", "blueprint", "--on"]
     result = CliRunner().invoke(app, ["experts", *more], catch_exceptions=False)
     assert result.exit_code == 0
     published, on = (read_expert(f / "blueprint" / publish.WEIGHTS, index) for f in (world / "hub", work / "experts"))
     moved = sum(float((on.deltas[t].dense() - d.dense()).square().sum()) for t, d in published.deltas.items())
     assert 0 < moved < 0.5 * published.norm() ** 2
+    assert "not taught on: blueprint" in CliRunner().invoke(app, ["experts", *more]).output
+    assert len(list((work / "checkpoints").glob("blueprint-on-*.ckpt"))) == 1
     (world / "oracle").mkdir()
     shutil.copyfile(work / "experts" / "halftone" / publish.WEIGHTS, world / "oracle" / publish.WEIGHTS)
     result = CliRunner().invoke(app, ["oracle", *more[:-3], "--on"])

@@ -20,6 +20,7 @@ import torch
 import typer
 import yaml
 
+from ...errors import DiffGraphError
 from ...graph.store import GraphStore
 from . import base, cards, company, lora, publish, vae
 from .art import Art
@@ -131,7 +132,10 @@ def experts(
     on: On = False,
 ) -> None:
     """Step 3b: train the LoRAs (packs, styles, backgrounds) in company; and the full fine-tune."""
-    names = [n for n in _wanted([*_names(), FULL], only) if not _trained(work, n)]
+    wanted = _wanted([*_names(), FULL], only)
+    names = [n for n in wanted if not _trained(work, n)]
+    if on and (there := sorted({*wanted} - {*names})):
+        print(f"not taught on: {', '.join(there)}: move what is in {work / 'experts'} away to do so", flush=True)
     more = ["--world", str(world), *(["--on"] if on else [])]
     if _shared_out("experts", names, work, scale, workers, more) or not names:
         return
@@ -307,4 +311,7 @@ def write_manifest(work: Path, world: Path) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    try:
+        app()
+    except DiffGraphError as error:
+        sys.exit(f"error: {error}")

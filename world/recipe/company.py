@@ -24,7 +24,7 @@ from ...merging.formats import read_expert
 from . import rehearsal, variety
 from .art import Art
 from .base import DROP, encode
-from .lora import PRIOR, RATE, Lesson, Studio, draw, fit, scene_latents, slug, subject_lesson, write_lora
+from .lora import PRIOR, RATE, Lesson, Studio, course, draw, fit, scene_latents, slug, subject_lesson, write_lora
 from .publish import WEIGHTS
 from .variety import Row
 
@@ -248,7 +248,7 @@ def rehearse(studio: Studio, expert: Expert, work: Path, start: Path | None = No
             return shelf(party).batch(studio, lesson.batch, rng)
         return draw(studio, latents, captions, lesson, rng)
 
-    fit(unet, lesson, work, batch)
+    fit(unet, course(lesson, start), work, batch)
     folder = work / "experts" / lesson.name
     write_lora(unet, lesson.rank, folder, lesson.strength)
     return folder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 
 from ...errors import ExpertError
+from .. import sha256_of
 from . import variety
 from .art import Art
 from .base import DROP, NOISE_LEVELS, captions_for, diffusion_loss, encode, plain_pictures, scheduler, tokens
@@ -208,6 +209,13 @@ def begin_with(unet: Any, file: Path) -> None:
     set_peft_model_state_dict(unet, learnt)
 
 
+def course(lesson: Lesson, start: Path | None) -> Lesson:
+    """The lesson under the name of its checkpoints: going on from a file resumes neither the lesson that the file came
+    from nor one that went on from another file.
+    """
+    return lesson if start is None else replace(lesson, name=f"{lesson.name}-on-{sha256_of(start)[:8]}")
+
+
 def draw(
     studio: Studio, latents: torch.Tensor, rows: list[str], lesson: Lesson, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -236,7 +244,7 @@ def teach(studio: Studio, lesson: Lesson, out: Path, start: Path | None = None) 
     latents = scene_latents(studio, lesson)
     captions = [row[0] for row in lesson.rows]
     unet = studio.adapted(lesson, start)
-    fit(unet, lesson, out, lambda rng: draw(studio, latents, captions, lesson, rng))
+    fit(unet, course(lesson, start), out, lambda rng: draw(studio, latents, captions, lesson, rng))
     folder = out / "experts" / lesson.name
     write_lora(unet, lesson.rank, folder, lesson.strength)
     return folder
