@@ -108,7 +108,7 @@ class Factors:
     def finite(self) -> bool:
         """Whether ``scale * up`` and ``down`` are finite, told from the lengths wherever they are within float32."""
         ups, downs = self._lengths
-        if all(length * abs(self.scale) < _LIMIT for length in ups) and all(length < _LIMIT for length in downs):
+        if sum(ups) * abs(self.scale) < _LIMIT and sum(downs) < _LIMIT:  # False for NaN, wherever it stands
             return True
         return all_finite(self.scaled_up()) and all_finite(self.down)
 
@@ -116,7 +116,8 @@ class Factors:
 def _lengths_of(matrix: Tensor, dim: int) -> list[float]:
     """Euclidean lengths along a dimension. Squares that float32 cannot hold, large or small, are taken in float64."""
     lengths: list[float] = torch.linalg.vector_norm(matrix, dim=dim, dtype=torch.float32).tolist()
-    if not all(_SMALL_LENGTH < length < math.inf for length in lengths) and matrix.device.type != "mps":
+    plain = sum(lengths) < math.inf and min(lengths, default=1.0) > _SMALL_LENGTH  # False for NaN
+    if not plain and matrix.device.type != "mps":
         lengths = torch.linalg.vector_norm(matrix, dim=dim, dtype=torch.float64).tolist()
     return lengths
 

@@ -23,7 +23,7 @@ from .cache import ByteCache
 from .executor import Term, exact_products, stackable, write_merged
 from .formats import ExpertDelta, read_expert
 from .identity import Locate, located, pin_base, pin_experts
-from .memory import available_bytes
+from .memory import available_bytes, uncollected
 from .methods import Whole, make
 from .plan import MergePlan, PlanExpert
 from .pristine import Pristine
@@ -157,7 +157,7 @@ class Engine:
         self._pristine.check()
         method = make(plan.method)
         active = pin_experts(plan)
-        with exact_products():
+        with exact_products(), uncollected():
             experts = self._read_all(active, locate)
             reports = [_report(spec, expert, plan, measure) for spec, expert in zip(active, experts, strict=True)]
             wholes = [Whole(s.sha256, s.facet, s.weight, e.norm) for s, e in zip(active, experts, strict=True)]

@@ -1,9 +1,12 @@
-"""How much memory this process may still take. Imports no torch."""
+"""How much memory this process may still take, and when Python looks for what it may give back. Imports no torch."""
 
 from __future__ import annotations
 
+import gc
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import BudgetExceeded, UserError
@@ -34,6 +37,20 @@ def available_bytes() -> int:
     listing = Path("/proc/meminfo")
     found = re.search(r"^MemAvailable:\s*(\d+) kB$", listing.read_text("ascii"), re.M) if listing.is_file() else None
     return 1024 * int(found[1]) if found is not None else 0
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No search for garbage in cycles meanwhile: making many small objects starts one again and again, each of which
+    walks through every module of a large pipeline.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def left_of(limit: int) -> int:

@@ -160,28 +160,33 @@ def _split(key: str) -> tuple[str, str | None]:
 
 def _modules(header: Header, *, strict: bool = True) -> list[Module]:
     """The modules of a file. Raises ExpertError for keys that are not understood and roles that are taken twice."""
-    known: list[Module] | None = header.memo.get(f"modules, strict {strict}")
-    if known is not None:
-        return known
+    found, problem = header.memo.get("modules", (None, None))
+    if found is None:
+        found, problem = _grouped(header)
+        header.memo["modules"] = found, problem
+    if strict and problem is not None:
+        raise expert_error(header, *problem)
+    return found
+
+
+def _grouped(header: Header) -> tuple[list[Module], tuple[str, Sequence[str]] | None]:
+    """The modules of a file, as far as it is understood, and what is not: the first name that is taken twice, or else
+    all keys that say nothing.
+    """
     grouped: dict[str, dict[str, str]] = {}
     unknown: list[str] = []
+    twice: tuple[str, Sequence[str]] | None = None
     for key in header.keys:
         name, role = _split(key)
         if role is None:
             unknown.append(key)
             continue
         roles = grouped.setdefault(name, {})
-        if role in roles and strict:
-            raise expert_error(header, f"has two keys for the {role} of {name}", (roles[role], key))
+        if role in roles and twice is None:
+            twice = f"has two keys for the {role} of {name}", (roles[role], key)
         roles[role] = key
-    if unknown and strict:
-        raise expert_error(header, "has keys that are not understood", unknown)
-    # What passes strictly is the same either way.
-    found = [Module(header, name, roles) for name, roles in grouped.items()]
-    header.memo["modules, strict False"] = found
-    if strict:
-        header.memo["modules, strict True"] = found
-    return found
+    problem = twice or (("has keys that are not understood", unknown) if unknown else None)
+    return [Module(header, name, roles) for name, roles in grouped.items()], problem
 
 
 def _algorithm(module: Module) -> Algorithm | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -55,3 +56,13 @@ def test_the_lengths_of_factors_hold_where_their_squares_leave_float32(size):
     assert terms.spread == pytest.approx(2 * (2 * 30) ** 0.5, rel=1e-3)
     assert terms.finite()
     assert Delta((6, 5), factors=[terms]).nonzero()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("place", [(0, 0), (3, 1), (5, 3)])
+def test_a_value_that_is_none_is_found_wherever_it_stands(value: float, place: tuple[int, int]) -> None:
+    for spoilt in ("up", "down"):
+        parts = {"up": torch.randn(6, 4), "down": torch.randn(4, 6)}
+        assert Factors(**parts).finite()
+        parts[spoilt][place if spoilt == "up" else place[::-1]] = value
+        assert not Factors(**parts).finite()
