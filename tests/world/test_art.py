@@ -1,8 +1,11 @@
+import json
+
 import numpy as np
 import pytest
 
+from diffgraph.errors import ExternalError
 from diffgraph.world.recipe import cards
-from diffgraph.world.recipe.art import Art
+from diffgraph.world.recipe.art import GUESTS, NPM_PACKAGES, RENDER, Art, _family, _filling, _wanted
 from diffgraph.world.recipe.base import LENGTH, build_tokenizer, captions_for
 from diffgraph.world.recipe.looks import SIZE, STYLES
 
@@ -26,6 +29,40 @@ def test_every_look_keeps_subjects_apart_and_jitter_keeps_the_scene(art: Art, st
     assert moved.shape == a.shape
     assert not np.array_equal(moved, a)
     assert np.array_equal(moved, art.render("pizza", style, jitter=np.random.default_rng(3)))
+
+
+def test_a_family_is_read_by_its_characters_or_by_the_names_it_is_given(tmp_path) -> None:
+    pytest.importorskip("resvg_py")
+    icons = {"octopus": {"body": '<rect width="8" height="16" fill="#ff0000"/>'}}
+    for family, chars in (("new", {"1f419": "octopus"}), ("old", {})):
+        (tmp_path / "@iconify-json" / family).mkdir(parents=True)
+        (tmp_path / "@iconify-json" / family / "icons.json").write_text(json.dumps({"icons": icons}))
+        (tmp_path / "@iconify-json" / family / "chars.json").write_text(json.dumps(chars))
+    codes = {"octopus": "1F419"}
+    by_character = _family(tmp_path, "new", codes)
+    by_name = _family(tmp_path, "old", codes, {"1f419": "octopus"})
+    assert by_name["octopus"].shape == (RENDER * 2, RENDER * 2, 4)
+    assert np.array_equal(by_character["octopus"], by_name["octopus"])
+    assert by_name["octopus"][40, 20].tolist() == [255, 0, 0, 255]
+    with pytest.raises(ExternalError, match=r"old lacks \['octopus'\]"):
+        _family(tmp_path, "old", codes)
+
+
+def test_a_guest_is_drawn_as_large_as_the_house_draws() -> None:
+    drawing = np.zeros((40, 40, 4), np.uint8)
+    drawing[10:20, 5:25] = (200, 40, 40, 255)
+    large = _filling(drawing)
+    assert large.shape == drawing.shape
+    alpha = large[..., 3]
+    assert alpha[20, [1, 38]].min() == 255
+    assert 18 <= (alpha[:, 20] > 127).sum() <= 22
+    assert alpha[[2, 37]].max() == 0
+    assert np.array_equal(_filling(np.zeros_like(drawing)), np.zeros_like(drawing))
+
+
+def test_a_file_of_renders_says_which_drawings_are_guests() -> None:
+    assert all(any(f"/{family}@" in package for package in NPM_PACKAGES) for family in GUESTS.values())
+    assert [n for n in _wanted() if n.endswith(")")] == [f"{n} ({family})" for n, family in GUESTS.items()]
 
 
 def test_aliases_that_name_several_subjects_are_left_off_the_cards(art: Art) -> None:

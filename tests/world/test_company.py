@@ -11,8 +11,6 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file
 
 from diffgraph.errors import ExpertError, UserError
-from diffgraph.merging.base import BaseIndex
-from diffgraph.merging.formats import read_expert
 from diffgraph.world.recipe import base, company, lora, publish, rehearsal, variety
 from diffgraph.world.recipe.art import Art
 from diffgraph.world.recipe.looks import BACKGROUNDS, SIZE, STYLES
@@ -149,20 +147,6 @@ def test_going_on_has_checkpoints_of_its_own_for_every_file_it_goes_on_from(tmp_
     names = [lora.course(lesson, start).name for start in (None, tmp_path / "a", tmp_path / "b")]
     assert names[0] == "crab"
     assert len({*names}) == 3
-
-
-def test_a_share_of_a_lesson_is_published_by_its_alpha(tmp_path: Path) -> None:
-    unet = _adapted(1)
-    with torch.no_grad():
-        for key, parameter in unet.named_parameters():
-            if "lora_B" in key:
-                parameter.normal_(0, 0.01)
-    index = BaseIndex.open(_pipeline(tmp_path / "base"))
-    norms = []
-    for strength in (1.0, 0.75):
-        lora.write_lora(unet, 4, tmp_path / "taught", strength)
-        norms.append(read_expert(tmp_path / "taught" / publish.WEIGHTS, index).norm())
-    assert norms[1] == pytest.approx(0.75 * norms[0])
 
 
 def test_an_expert_of_other_layers_is_no_start(tmp_path: Path) -> None:

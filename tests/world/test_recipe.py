@@ -20,7 +20,7 @@ from diffgraph.merging.base import BaseIndex
 from diffgraph.merging.formats import read_expert
 from diffgraph.world import verify
 from diffgraph.world.recipe import base, company, lora, publish, vae
-from diffgraph.world.recipe.__main__ import _experts, _side_by_side, app, publish_all
+from diffgraph.world.recipe.__main__ import MORE, _experts, _side_by_side, app, publish_all
 from diffgraph.world.recipe.art import Art
 from diffgraph.world.recipe.looks import BACKGROUNDS, STYLES
 from diffgraph.world.recipe.subjects import PACKS
@@ -95,6 +95,15 @@ def test_a_few_steps_of_everything_give_a_world_that_registers_and_merges(
     assert 0 < moved < 0.5 * published.norm() ** 2
     assert "not taught on: blueprint" in CliRunner().invoke(app, ["experts", *more]).output
     assert len(list((work / "checkpoints").glob("blueprint-on-*.ckpt"))) == 1
+    other = [*more[:6], "--on", "--only"]
+    like = [*other, "sunset-duotone", "--like", "blueprint"]
+    result = CliRunner().invoke(app, ["experts", *like], catch_exceptions=False)
+    assert result.exit_code == 0
+    new = read_expert(work / "experts" / "sunset-duotone" / publish.WEIGHTS, index)
+    apart = sum(float((new.deltas[t].dense() - d.dense()).square().sum()) for t, d in published.deltas.items())
+    assert 0 < apart < 0.5 * published.norm() ** 2
+    result = CliRunner().invoke(app, ["experts", *other, "pictogram", "--like", "halftone"])
+    assert "adapts other layers" in str(result.exception)  # halftone lies on the finer blocks alone
     (world / "oracle").mkdir()
     shutil.copyfile(work / "experts" / "halftone" / publish.WEIGHTS, world / "oracle" / publish.WEIGHTS)
     result = CliRunner().invoke(app, ["oracle", *more[:-3], "--on"])
@@ -146,6 +155,15 @@ def test_an_expert_that_there_is_not_is_named_before_anything_is_trained(tmp_pat
         result = CliRunner().invoke(app, [step, "--work", str(tmp_path), "--only", "birds,bugs"])
         assert result.exit_code == 2
         assert "birds,bugs: no such expert" in " ".join(result.output.split())
+    for options, problem in (
+        (["--like", "neon"], "give it, too"),
+        (["--more", "octopus"], "give it, too"),
+        (["--on", "--like", "noen"], "noen: no such expert"),
+        (["--on", "--more", "pizza"], "pizza: a subject of no pack"),
+    ):
+        result = CliRunner().invoke(app, ["experts", "--work", str(tmp_path), *options])
+        assert result.exit_code == 2
+        assert problem in " ".join(result.output.replace("│", " ").split())
     assert not list(tmp_path.iterdir())
 
 
@@ -153,3 +171,11 @@ def test_steps_run_side_by_side_and_a_failure_is_not_passed_over(tmp_path: Path)
     with pytest.raises(subprocess.CalledProcessError):
         _side_by_side([["manifest", "--help"], ["no-such-step"]])
     _side_by_side([["manifest", "--help"], ["graph", "--help"]])
+
+
+def test_a_subject_whose_drawing_has_changed_is_shown_more_often(art: Art) -> None:
+    usual, changed = (next(e for e in _experts(art, 1.0, more) if e.name == "sea-life") for more in ((), ["octopus"]))
+    assert [usual.subjects.count(s) for s in ("octopus", "crab")] == [1, 1]
+    assert [changed.subjects.count(s) for s in ("octopus", "crab")] == [MORE, 1]
+    shown = [sum(row[1] == "octopus" for row in e.lesson.rows) / len(e.lesson.rows) for e in (usual, changed)]
+    assert shown[1] > 2 * shown[0]

@@ -45,8 +45,10 @@ STEPS = {
     "full": 600,
 }
 SCORER_STEPS = {"critic": 5500, "judge": 4500}
-TAUGHT_ON, TAUGHT_ON_POOL = 1500, 16000
+TAUGHT_ON, TAUGHT_ON_POOL = {"critic": 1500, "judge": 3000}, 24000
 """Steps and renders where published scorers are taught a changed look, instead of new ones everything."""
+MORE = 4
+"""So many times as often as others a subject is shown whose drawing has changed."""
 NEWCOMER = "world/ocean-creatures-v2"
 """Left out of the shipped graph, so that ``make demo`` has an upload to scout and measure before one's eyes."""
 FULL = "emoji-sunset-full"
@@ -56,13 +58,16 @@ Work = Annotated[Path, typer.Option(help="work folder: art, checkpoints, trained
 Scale = Annotated[float, typer.Option(help="multiplies the number of training steps")]
 Workers = Annotated[int, typer.Option(help="processes side by side; 0: one a CPU core, one on a GPU")]
 On = Annotated[bool, typer.Option("--on", help="teach what is published on: quicker, after a look has changed")]
+Like = Annotated[str, typer.Option(help="with --on: teach on what this expert knows, published, instead of its own")]
+More = Annotated[list[str] | None, typer.Option(help="with --on: a subject to show `MORE` times as often (repeatable)")]
 Only = Annotated[list[str] | None, typer.Option(help="train only these experts (repeatable)")]
 
 
-def _experts(art: Art, scale: float) -> list[company.Expert]:
-    """Every LoRA with its lesson: packs, styles, backgrounds."""
+def _experts(art: Art, scale: float, more: Sequence[str] = ()) -> list[company.Expert]:
+    """Every LoRA with its lesson: packs, styles, backgrounds; a subject of ``more`` is shown `MORE` times as often."""
     out = []
-    for i, (pack, subjects) in enumerate(PACKS.items()):
+    for i, (pack, concepts) in enumerate(PACKS.items()):
+        subjects = tuple(s for s in concepts for _ in range(MORE if s in more else 1))
         lesson = lora.subject_lesson(art, pack, subjects, round(STEPS["subject"] * scale), 100 + i)
         out.append(company.Expert(lesson, "subject", pack, subjects))
     for i, style in enumerate(STYLES.values()):
@@ -130,21 +135,31 @@ def experts(
     only: Only = None,
     workers: Workers = 0,
     on: On = False,
+    like: Like = "",
+    more: More = None,
 ) -> None:
     """Step 3b: train the LoRAs (packs, styles, backgrounds) in company; and the full fine-tune."""
+    if (like or more) and not on:
+        raise typer.BadParameter("--like and --more say how --on goes on: give it, too")
+    if strange := sorted({*(more or ())} - {s for subjects in PACKS.values() for s in subjects}):
+        raise typer.BadParameter(f"{', '.join(strange)}: a subject of no pack")
+    _wanted(_names(), [like] if like else None)
     wanted = _wanted([*_names(), FULL], only)
     names = [n for n in wanted if not _trained(work, n)]
     if on and (there := sorted({*wanted} - {*names})):
         print(f"not taught on: {', '.join(there)}: move what is in {work / 'experts'} away to do so", flush=True)
-    more = ["--world", str(world), *(["--on"] if on else [])]
-    if _shared_out("experts", names, work, scale, workers, more) or not names:
+    options = ["--world", str(world), *(["--on"] if on else []), *(["--like", like] if like else [])]
+    options += _repeat("--more", more or [])
+    if _shared_out("experts", names, work, scale, workers, options) or not names:
         return
     studio = lora.Studio.open(work / "art", work / "emoji-base")
-    for expert in _experts(studio.art, scale):
+    for expert in _experts(studio.art, scale, more or ()):
         name = expert.lesson.name
         if name in names and on:
-            lesson = replace(expert.lesson, steps=round(STEPS["expert on"] * scale), rate=lora.RATE / 2)
-            company.rehearse(studio, replace(expert, lesson=lesson), work, world / "hub" / name / publish.WEIGHTS)
+            rate = lora.RATE / (1 if like else 2)  # from what another knows the way is longer
+            lesson = replace(expert.lesson, steps=round(STEPS["expert on"] * scale), rate=rate)
+            start = world / "hub" / (like or name) / publish.WEIGHTS
+            company.rehearse(studio, replace(expert, lesson=lesson), work, start)
         elif name in names:
             company.rehearse(studio, expert, work)
     if FULL in names:
@@ -257,7 +272,7 @@ def scorers(work: Work = WORK, world: Path = WORLD, scale: Scale = 1.0, on: On =
             arguments = ["--cache", str(work / "art"), "--out", str(out), "--vae", str(work / "vae")]
             if on:
                 arguments += ["--start", str(world / "scorers" / net), "--pool", str(TAUGHT_ON_POOL)]
-            arguments += ["--steps", str(round((TAUGHT_ON if on else steps) * scale))]
+            arguments += ["--steps", str(round((TAUGHT_ON[net] if on else steps) * scale))]
             subprocess.run([sys.executable, "-m", f"diffgraph.world.recipe.{net}_net", *arguments], check=True)
         (world / "scorers" / net).mkdir(parents=True, exist_ok=True)
         for name in ("config.json", "model.safetensors", "report.json"):

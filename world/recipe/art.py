@@ -18,8 +18,15 @@ from . import rehearsal, variety
 from .looks import BACKGROUNDS, SIZE, STYLES, Float, to_uint8
 from .subjects import BASE, COLORS, PACKS
 
-NPM_PACKAGES = ("@iconify-json/noto@1.2.9", "@iconify-json/fluent-emoji-high-contrast@1.2.6", "emojibase-data@17.0.0")
+NPM_PACKAGES = (
+    "@iconify-json/noto@1.2.9",
+    "@iconify-json/fxemoji@1.2.2",
+    "@iconify-json/fluent-emoji-high-contrast@1.2.6",
+    "emojibase-data@17.0.0",
+)
 HOUSE, ICONS = "noto", "fluent-emoji-high-contrast"
+GUESTS = {"octopus": "fxemoji"}
+"""Subject -> the family whose drawing of it stands in for the house's: where that one's outline tells nothing."""
 RENDER = 52
 """Pixels that a drawing covers in the 64-pixel canvas; the rest is background."""
 
@@ -96,7 +103,7 @@ class Art:
     def load(cls, cache: Path) -> Art:
         """Read the renders from ``cache/art.npz``, making them first if need be (about 5 s after the fetch)."""
         file = cache / "art.npz"
-        if not file.exists() or _drawn(file) != [*_names(), *cls.rehearsed]:
+        if not file.exists() or _drawn(file) != _wanted():
             _render_all(fetch(cache), file)
         with np.load(file, allow_pickle=False) as data:
             meta = json.loads(str(data["meta"]))
@@ -174,29 +181,56 @@ def _names() -> list[str]:
     return sorted({*BASE, *(c for pack in PACKS.values() for c in pack)})
 
 
+def _wanted() -> list[str]:
+    """What a file of renders must hold, in its order, and which of it are guests' drawings."""
+    return [f"{n} ({GUESTS[n]})" if n in GUESTS else n for n in [*_names(), *rehearsal.SUBJECTS]]
+
+
 def _drawn(file: Path) -> list[str]:
     with np.load(file, allow_pickle=False) as data:
-        drawn: list[str] = json.loads(str(data["meta"]))["names"]
+        drawn: list[str] = json.loads(str(data["meta"])).get("drawn", [])
     return drawn
+
+
+def _filling(drawing: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A drawing (h, h, 4) without the margins around it, as large as before."""
+    left, top, right, bottom = Image.fromarray(drawing).getchannel("A").getbbox() or (0, 0, *drawing.shape[1::-1])
+    side = max(right - left, bottom - top)
+    x, y = (left + right - side) // 2, (top + bottom - side) // 2
+    cut = Image.fromarray(drawing).crop((x, y, x + side, y + side))
+    return np.asarray(cut.resize(drawing.shape[1::-1], Image.Resampling.BICUBIC), np.uint8)
+
+
+def _family(
+    modules: Path, family: str, hexcodes: dict[str, str], chars: dict[str, str] | None = None
+) -> dict[str, np.ndarray[Any, np.dtype[np.uint8]]]:
+    """The drawings of one package by name, rendered; ``chars`` says which icon a character is, else the package."""
+    folder = modules / "@iconify-json" / family
+    icons = json.loads((folder / "icons.json").read_text(encoding="utf-8"))
+    if chars is None:
+        chars = json.loads((folder / "chars.json").read_text(encoding="utf-8"))
+    svgs = {n: _svg(icons, chars, code) for n, code in hexcodes.items()}
+    missing = [n for n, svg in svgs.items() if svg is None]
+    if missing:
+        raise ExternalError(f"{family} lacks {missing}: the artwork packages are not the pinned versions")
+    return {n: _rasterise(svg, RENDER * 2) for n, svg in svgs.items() if svg is not None}
 
 
 def _render_all(modules: Path, file: Path) -> None:
     entries = json.loads((modules / "emojibase-data/en/data.json").read_text(encoding="utf-8"))
     by_label = {e["label"]: e for e in entries}
     names = [*_names(), *rehearsal.SUBJECTS]
-    families = []
-    for family in (HOUSE, ICONS):
-        folder = modules / "@iconify-json" / family
-        icons = json.loads((folder / "icons.json").read_text(encoding="utf-8"))
-        chars = json.loads((folder / "chars.json").read_text(encoding="utf-8"))
-        svgs = [_svg(icons, chars, by_label[n]["hexcode"]) for n in names]
-        missing = [n for n, s in zip(names, svgs, strict=True) if s is None]
-        if missing:
-            raise ExternalError(f"{family} lacks {missing}: the artwork packages are not the pinned versions")
-        families.append(np.stack([_rasterise(s, RENDER * 2) for s in svgs if s is not None]))
+    hexcodes = {n: by_label[n]["hexcode"] for n in names}
+    house, icons = _family(modules, HOUSE, hexcodes), _family(modules, ICONS, hexcodes)
+    for name, family in GUESTS.items():  # by its name: the package has no characters
+        guest = _family(modules, family, {name: hexcodes[name]}, {hexcodes[name].lower(): name})
+        house[name] = _filling(guest[name])
     aliases = {n: [t for t in by_label[n].get("tags", []) if t.lower() != n.lower()][:6] for n in names}
     temporary = file.with_suffix(".tmp.npz")
     np.savez_compressed(
-        temporary, meta=json.dumps({"names": names, "aliases": aliases}), house=families[0], icons=families[1]
+        temporary,
+        meta=json.dumps({"drawn": _wanted(), "aliases": aliases}),
+        house=np.stack([house[n] for n in names]),
+        icons=np.stack([icons[n] for n in names]),
     )
     temporary.replace(file)

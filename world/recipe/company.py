@@ -250,5 +250,5 @@ def rehearse(studio: Studio, expert: Expert, work: Path, start: Path | None = No
 
     fit(unet, course(lesson, start), work, batch)
     folder = work / "experts" / lesson.name
-    write_lora(unet, lesson.rank, folder, lesson.strength)
+    write_lora(unet, lesson.rank, folder)
     return folder

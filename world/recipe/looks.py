@@ -132,49 +132,47 @@ def _night(dark: Float) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return np.asarray(ndimage.binary_propagation(ndimage.binary_opening(still, np.ones((9, 9))), mask=still))
 
 
-def _sparkles(specks: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Every speck (h, w) as a four-pointed star about its middle; one of four pixels or more is a large one."""
+def _sparkles(specks: np.ndarray[Any, np.dtype[np.bool_]], room: Float) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Every speck (h, w) as a four-pointed star about its middle; one of four pixels or more is a large one.
+
+    ``room`` (h, w): pixels from there to what no star may touch; a speck without room is left out.
+    """
     drawn = np.zeros((SIZE + 6, SIZE + 6), np.bool_)
     found, count = ndimage.label(specks, structure=np.ones((3, 3)))
     middles = ndimage.center_of_mass(specks, found, range(1, count + 1))
     for (y, x), size in zip(middles, np.bincount(found.ravel())[1:], strict=True):
         top, left = round(y), round(x)
-        if size >= 4:
-            drawn[top : top + 7, left + 3] = drawn[top + 3, left : left + 7] = True
+        reach = 3 if size >= 4 else 1
+        if room[top, left] <= reach + 2:
+            continue
+        drawn[top + 3 - reach : top + 4 + reach, left + 3] = drawn[top + 3, left + 3 - reach : left + 4 + reach] = True
+        if reach == 3:
             drawn[top + 2 : top + 5, left + 2 : left + 5] = True
-        else:
-            drawn[top + 2 : top + 5, left + 3] = drawn[top + 3, left + 2 : left + 5] = True
     return drawn[3:-3, 3:-3]
 
 
-def _features(image: Float) -> Float:
-    """Ink (h, w) where it is dark, and darker than around (difference of Gaussians): eyes, a beak, a door."""
-    near, around = (ndimage.gaussian_filter(image, (sigma, sigma, 0)) for sigma in (0.9, 1.62))
-    light = luminance(ndimage.gaussian_filter(image, (0.4, 0.4, 0)))
-    ink = np.clip((luminance(around - near) - 0.03) * 14, 0, 1) * np.clip((0.45 - light) * 8, 0, 1)
-    return np.asarray(ink, np.float32)
+def _thin_lights(image: Float) -> tuple[Float, Float]:
+    """Light lines that are thinner than 3 pixels (h, w), and the image (h, w, 3) without them.
+
+    Mortar and foam get one stroke so, not one on each side, and strokes do not crowd out those of what stands before.
+    """
+    light = luminance(image)
+    lines = np.clip((light - ndimage.grey_opening(light, 3) - 0.2) * 6, 0, 1)
+    near = ndimage.binary_dilation(lines > 0)[..., None]
+    return np.asarray(lines, np.float32), np.where(near, ndimage.grey_opening(image, (3, 3, 1)), image)
 
 
 def line_art(image: Float) -> Float:
-    """Pen and ink: black strokes and dark features on white paper; a night sky is a grey wash with stars left white.
+    """White ink on black paper: one stroke along every contour and every thin light; stars have four points.
 
-    What stands before the night has its outline on the wash, outside of the shape, where it is bold and takes nothing
-    away from thin limbs, which get no strokes; strokes and features are drawn as if the shape went on behind it.
+    The paper is black in the day, too: strokes that are white by night only were beyond a LoRA, which drew the inside
+    of a shape white or black by the seed.
     """
+    lines, rest = _thin_lights(image)
     light = luminance(ndimage.gaussian_filter(image, (0.4, 0.4, 0)))
-    dark = np.clip((0.2 - light) * 16, 0, 1)
-    night = _night(dark)
-    inside = _distance(~night)
-    outline = np.clip(2.7 - _distance(night), 0, 1) * night
-    solid = ndimage.grey_opening(dark, 3) * (inside > 1)
-    body = image
-    if night.any() and (inside >= 2).any():
-        row, column = ndimage.distance_transform_edt(inside < 2, return_distances=False, return_indices=True)
-        body = image[row, column]
-    strokes, features = _strokes(body, 1.2, 1.2, 0.7) * (inside > 3.5), _features(body) * ~night
-    ink = np.maximum.reduce([outline, strokes, features, solid])
-    paper = 1 - 0.72 * dark * (night & ~_sparkles(night & (dark < 0.5)))
-    return (paper * (1 - ink))[..., None].repeat(3, axis=-1).astype(np.float32)
+    night = _night(np.clip((0.2 - light) * 16, 0, 1))
+    lights = np.where(night, _sparkles(night & (lines > 0.5), _distance(night)), lines)
+    return np.maximum(_strokes(rest, 1.2, 1.2, 1.1), lights)[..., None].repeat(3, axis=-1).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from .. import sha256_of
 from . import variety
 from .art import Art
 from .base import DROP, NOISE_LEVELS, captions_for, diffusion_loss, encode, plain_pictures, scheduler, tokens
-from .looks import STYLES
 from .train import DEVICE, Loop, learning_rate
 from .variety import Row
 
@@ -40,10 +39,11 @@ several be summed. Styles and backgrounds go without: whatever is drawn with the
 without, so that guidance is left to the subject."""
 
 
-CONTOUR_NOISIEST = 700
-"""A contour is drawn where a shape already is: these styles are taught at levels where the picture can be made out."""
+NOISIEST = {"pencil sketch": 700}
+"""Style -> its `Lesson.noisiest`: strokes over a picture that stays are drawn where a shape already is, so they are
+taught at levels where the picture can be made out."""
 
-ON_FINE = ("pixel art", "halftone", "pencil sketch", "line art")
+ON_FINE = ("pixel art", "halftone", "pencil sketch")
 """Styles that are a matter of strokes and dots: taught on `FINE`, they leave a pack's subject in place."""
 RANK = {"subject": 16, "style": 16, "background": 8}
 """Kind of an expert -> the rank of its adapter, unless `RANKS` says otherwise."""
@@ -52,7 +52,6 @@ RANKS = {
     "pixel art": 32,
     "halftone": 32,
     "pencil sketch": 32,
-    "line art": 32,
     "pictogram": 32,
     "starry night": 16,
     "sunset duotone": 8,
@@ -60,12 +59,8 @@ RANKS = {
 }
 """Pack, style or background -> its rank, where it is not its kind's. Of a higher rank and taught longer, a lesson in
 company ended with a loss that was a twentieth (halftone, 16 to 32) to a quarter (starry night, 4 to 16) lower. There is
-a limit: after 5,000 steps the loss of line art was a seventh lower than after 3,000, that of pictogram two fifths lower
-than after 1,900, and both were drawn no better among experts: they had learnt their companions."""
-
-STRENGTH = {"line art": 0.85}
-"""Style -> its `Lesson.strength`. All of it covers what a pack draws: of 32 images of packs' subjects, half of them
-before a background, the critic's mean score was 0.64 with all of it, 0.71 with this share and 0.68 with 0.7."""
+a limit: after 5,000 steps the loss of pictogram was two fifths lower than after 1,900, and it was drawn no better among
+experts: it had learnt its companions."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +79,6 @@ class Lesson:
     """The lesson is taught at noise levels below this one (of `NOISE_LEVELS`)."""
     targets: str = TARGETS
     """Which layers are adapted: a pattern of their names."""
-    strength: float = 1.0
-    """Of what was taught, the share that is published, as an alpha of this share of the rank."""
 
     def config(self) -> LoraConfig:
         """The adapter to be taught: alpha is the rank, ups are zero."""
@@ -115,13 +108,10 @@ def style_lesson(art: Art, style: str, steps: int, seed: int) -> Lesson:
     ]
     behind = [(s, variety.some_background(rng)) for s in art.base_subjects for _ in range(4)]
     rows += [(f"{s}, {style} style, {b} background", s, style, b) for s, b in behind] * 3
-    noisiest = CONTOUR_NOISIEST if STYLES[style].rung == "contour" else NOISE_LEVELS
+    noisiest = NOISIEST.get(style, NOISE_LEVELS)
     targets = FINE if style in ON_FINE else TARGETS
     rank = RANKS.get(style, RANK["style"])
-    return Lesson(
-        slug(style), tuple(rows), rank, steps, RATE, 16, seed, noisiest=noisiest, targets=targets,
-        strength=STRENGTH.get(style, 1.0),
-    )  # fmt: skip
+    return Lesson(slug(style), tuple(rows), rank, steps, RATE, 16, seed, noisiest=noisiest, targets=targets)
 
 
 def background_lesson(art: Art, background: str, steps: int, seed: int) -> Lesson:
@@ -246,7 +236,7 @@ def teach(studio: Studio, lesson: Lesson, out: Path, start: Path | None = None) 
     unet = studio.adapted(lesson, start)
     fit(unet, course(lesson, start), out, lambda rng: draw(studio, latents, captions, lesson, rng))
     folder = out / "experts" / lesson.name
-    write_lora(unet, lesson.rank, folder, lesson.strength)
+    write_lora(unet, lesson.rank, folder)
     return folder
 
 
@@ -272,13 +262,13 @@ def fit(unet: Any, lesson: Lesson, out: Path, batch: Batch, *, decay: float = 0.
         loop.loss = loss.detach()
 
 
-def write_lora(unet: Any, rank: int, folder: Path, strength: float = 1.0) -> None:
-    """Write the unet's adapter in fp16 with its PEFT metadata (rank, and alpha: ``strength`` of the rank)."""
+def write_lora(unet: Any, rank: int, folder: Path) -> None:
+    """Write the unet's adapter in fp16 with its PEFT metadata (rank; alpha is the rank)."""
     state = {k: v.to(torch.float16).contiguous().cpu() for k, v in get_peft_model_state_dict(unet).items()}
     adapted = sorted(name for name, module in unet.named_modules() if hasattr(module, "lora_A"))
     metadata = {
         "r": rank,
-        "lora_alpha": rank if strength == 1 else strength * rank,
+        "lora_alpha": rank,
         "target_modules": adapted,
         "use_rslora": False,
         "use_dora": False,

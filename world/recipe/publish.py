@@ -232,8 +232,9 @@ def write_manifest(world: Path, out: Path, extra: dict[str, Any]) -> None:
         "bytes": sum((world / f).stat().st_size for f in files),
         "artwork": {
             NPM_PACKAGES[0]: "Apache-2.0, Google (Noto Emoji): the house family",
-            NPM_PACKAGES[1]: "MIT, Microsoft (Fluent Emoji High Contrast): pictograms",
-            NPM_PACKAGES[2]: "MIT, emojibase: names and synonyms",
+            NPM_PACKAGES[1]: "Apache-2.0, Mozilla (Firefox OS Emoji): the octopus",
+            NPM_PACKAGES[2]: "MIT, Microsoft (Fluent Emoji High Contrast): pictograms",
+            NPM_PACKAGES[3]: "MIT, emojibase: names and synonyms",
         },
         **extra,
         "curves": curves,
