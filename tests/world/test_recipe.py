@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from diffgraph.errors import ExpertError
@@ -99,9 +99,12 @@ def test_a_few_steps_of_everything_give_a_world_that_registers_and_merges(
     like = [*other, "sunset-duotone", "--like", "blueprint"]
     result = CliRunner().invoke(app, ["experts", *like], catch_exceptions=False)
     assert result.exit_code == 0
-    new = read_expert(work / "experts" / "sunset-duotone" / publish.WEIGHTS, index)
-    apart = sum(float((new.deltas[t].dense() - d.dense()).square().sum()) for t, d in published.deltas.items())
-    assert 0 < apart < 0.5 * published.norm() ** 2
+    # Downs are drawn by a lesson's seed, and a step or two moves them little: these are blueprint's, not its own.
+    downs = [
+        torch.cat([v.float().flatten() for k, v in sorted(load_file(f).items()) if "lora_A" in k])
+        for f in (world / "hub" / "blueprint" / publish.WEIGHTS, work / "experts" / "sunset-duotone" / publish.WEIGHTS)
+    ]
+    assert 0 < (downs[1] - downs[0]).norm() < 0.2 * downs[0].norm()
     result = CliRunner().invoke(app, ["experts", *other, "pictogram", "--like", "halftone"])
     assert "adapts other layers" in str(result.exception)  # halftone lies on the finer blocks alone
     (world / "oracle").mkdir()

@@ -59,7 +59,7 @@ Scale = Annotated[float, typer.Option(help="multiplies the number of training st
 Workers = Annotated[int, typer.Option(help="processes side by side; 0: one a CPU core, one on a GPU")]
 On = Annotated[bool, typer.Option("--on", help="teach what is published on: quicker, after a look has changed")]
 Like = Annotated[str, typer.Option(help="with --on: teach on what this expert knows, published, instead of its own")]
-More = Annotated[list[str] | None, typer.Option(help="with --on: a subject to show `MORE` times as often (repeatable)")]
+More = Annotated[list[str] | None, typer.Option(help=f"with --on: a subject to show {MORE} times as often")]
 Only = Annotated[list[str] | None, typer.Option(help="train only these experts (repeatable)")]
 
 
