@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -20,15 +21,16 @@ from ..errors import PlanError, UserError
 from .base import COMPONENTS, BaseIndex, target_name
 from .buffers import Buffers
 from .cache import ByteCache
-from .executor import Term, exact_products, stackable, write_merged
+from .executor import exact_products, write_merged
 from .formats import ExpertDelta, read_expert
 from .identity import Locate, located, pin_base, pin_experts
+from .launcher import Launcher, Place
 from .memory import available_bytes, uncollected
 from .methods import Whole, make
 from .plan import MergePlan, PlanExpert
 from .pristine import Pristine
 from .report import ExpertReport, MergeReport, coverage_problem
-from .stacks import Job, packed, write_all
+from .stacks import grouped, packed
 from .tasks import Task, changed, tasks_of
 
 _DTYPES = MappingProxyType({"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16})
@@ -107,6 +109,7 @@ class Engine:
         self._buffers = Buffers(self.device)
         if available_bytes() > 2 * (merging := _matrix_bytes(self.base, self.dtype)):
             self._buffers.prepare(merging)  # while the base is loaded, which is mostly the work of one core
+        self._launcher = Launcher(self.device, self.dtype)
         self.pipe: Any = load_pipeline(Path(base_dir), self.device, self.dtype)
         self._params: dict[str, torch.nn.Parameter] = {}
         for component in COMPONENTS:
@@ -118,8 +121,8 @@ class Engine:
         mapped = self.device.type == "cpu" and not self._stacked if base_in == "auto" else base_in == "file"
         self._pristine = Pristine(self._params, self.base, mapped=mapped)
         self._live: dict[str, Task | None] = {}
-        self._matrices: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
-        """Target -> the place of its merged weight as a matrix, the base's weight as one, and that place in shape."""
+        self._places: dict[str, Place] = {}
+        self._moved: set[str] = set()  # targets whose parameter is their merged weight's place
         budget = _room_for_experts(self.device) if expert_cache_bytes is None else expert_cache_bytes
         self._experts: ByteCache[ExpertDelta] = ByteCache(budget, _held_bytes)
 
@@ -236,28 +239,32 @@ class Engine:
 
     def _write_together(self, tasks: Sequence[Task]) -> list[Task]:
         """Merge all targets whose parts lie in stacks; returns the tasks that are left to do one by one."""
-        some = [(task, self._job(task)) for task in tasks]
-        jobs = [(task, job) for task, job in some if job is not None]
-        for task, _ in jobs:
-            self._live[task.target] = None  # in doubt before it changes, as in `_write`
-        write_all([job for _, job in jobs])
-        for task, _ in jobs:
-            self._params[task.target].data = self._matrices[task.target][2]
-            self._live[task.target] = task
-        return [task for task, job in some if job is None]
+        groups, left = grouped(tasks)
+        work = []
+        for group in groups:
+            places = [self._place(task) for task in group.tasks]
+            fits = group.stackable(self.dtype, [place.norm for place in places])
+            if not all(fits):
+                left += [task for task, fit in zip(group.tasks, fits, strict=True) if not fit]
+                group, places = group.only(fits), list(compress(places, fits))
+            if places:
+                work.append((group, places))
+        done = {task.target: task for group, _ in work for task in group.tasks}
+        self._live.update(dict.fromkeys(done))  # in doubt before they change, as in `_write`
+        self._launcher.write(work)
+        for target in done.keys() - self._moved:
+            self._point(target, self._places[target].shaped)
+        self._live.update(done)
+        return left
 
-    def _job(self, task: Task) -> Job | None:
-        """A task as one product of stacked factors; None if it is more than that, or needs another kernel."""
-        terms = _terms(task)
-        if terms is None:
-            return None
-        target, pristine = task.target, self._pristine[task.target]
-        if not stackable(pristine, terms, self._pristine.norm(target, pristine)):
-            return None
-        if target not in self._matrices:
-            out, shape = self._buffers.of(target, pristine), task.parts[0].delta.matrix_shape
-            self._matrices[target] = out.view(shape), pristine.reshape(shape), out
-        return Job(*self._matrices[target][:2], terms)
+    def _place(self, task: Task) -> Place:
+        """Where a target's weight is merged, remembered."""
+        if (place := self._places.get(task.target)) is None:
+            target, shape = task.target, task.parts[0].delta.matrix_shape
+            pristine = self._pristine[target]
+            norm = self._pristine.norm(target, pristine)
+            place = self._places[target] = Place.of(self._buffers.of(target, pristine), pristine, shape, norm)
+        return place
 
     def _write(self, task: Task) -> None:
         """Merge one target."""
@@ -269,27 +276,21 @@ class Engine:
         out = self._buffers.of(target, pristine)
         write_merged(out, pristine, task.delta(), self._pristine.norm(target, pristine), target)
         self._pristine.release(target)
-        self._params[target].data = out
+        self._point(target, out)
         self._live[target] = task
+
+    def _point(self, target: str, merged: Tensor) -> None:
+        """Let a parameter be its merged weight, which has one place for good."""
+        if target not in self._moved:
+            self._params[target].data = merged
+            self._moved.add(target)
 
     def _restore(self, target: str) -> None:
         """Put one target back to the base."""
         self._live[target] = None
+        self._moved.discard(target)
         self._params[target].data = self._pristine[target]
         del self._live[target]
-
-
-def _terms(task: Task) -> list[Term] | None:
-    """What a task adds up, if it does no more than that and all of it lies in stacks."""
-    if not task.method.sums and len(task.parts) > 1:
-        return None
-    out = []
-    for part in task.parts:
-        factors = part.delta.single
-        if factors is None or factors.stack is None:
-            return None
-        out.append((factors, factors.scale * part.weight))
-    return out
 
 
 def _matrix_bytes(base: BaseIndex, dtype: torch.dtype) -> int:

@@ -19,8 +19,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,8 +41,20 @@ _HALF_RANGE = {dtype: torch.finfo(dtype).max / 2 for dtype in (torch.float32, to
 _BLOCK = 2**20
 """Values in a float32 block: 4 MB, which fit a core's share of the cache."""
 
-Term = tuple[Factors, float]
-"""Factors, and the scale to take in place of their own."""
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
+Truths = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+class Stacked(NamedTuple):
+    """What one expert adds at several weights: for each the scale of its product, and what is known of its factors at
+    scale 1 (`Factors.unit_reach`, `Factors.unit_spread`); and the dtypes of the factors.
+    """
+
+    scales: Numbers
+    reaches: Numbers
+    spreads: Numbers
+    up: torch.dtype
+    down: torch.dtype
 
 
 def write_merged(out: Tensor, base: Tensor, delta: Delta, base_norm: float, target: str) -> None:
@@ -64,7 +77,7 @@ def write_merged(out: Tensor, base: Tensor, delta: Delta, base_norm: float, targ
         _add_fused(b, a, delta.factors)
     else:
         _add_by_rows(b, a, delta)
-    known = delta.full is None and _bounded([(term, term.scale) for term in delta.factors], base_norm, a.dtype)
+    known = delta.full is None and _bounded(delta.factors, base_norm, a.dtype)
     if not known and not all_finite(b):
         raise PlanError(f"the merged {target} has values that {base.dtype} cannot hold: lower the weights")
 
@@ -125,36 +138,36 @@ def harmless(factors: Sequence[Factors], dtype: torch.dtype, base_norm: float) -
     a power of two. Errors of different values are taken as independent, as in any statistical analysis of rounding;
     the norm of what a factor's errors add up to is then the unit error times `Factors.spread`.
     """
-    return _harmless([(term, term.scale) for term in factors], dtype, base_norm)
-
-
-def _harmless(terms: Sequence[Term], dtype: torch.dtype, base_norm: float) -> bool:
     total = 0.0
-    for term, scale in terms:
-        up_exact = term.up.dtype == dtype and math.frexp(scale)[0] in (0.5, -0.5)
-        rounded = 2 - up_exact - (term.down.dtype == dtype)
-        if rounded:
-            total += rounded * (scale * term.unit_spread) ** 2
+    for term in factors:
+        up_exact = term.up.dtype == dtype and math.frexp(term.scale)[0] in (0.5, -0.5)
+        total += (2 - up_exact - (term.down.dtype == dtype)) * term.spread**2
     return math.sqrt(total) <= _ROUNDING_SHARE * base_norm
 
 
-def stackable(base: Tensor, terms: Sequence[Term], base_norm: float) -> bool:
-    """Whether ``addmm`` of these factors, rounded to the base's dtype, is as exact as `write_merged`, all values being
-    known to be finite before they are computed.
+def stackable(dtype: torch.dtype, values: int, norms: Numbers, terms: Sequence[Stacked]) -> Truths:
+    """Where ``addmm`` of factors rounded to the base's dtype is as exact as `write_merged`, and all values are known to
+    be finite before they are computed.
+
+    Args:
+        dtype: of the base's weights, all of one shape.
+        values: how many each of them has.
+        norms: (n,), their norms.
+        terms: what is added to each.
+
+    Returns:
+        bool (n,): False for NaN.
     """
-    dtype, reach, squares = base.dtype, base_norm, 0.0
-    if dtype not in _STACKED:
-        return False
-    for term, scale in terms:
-        reach += abs(scale) * term.unit_reach
-        squares += (scale * term.unit_spread) ** 2
-    if not reach <= _HALF_RANGE[dtype]:
-        return False
-    if dtype == torch.float32:
-        return True
-    # Both factors of all terms rounded is the worst that can be: mostly that is little enough, and soon told.
-    little = 2 * squares <= (_ROUNDING_SHARE * base_norm) ** 2
-    return base.numel() >= _SMALL and (little or _harmless(terms, dtype, base_norm))
+    reach, rounding = norms, np.zeros_like(norms)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are not stackable
+        for term in terms:
+            reach = reach + np.abs(term.scales) * term.reaches
+            exact = (term.up == dtype) & (np.abs(np.frexp(term.scales)[0]) == 0.5)
+            rounding += (2 - exact - (term.down == dtype)) * (term.scales * term.spreads) ** 2
+    if dtype not in _STACKED or (dtype != torch.float32 and values < _SMALL):
+        return np.zeros(len(norms), dtype=bool)
+    fine = reach <= _HALF_RANGE[dtype]
+    return fine if dtype == torch.float32 else fine & (np.sqrt(rounding) <= _ROUNDING_SHARE * norms)
 
 
 def _fusible(base: Tensor, delta: Delta, base_norm: float) -> bool:
@@ -200,14 +213,11 @@ def _add_by_rows(out: Tensor, base: Tensor, delta: Delta) -> None:
         out[some].copy_(block)
 
 
-def _bounded(terms: Sequence[Term], base_norm: float, dtype: torch.dtype) -> bool:
+def _bounded(factors: Sequence[Factors], base_norm: float, dtype: torch.dtype) -> bool:
     """Whether the merged values are known to be finite without a look at them: no value of the base exceeds its norm,
     none of the delta its reach. Half of the range is left for rounding. False for NaN.
     """
-    reach = 0.0
-    for term, scale in terms:
-        reach += abs(scale) * term.unit_reach
-    return base_norm + reach <= _HALF_RANGE[dtype]
+    return base_norm + sum(term.reach for term in factors) <= _HALF_RANGE[dtype]
 
 
 @contextmanager

@@ -6,10 +6,9 @@ import json
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .base import BaseIndex
-from .formats import ExpertDelta
 from .methods import MergeMethod, Part
 from .methods.registry import seed_of
 from .plan import MergePlan, PlanExpert
@@ -17,9 +16,19 @@ from .weights import BlockWeights
 
 if TYPE_CHECKING:
     from .delta import Delta
+    from .formats import ExpertDelta
 
-Recipe = tuple[object, ...]
-"""Everything that decides a merged weight's bits, on one base: equal recipes, equal bits."""
+
+class Recipe(NamedTuple):
+    """Everything that decides a merged weight's bits, on one base: equal recipes, equal bits.
+
+    Attributes:
+        method: the method with its parameters, as text.
+        shares: (sha256, facet, weight) of every expert that takes part, in order of the sha256.
+    """
+
+    method: str
+    shares: tuple[tuple[str, str, float], ...]
 
 
 @dataclass(eq=False)
@@ -28,17 +37,23 @@ class Task:
 
     Attributes:
         target: the weight.
-        recipe: tells whether a weight has to be merged again.
+        recipe: tells whether a weight has to be merged again; tasks that share theirs hold the same object.
         method: the plan's method.
-        parts: the experts' parts, in order of their sha256.
+        experts: whose deltas take part, one for each of the recipe's shares.
         seed: for methods that draw.
     """
 
     target: str
     recipe: Recipe
     method: MergeMethod = field(repr=False)
-    parts: tuple[Part, ...] = field(repr=False)
+    experts: tuple[ExpertDelta, ...] = field(repr=False)
     seed: int = 0
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The experts' parts, in order of their sha256."""
+        some = zip(self.recipe.shares, self.experts, strict=True)
+        return tuple([Part(*share, expert.deltas[self.target], expert.norm) for share, expert in some])
 
     def delta(self) -> Delta:
         """What to add to the base's weight. Raises PlanError as the method does."""
@@ -78,21 +93,50 @@ def tasks_of(
     Raises:
         PlanError: a block pattern that matches no module.
     """
-    parts: dict[str, list[Part]] = {}
-    for spec, expert, weight in zip(specs, experts, weights, strict=True):
-        blocks, norm = BlockWeights(spec, base), expert.norm
-        plain = blocks.plain
-        for target, delta in expert.deltas.items():
-            if target in known and (at := weight if plain else weight * blocks.factor(target)) != 0.0:
-                parts.setdefault(target, []).append(Part(spec.sha256, spec.facet, at, delta, norm))
+    sharing = _sharing(specs, experts, weights, base)
     head, place = _method_text(plan), base.order
+    recipes: dict[tuple[_Share, ...], tuple[Recipe, tuple[ExpertDelta, ...]]] = {}
     out: dict[str, Task] = {}
     # Disks and caches like to be read forwards.
-    for target in sorted(parts, key=lambda target: (place.get(target, -1), target)):
-        some = tuple(parts[target])
-        recipe = (head, tuple([part[:3] for part in some]))
-        out[target] = Task(target, recipe, method, some, seed_at(plan, target) if method.seeded else 0)
+    for target in sorted(sharing, key=lambda target: (place.get(target, -1), target)):
+        some = sharing[target]
+        if not some or target not in known:
+            continue
+        if some not in recipes:
+            shares = tuple([share.what for share in some])
+            recipes[some] = Recipe(head, shares), tuple([share.expert for share in some])
+        recipe, takes_part = recipes[some]
+        out[target] = Task(target, recipe, method, takes_part, seed_at(plan, target) if method.seeded else 0)
     return out
+
+
+@dataclass(frozen=True, eq=False)
+class _Share:
+    """What one expert adds wherever it has this weight: the same object at all those targets."""
+
+    what: tuple[str, str, float]
+    expert: ExpertDelta
+
+
+def _sharing(
+    specs: Sequence[PlanExpert], experts: Sequence[ExpertDelta], weights: Sequence[float], base: BaseIndex
+) -> dict[str, tuple[_Share, ...]]:
+    """Target -> who has a weight there, in the order given."""
+    some = [BlockWeights(spec, base) for spec in specs]
+    if all(blocks.plain for blocks in some) and all(e.deltas.keys() == experts[0].deltas.keys() for e in experts):
+        told = zip(specs, experts, weights, strict=True)
+        everyone = tuple([_Share((spec.sha256, spec.facet, at), expert) for spec, expert, at in told if at != 0.0])
+        return dict.fromkeys(experts[0].deltas if experts else (), everyone)
+    out: dict[str, list[_Share]] = {}
+    for spec, expert, weight, blocks in zip(specs, experts, weights, some, strict=True):
+        made: dict[float, _Share] = {}
+        for target in expert.deltas:
+            if (at := weight * blocks.factor(target)) == 0.0:
+                continue
+            if at not in made:
+                made[at] = _Share((spec.sha256, spec.facet, at), expert)
+            out.setdefault(target, []).append(made[at])
+    return {target: tuple(shares) for target, shares in out.items()}
 
 
 def seed_at(plan: MergePlan, target: str) -> int:

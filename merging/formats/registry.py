@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..delta import Delta
     from ..mapped import MappedFile
+    from ..stacks import Stack
 
 _REGISTRY: Registry[Format] = Registry("adapter format", __package__ or "", "diffgraph.formats")
 
@@ -134,6 +135,12 @@ class ExpertDelta:
         """The files that its deltas are still views of."""
         terms = (term for delta in self.deltas.values() for term in delta.factors)
         return frozenset(term.source for term in terms if term.source is not None)
+
+    @cached_property
+    def places(self) -> Mapping[str, tuple[Stack, int]]:
+        """Target -> the stack that its delta lies in and which entry it is; targets that lie in none are left out."""
+        terms = ((target, delta.single) for target, delta in self.deltas.items())
+        return {t: (term.stack, term.index) for t, term in terms if term is not None and term.stack is not None}
 
     @property
     def coverage(self) -> float:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from diffgraph.errors import UserError
-from diffgraph.merging import engine as engines
 from diffgraph.merging.delta import Delta, Factors
 from diffgraph.merging.engine import Engine
-from diffgraph.merging.executor import exact_products
-from diffgraph.merging.plan import MergePlan
-from diffgraph.merging.stacks import Job, packed, write_all
+from diffgraph.merging.executor import exact_products, harmless
+from diffgraph.merging.formats import ExpertDelta
+from diffgraph.merging.launcher import Launcher, Place
+from diffgraph.merging.methods.registry import make
+from diffgraph.merging.plan import MergePlan, Method
+from diffgraph.merging.stacks import Group, grouped, packed, write_group
+from diffgraph.merging.tasks import Recipe, Task
 
 CPU = torch.device("cpu")
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 @pytest.fixture
@@ -42,27 +49,84 @@ def lora(rows: int, columns: int, rank: int, seed: int, dtype: torch.dtype, scal
     return Delta((rows, columns), factors=[Factors(up.to(dtype), down.to(dtype), scale)])
 
 
+def read(deltas: dict[str, Delta]) -> ExpertDelta:
+    """An expert whose factors lie in stacks."""
+    return ExpertDelta(Path("made.safetensors"), "adapter", "lora", 3, packed(deltas, CPU))
+
+
+def tasks_for(experts: list[ExpertDelta], who: dict[str, tuple[int, ...]], weight: float) -> list[Task]:
+    """One task a target: the sum of the experts whose numbers are given, in shared recipes as `tasks_of` makes them."""
+    recipes = {some: Recipe("linear", tuple((str(i), "style", weight) for i in some)) for some in set(who.values())}
+    method = make(Method())
+    return [Task(name, recipes[some], method, tuple(experts[i] for i in some)) for name, some in who.items()]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_jobs_are_sums_in_float64(dtype: torch.dtype) -> None:
+def test_groups_are_sums_in_float64(dtype: torch.dtype) -> None:
     shapes = [(12, 8), (12, 8), (5, 8), (12, 8)]
     names = [f"layer{i}" for i in range(len(shapes))]
+    experts = [
+        read({name: lora(*shapes[i], 3, seed + i, dtype, 0.5 + i) for i, name in enumerate(names)})
+        for seed in (10, 20, 30)
+    ]
+    base = {n: torch.randn(shapes[i], generator=torch.Generator().manual_seed(i)) for i, n in enumerate(names)}
+    # The second weight lacks the middle expert, and the order of the tasks is not that of the stacks.
+    who = {names[i]: (0, 2) if i == 1 else (0, 1, 2) for i in (3, 1, 0, 2)}
+    groups, left = grouped(tasks_for(experts, who, 0.7))
+    assert not left
+    assert sorted(sorted(task.target for task in group.tasks) for group in groups) == [
+        ["layer0", "layer3"],
+        ["layer1"],
+        ["layer2"],
+    ]
+    for group in groups:
+        outs = [torch.full(base[task.target].shape, torch.nan) for task in group.tasks]
+        with exact_products():
+            write_group(group, outs, [base[task.target] for task in group.tasks])
+        for task, out in zip(group.tasks, outs, strict=True):
+            exact = base[task.target].double()
+            for expert in task.experts:
+                term = expert.deltas[task.target].factors[0]
+                exact = exact + 0.7 * term.scale * term.up.double() @ term.down.double()
+            assert float((out.double() - exact).norm() / exact.norm()) < 1e-6
 
-    def expert(seed: int) -> dict[str, Delta]:
-        return {name: lora(*shapes[i], 3, seed + i, dtype, 0.5 + i) for i, name in enumerate(names)}
 
-    experts = [packed(expert(seed), CPU) for seed in (10, 20, 30)]
-    base = [torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i, shape in enumerate(shapes)]
-    # The second job lacks the middle expert, and the order of the jobs is not that of the stacks.
-    jobs, expected = [], []
-    for i in (3, 1, 0, 2):
-        terms = [(d[names[i]].factors[0], 0.7 * d[names[i]].factors[0].scale) for d in experts]
-        terms = terms[::2] if i == 1 else terms
-        jobs.append(Job(torch.full(shapes[i], torch.nan), base[i], terms))
-        expected.append(base[i].double() + sum(s * f.up.double() @ f.down.double() for f, s in terms))
-    with exact_products():
-        write_all(jobs)
-    for job, exact in zip(jobs, expected, strict=True):
-        assert float((job.out.double() - exact).norm() / exact.norm()) < 1e-6
+def test_what_is_more_than_a_sum_or_lies_in_no_stack_is_left() -> None:
+    one = read({"a": lora(6, 4, 2, 1, torch.float32, 1.0), "full": Delta((6, 4), full=torch.ones(6, 4))})
+    two = read({"a": lora(6, 4, 2, 2, torch.float32, 1.0), "full": Delta((6, 4), full=torch.ones(6, 4))})
+    groups, left = grouped(tasks_for([one, two], {"a": (0, 1), "full": (0, 1)}, 1.0))
+    assert [[task.target for task in group.tasks] for group in groups] == [["a"]]
+    assert [task.target for task in left] == ["full"]
+    trimmed = [Task(t.target, t.recipe, make(Method(name="ties")), t.experts) for t in groups[0].tasks]
+    assert grouped(trimmed) == ([], trimmed)
+
+
+@given(
+    st.lists(st.tuples(st.floats(-9, 9), st.floats(-9, 9)), min_size=1, max_size=4),
+    st.sampled_from(DTYPES),
+    st.sampled_from(DTYPES),
+    st.one_of(st.floats(0, 1e6), st.sampled_from([math.inf, math.nan, 1e38])),
+)
+def test_a_product_of_rounded_factors_is_allowed_where_it_does_no_harm(
+    strengths: list[tuple[float, float]], stored: torch.dtype, dtype: torch.dtype, norm: float
+) -> None:
+    made = [lora(256, 256, 2, i, stored, 10.0**s) for i, (s, _) in enumerate(strengths)]
+    experts = [read({"a": delta}) for delta in made]
+    some = tuple(range(len(made)))
+    recipe = Recipe("linear", tuple((str(i), "style", 10.0**w) for i, (_, w) in enumerate(strengths)))
+    groups, _ = grouped([Task("a", recipe, make(Method()), tuple(experts[i] for i in some))])
+    terms = [d.factors[0].scaled(10.0**w) for d, (_, w) in zip(made, strengths, strict=True)]
+    reach = norm + sum(term.reach for term in terms)
+    finite = reach <= torch.finfo(dtype).max / 2
+    expected = finite and (dtype == torch.float32 or (dtype == torch.bfloat16 and harmless(terms, dtype, norm)))
+    assert groups[0].stackable(dtype, [norm]) == [expected]
+
+
+def test_tiny_weights_in_half_precision_are_left_to_float32() -> None:
+    expert = read({"a": lora(12, 8, 2, 1, torch.bfloat16, 1.0)})
+    (group,), _ = grouped(tasks_for([expert], {"a": (0,)}, 0.01))
+    assert group.stackable(torch.bfloat16, [1e6]) == [False]
+    assert group.only([False]).tasks == []
 
 
 def test_packing_keeps_values_scales_and_what_was_measured() -> None:
@@ -112,14 +176,16 @@ def test_a_failure_half_way_leaves_everything_as_it_was(
     stacked: Engine, world, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = apply(stacked, world, plan(world, {"owl": 0.8, "stars": 0.2}))
-    real = engines.write_all
+    real = Launcher.write
 
-    def half(jobs: list[Job]) -> None:
-        real(jobs[: len(jobs) // 2])
-        monkeypatch.setattr(engines, "write_all", real)
+    def half(launcher: Launcher, work: list[tuple[Group, list[Place]]]) -> None:
+        group, places = work[0]
+        first = [at < (len(places) + 1) // 2 for at in range(len(places))]
+        real(launcher, [(group.only(first), places[: sum(first)])])
+        monkeypatch.setattr(Launcher, "write", real)
         raise UserError("out of memory")
 
-    monkeypatch.setattr(engines, "write_all", half)
+    monkeypatch.setattr(Launcher, "write", half)
     with pytest.raises(UserError, match="out of memory"):
         stacked.apply(plan(world, {"owl": 0.1, "ink": 0.6}), world.locate)
     assert same(before, dict(stacked.weights))
