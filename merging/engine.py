@@ -223,15 +223,18 @@ class Engine:
         try:
             for target in gone:
                 self._restore(target)
-            for task in self._write_together(todo) if self._stacked else todo:
-                self._write(task)
+            self._write_all(todo)
         except BaseException:
+            self._write_all([was for target, was in before.items() if was and self._live.get(target) is not was])
             for target, was in before.items():
-                if was is not None and self._live.get(target) is not was:
-                    self._write(was)
-                elif was is None and target in self._live:
+                if was is None and target in self._live:
                     self._restore(target)
             raise
+
+    def _write_all(self, tasks: Sequence[Task]) -> None:
+        """Merge some targets, each the same way whichever others there are."""
+        for task in self._write_together(tasks) if self._stacked else tasks:
+            self._write(task)
 
     def _norm(self) -> float:
         """Frobenius norm of all that is merged in now; that of a target is measured once for a recipe."""

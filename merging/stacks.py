@@ -122,14 +122,14 @@ def grouped(tasks: Sequence[Task]) -> tuple[list[Group], list[Task]]:
         if any(None in column for column in places):
             left += [task for task, row in zip(some, zip(*places, strict=True), strict=True) if None in row]
             some = [task for task, row in zip(some, zip(*places, strict=True), strict=True) if None not in row]
-        groups += _groups(some)
+        groups += _groups(some) if some else ()
     return groups, left
 
 
 def _groups(tasks: Sequence[Task]) -> Iterator[Group]:
     """Groups of tasks of one recipe, all in stacks; each in the order of its entries in the first stack."""
-    names, shares = [task.target for task in tasks], tasks[0].recipe.shares if tasks else ()
-    columns = [[expert.places[name] for name in names] for expert in (tasks[0].experts if tasks else ())]
+    names, shares = [task.target for task in tasks], tasks[0].recipe.shares
+    columns = [[expert.places[name] for name in names] for expert in tasks[0].experts]
     alike: dict[tuple[int, ...], list[int]] = {}
     stacks = [map(id, map(itemgetter(0), column)) for column in columns]
     for at, same in enumerate(zip(*stacks, strict=True)):
