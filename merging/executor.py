@@ -11,7 +11,8 @@ Three kernels, all of which read the base and write the result once:
 
 Every weight has kernel calls of its own, cut by its shape: its bits depend on its own recipe alone, never on which
 other weights happen to change in the same switch, as they might if weights of a shape were batched (libraries pick
-kernels by batch size). `stacks` does the same for many weights where asking for each costs more than computing it.
+kernels by batch size). Where asking for each costs more than computing it, `stacks` prepares many weights at once and
+`launcher` merges them; their bits depend on no more.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ Numbers = np.ndarray[Any, np.dtype[np.float64]]
 Truths = np.ndarray[Any, np.dtype[np.bool_]]
 
 
-class Stacked(NamedTuple):
+class Contribution(NamedTuple):
     """What one expert adds at several weights: for each the scale of its product, and what is known of its factors at
     scale 1 (`Factors.unit_reach`, `Factors.unit_spread`); and the dtypes of the factors.
     """
@@ -138,14 +139,17 @@ def harmless(factors: Sequence[Factors], dtype: torch.dtype, base_norm: float) -
     a power of two. Errors of different values are taken as independent, as in any statistical analysis of rounding;
     the norm of what a factor's errors add up to is then the unit error times `Factors.spread`.
     """
-    total = 0.0
-    for term in factors:
-        up_exact = term.up.dtype == dtype and math.frexp(term.scale)[0] in (0.5, -0.5)
-        total += (2 - up_exact - (term.down.dtype == dtype)) * term.spread**2
-    return math.sqrt(total) <= _ROUNDING_SHARE * base_norm
+    some = [(term.up.dtype, term.down.dtype, term.scale, term.spread) for term in factors]
+    return math.sqrt(sum(_rounding(*term, dtype) for term in some)) <= _ROUNDING_SHARE * base_norm
 
 
-def stackable(dtype: torch.dtype, values: int, norms: Numbers, terms: Sequence[Stacked]) -> Truths:
+def _rounding(up: torch.dtype, down: torch.dtype, scale: Any, spread: Any, dtype: torch.dtype) -> Any:
+    """Square of what rounding a term's factors to ``dtype`` adds, in units of the rounding; of one term, or of many."""
+    up_exact = (up == dtype) & (np.abs(np.frexp(scale)[0]) == 0.5)
+    return (2 - up_exact - (down == dtype)) * (spread * spread)
+
+
+def stackable(dtype: torch.dtype, values: int, norms: Numbers, terms: Sequence[Contribution]) -> Truths:
     """Where ``addmm`` of factors rounded to the base's dtype is as exact as `write_merged`, and all values are known to
     be finite before they are computed.
 
@@ -162,8 +166,7 @@ def stackable(dtype: torch.dtype, values: int, norms: Numbers, terms: Sequence[S
     with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are not stackable
         for term in terms:
             reach = reach + np.abs(term.scales) * term.reaches
-            exact = (term.up == dtype) & (np.abs(np.frexp(term.scales)[0]) == 0.5)
-            rounding += (2 - exact - (term.down == dtype)) * (term.scales * term.spreads) ** 2
+            rounding += _rounding(term.up, term.down, term.scales, term.scales * term.spreads, dtype)
     if dtype not in _STACKED or (dtype != torch.float32 and values < _SMALL):
         return np.zeros(len(norms), dtype=bool)
     fine = reach <= _HALF_RANGE[dtype]

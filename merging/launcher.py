@@ -1,4 +1,4 @@
-"""Merges groups of weights (`stacks`), by the kernel of `fused` where that runs, else by one product a weight."""
+"""Merges groups of weights (`stacks`): by the kernel of `triton_kernel` where that runs, else by a product a weight."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ class Launcher:
     def _try(self, device: torch.device) -> None:
         kernel = None
         try:
-            from . import fused
+            from . import triton_kernel
 
-            kernel = fused if fused.works(device) else None
+            kernel = triton_kernel if triton_kernel.works(device) else None
         finally:
             self._kernel.set_result(kernel)
 
     @property
-    def fused(self) -> bool:
+    def has_kernel(self) -> bool:
         """Whether the kernel is used; waits for the trial."""
         return self._kernel.result() is not None
 
@@ -93,7 +93,7 @@ class Launcher:
 
 
 _Table = tuple[np.ndarray[Any, np.dtype[np.int64]], Numbers]
-"""(4 experts + 2, n) and (experts, n): what `fused.merge` asks for."""
+"""(4 experts + 2, n) and (experts, n): what `triton_kernel.merge` asks for."""
 
 
 def _table(kernel: ModuleType, group: Group, places: Sequence[Place]) -> _Table | None:

@@ -2,9 +2,9 @@
 
 A GPU merges one of SDXL's weights in some microseconds; asking it to takes as long for every kernel call. So the
 factors that an expert has at weights of one shape lie in one piece of memory (`Stack`), weights that take them from the
-same stacks are prepared together (`Group`), and a plan's factors at all those weights are brought together by one call
-an expert, not by eight a weight. The product itself stays one call a weight: its bits then depend on the weight's own
-recipe alone (`executor`).
+same stacks are prepared together (`Group`), and `launcher` has a kernel that merges a group in one launch. Where that
+does not run, `write_group` brings a plan's factors at all those weights together by one call an expert, not by eight a
+weight, and multiplies them by one call a weight. Either way a weight's bits depend on its recipe alone (`executor`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from .delta import Delta, Factors
-from .executor import Numbers, Stacked, stackable
+from .executor import Contribution, Numbers, stackable
 from .tasks import Task
 
 
@@ -78,7 +78,8 @@ class Group:
         """
         some = [(stack, list(entries), weight) for stack, entries, weight in self.terms]
         terms = [
-            Stacked(s.scales[at] * w, s.reaches[at], s.spreads[at], s.ups.dtype, s.downs.dtype) for s, at, w in some
+            Contribution(s.scales[at] * w, s.reaches[at], s.spreads[at], s.ups.dtype, s.downs.dtype)
+            for s, at, w in some
         ]
         first = self.terms[0][0]
         fits: list[bool] = stackable(dtype, first.ups.shape[2] * first.downs.shape[2], np.array(norms), terms).tolist()
@@ -152,8 +153,6 @@ def write_group(group: Group, outs: Sequence[Tensor], bases: Sequence[Tensor]) -
         outs: n matrices to write to, (rows, columns) each, contiguous.
         bases: n matrices, the base's weights.
     """
-    if not outs:
-        return
     torch._foreach_copy_(list(outs), list(bases))
     ups, downs = _side_by_side(group, bases[0])
     for out, up, down in zip(outs, ups, downs, strict=True):

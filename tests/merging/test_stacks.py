@@ -112,9 +112,8 @@ def test_a_product_of_rounded_factors_is_allowed_where_it_does_no_harm(
 ) -> None:
     made = [lora(256, 256, 2, i, stored, 10.0**s) for i, (s, _) in enumerate(strengths)]
     experts = [read({"a": delta}) for delta in made]
-    some = tuple(range(len(made)))
     recipe = Recipe("linear", tuple((str(i), "style", 10.0**w) for i, (_, w) in enumerate(strengths)))
-    groups, _ = grouped([Task("a", recipe, make(Method()), tuple(experts[i] for i in some))])
+    groups, _ = grouped([Task("a", recipe, make(Method()), tuple(experts))])
     terms = [d.factors[0].scaled(10.0**w) for d, (_, w) in zip(made, strengths, strict=True)]
     reach = norm + sum(term.reach for term in terms)
     finite = reach <= torch.finfo(dtype).max / 2

@@ -5,6 +5,7 @@ bytes of a copy followed by a product. What a tile computes depends on its own w
 share the launch. Imported only where Triton is there.
 """
 
+import logging
 import subprocess
 
 import torch
@@ -12,6 +13,7 @@ import triton
 import triton.language as tl
 from triton.errors import TritonError
 
+_log = logging.getLogger(__name__)
 TILE = {"ROWS": 128, "COLUMNS": 128, "RANK": 32}
 WARPS = 8
 KINDS = (torch.bfloat16, torch.float16, torch.float32)
@@ -82,6 +84,7 @@ def works(device: torch.device) -> bool:
     table = torch.tensor([[out.data_ptr()], [base.data_ptr()], *([value] for each in told for value in each)])
     try:
         merge(table.to(device), torch.full((len(KINDS), 1), 0.5, device=device), side, side)
-    except (TritonError, RuntimeError, OSError, subprocess.CalledProcessError):
+    except (TritonError, RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        _log.warning("The merge kernel does not run here (%s: %s); switches take longer.", type(error).__name__, error)
         return False
     return bool((out == 1 + 0.5 * rank * len(KINDS)).all())
