@@ -14,8 +14,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .agents.run import RunResult as RunResult
-    from .agents.run import generate as generate
+    from .agents.runs.generate import RunResult as RunResult
+    from .agents.runs.generate import generate as generate
     from .errors import BudgetExceeded as BudgetExceeded
     from .errors import DiffGraphError as DiffGraphError
     from .errors import ExpertError as ExpertError
@@ -25,29 +25,29 @@ if TYPE_CHECKING:
     from .errors import ToolRetry as ToolRetry
     from .errors import UserError as UserError
     from .errors import WorldMissing as WorldMissing
-    from .graph.activation import Activation as Activation
-    from .graph.activation import activate as activate
-    from .graph.calibration import Calibration as Calibration
-    from .graph.expert import Expert as Expert
-    from .graph.expert import Skill as Skill
-    from .graph.expert import SourceRef as SourceRef
-    from .graph.relation import Relation as Relation
-    from .graph.shipped import open_graph as open_graph
-    from .graph.store import GraphStore as GraphStore
-    from .merging.engine import Engine as Engine
-    from .merging.pipeline import render as render
-    from .merging.plan import MergePlan as MergePlan
-    from .merging.plan import Method as Method
-    from .merging.plan import PlanBase as PlanBase
-    from .merging.plan import PlanExpert as PlanExpert
-    from .merging.plan import Sampler as Sampler
-    from .scoring.critic import Critic as Critic
+    from .graph.calibration.record import Calibration as Calibration
+    from .graph.experts.expert import Expert as Expert
+    from .graph.experts.expert import Skill as Skill
+    from .graph.experts.expert import SourceRef as SourceRef
+    from .graph.relations.relation import Relation as Relation
+    from .graph.selection.activation import Activation as Activation
+    from .graph.selection.solver import activate as activate
+    from .graph.store.graph_store import GraphStore as GraphStore
+    from .graph.store.opening import open_graph as open_graph
+    from .merging.engine.engine import Engine as Engine
+    from .merging.plan.merge_plan import MergePlan as MergePlan
+    from .merging.plan.merge_plan import Method as Method
+    from .merging.plan.merge_plan import PlanBase as PlanBase
+    from .merging.plan.merge_plan import PlanExpert as PlanExpert
+    from .merging.plan.merge_plan import Sampler as Sampler
+    from .merging.sampling.pipeline import render as render
+    from .scoring.critics.dual_encoder import Critic as Critic
     from .scoring.request import Verdict as Verdict
     from .scoring.request import Wanted as Wanted
     from .settings import Settings as Settings
 
 _HOMES = {
-    "agents.run": ("RunResult", "generate"),
+    "agents.runs.generate": ("RunResult", "generate"),
     "errors": (
         "BudgetExceeded",
         "DiffGraphError",
@@ -59,16 +59,17 @@ _HOMES = {
         "UserError",
         "WorldMissing",
     ),
-    "graph.activation": ("Activation", "activate"),
-    "graph.calibration": ("Calibration",),
-    "graph.expert": ("Expert", "Skill", "SourceRef"),
-    "graph.relation": ("Relation",),
-    "graph.shipped": ("open_graph",),
-    "graph.store": ("GraphStore",),
-    "merging.engine": ("Engine",),
-    "merging.pipeline": ("render",),
-    "merging.plan": ("MergePlan", "Method", "PlanBase", "PlanExpert", "Sampler"),
-    "scoring.critic": ("Critic",),
+    "graph.selection.activation": ("Activation",),
+    "graph.selection.solver": ("activate",),
+    "graph.calibration.record": ("Calibration",),
+    "graph.experts.expert": ("Expert", "Skill", "SourceRef"),
+    "graph.relations.relation": ("Relation",),
+    "graph.store.opening": ("open_graph",),
+    "graph.store.graph_store": ("GraphStore",),
+    "merging.engine.engine": ("Engine",),
+    "merging.sampling.pipeline": ("render",),
+    "merging.plan.merge_plan": ("MergePlan", "Method", "PlanBase", "PlanExpert", "Sampler"),
+    "scoring.critics.dual_encoder": ("Critic",),
     "scoring.request": ("Verdict", "Wanted"),
     "settings": ("Settings",),
 }

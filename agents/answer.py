@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import UserError
-from ..merging.plan import MergePlan
+from ..merging.plan.merge_plan import MergePlan
+from .conversation import told
 from .state import State
-from .turn import told
 
 MAX_WORDS = 300
 MAX_CHARS = 4000

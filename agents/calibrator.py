@@ -11,12 +11,12 @@ from langchain_core.language_models import BaseChatModel
 from langgraph.types import Command
 
 from ..errors import ToolFailed, ToolRetry
-from ..graph.expert import Expert
-from ..tools.company import look
+from ..graph.experts.expert import Expert
 from ..tools.context import Context
-from ..tools.registry import call
+from ..tools.layout_share import look
+from ..tools.tool import call
+from .conversation import told
 from .state import State
-from .turn import told
 
 
 class Calibrator:

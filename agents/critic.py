@@ -7,11 +7,11 @@ from typing import Any, Literal
 from langgraph.types import Command
 
 from .. import prompts
-from ..tools.company import coarse_of
-from ..tools.registry import call
-from . import slots
+from ..tools.layout_share import coarse_of
+from ..tools.tool import call
+from . import best_images
+from .conversation import Turn, told
 from .state import Round, State
-from .turn import Turn, told
 
 
 class Critic(Turn):
@@ -47,13 +47,13 @@ class Critic(Turn):
         scores = state.get("scores") or {}
         if scores.get("plan_id") != state["plan_id"]:
             scores = call(self.ctx_for(state), "score_images", {"plan_id": state["plan_id"]})
-        n, drawn = state.get("n", 1), slots.open_slots(state)
+        n, drawn = state.get("n", 1), best_images.open_slots(state)
         this = self._round(state, scores, verdict, drawn)
         rounds = [*state.get("rounds", []), this]
-        kept = slots.kept(rounds, n)
-        disliked = any(slots.sent_back(rounds[number]) for number, _ in kept)
-        good = not disliked and not slots.weak(rounds, n, self.ctx.settings.accept)
-        unsure = slots.unsure(rounds, n, self.ctx.settings.accept, self.ctx.settings.sure)
+        kept = best_images.kept(rounds, n)
+        disliked = any(best_images.sent_back(rounds[number]) for number, _ in kept)
+        good = not disliked and not best_images.weak(rounds, n, self.ctx.settings.accept)
+        unsure = best_images.unsure(rounds, n, self.ctx.settings.accept, self.ctx.settings.sure)
         left = len(rounds) <= self.ctx.settings.rounds
         accepted = good and not (unsure and left)
         if accepted:
@@ -67,7 +67,7 @@ class Critic(Turn):
         update = {
             **also,
             "rounds": rounds,
-            "best": slots.leading(rounds, n),
+            "best": best_images.leading(rounds, n),
             "open": unsure or drawn,
             "scores": {},
             "verdict": {},

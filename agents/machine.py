@@ -24,17 +24,18 @@ from langgraph.types import Command
 from ..errors import BudgetExceeded, ExpertError, ExternalError, PlanError, ToolFailed, ToolRetry, UserError
 from ..tools.context import Context
 from ..tools.merge_and_sample import image_paths
-from ..tools.registry import Agent as AgentName
-from ..tools.registry import call, get
-from . import answer, folder, report, slots
-from . import messages as plain
-from .brain import make
+from ..tools.tool import Agent as AgentName
+from ..tools.tool import call, get
+from . import answer, best_images
+from .brains import messages as plain
+from .brains.brain import make
 from .calibrator import Calibrator
+from .conversation import MAX_RESULT_CHARS, job_of, told
 from .critic import Critic
 from .planner import Planner
+from .runs import folder, page
 from .scout import Scout
 from .state import Request, State
-from .turn import MAX_RESULT_CHARS, job_of, told
 from .worker import Worker
 
 
@@ -98,11 +99,11 @@ class Machine:
         ctx = self.ctx.with_job(job_of({**state, "plan_id": plan.plan_id}))
         run_dir = Path(state["run_dir"])
         images, told_of = [], []
-        for number, image in slots.kept(state["rounds"], state.get("n", 1)):
+        for number, image in best_images.kept(state["rounds"], state.get("n", 1)):
             path, scored = self._answered(ctx, state["rounds"][number]["plan_id"], image["seed"])
             images.append(folder.put_image(run_dir, f"image_{image['seed']}.png", path))
             told_of.append({**scored, "plan_id": state["rounds"][number]["plan_id"], "round": number + 1})
-        scores = slots.gathered(plan.plan_id, told_of)
+        scores = best_images.gathered(plan.plan_id, told_of)
         accepted = state["rounds"][-1]["decision"] == "accept"
         update = answer.of_images(state, plan, images, scores, accepted=accepted)
         folder.write_json(run_dir / "plan.json", plan.model_dump(mode="json"))
@@ -123,7 +124,7 @@ class Machine:
             )
         except (UserError, ToolRetry) as error:
             update["notes"] = told(state, f"The graph does not remember this run: {error}")
-        report.write(self.ctx, {**state, **update})
+        page.write(self.ctx, {**state, **update})
         compare = state.get("compare", True) and plan.experts
         return Command(goto="compare" if compare else "__end__", update=update)
 
@@ -141,7 +142,7 @@ class Machine:
         """No image: say why."""
         update = answer.without_image(state, self.ctx.settings.brain)
         self.ctx.say("finished", update["message"])
-        report.write(self.ctx, {**state, **update})
+        page.write(self.ctx, {**state, **update})
         return Command(goto="__end__", update=update)
 
 

@@ -11,12 +11,12 @@ from langgraph.types import Command
 from .. import prompts
 from ..errors import DiffGraphError, ToolFailed, ToolRetry
 from ..tools.propose_plan import method_names
-from ..tools.registry import call
-from . import messages as plain
-from . import slots
-from .offline import revise
+from ..tools.tool import call
+from . import best_images
+from .brains import messages as plain
+from .brains.offline import revise
+from .conversation import Turn, told
 from .state import State
-from .turn import Turn, told
 
 
 def drawable(activation: dict[str, Any]) -> bool:
@@ -44,7 +44,7 @@ class Planner(Turn):
         if state.get("activation"):
             request["activation"] = state["activation"]
         if state.get("rounds"):
-            rounds = slots.to_mend(state["rounds"], self.ctx.settings.accept)
+            rounds = best_images.to_mend(state["rounds"], self.ctx.settings.accept)
             request |= {"rounds": rounds, "methods": method_names()}
         return request
 

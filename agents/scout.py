@@ -9,11 +9,11 @@ from typing import Any, Literal
 from langgraph.types import Command
 
 from .. import prompts
-from ..graph.expert import Expert
+from ..graph.experts.expert import Expert
 from ..tools.context import Context
 from ..tools.register_experts import allowed_sources, register_new
+from .conversation import Turn, told
 from .state import State
-from .turn import Turn, told
 
 MOST = 4
 """So many newly found experts a request waits for at most."""

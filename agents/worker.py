@@ -7,16 +7,16 @@ from typing import Any, Literal
 from langgraph.types import Command
 
 from ..errors import ExpertError, PlanError
-from ..merging.plan import MergePlan
+from ..merging.plan.merge_plan import MergePlan
 from ..tools.context import Context
 from ..tools.merge_and_sample import image_paths, merge, sample_all
-from ..tools.registry import call
 from ..tools.score_images import score_files, summary, wanted_of
-from . import folder, report
+from ..tools.tool import call
 from .answer import counted
+from .conversation import job_of
 from .planner import blame, sent_back
+from .runs import folder, page
 from .state import State
-from .turn import job_of
 
 
 class Worker:
@@ -69,7 +69,7 @@ class Worker:
                 scored = summary(other.plan_id, other.seeds, [verdict])
                 made.append({"label": label, "file": name, "plan_id": other.plan_id, **scored})
             state = {**state, "comparison": made}
-        report.write(self.ctx, state)
+        page.write(self.ctx, state)
         return Command(goto="__end__", update={"comparison": state.get("comparison", [])})
 
 

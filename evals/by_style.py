@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .stats import Estimate, bootstrap, by_item
-from .suite import Item
+from .suites.suite import Item
 
 Row = Mapping[str, Any]
 

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import UserError
-from ..merging.atomic import write_bytes
+from ..files.atomic import write_bytes
 from ..settings import Settings
 
 ARMS = {"base": "base alone", "best_single": "best single expert", "concat_sum": "plain sum", "ours": "DiffGraph"}

@@ -14,12 +14,12 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from ..merging.atomic import write_bytes
-from . import arms as arm_table
+from ..files.atomic import write_bytes
 from . import by_style
+from .arms import arms as arm_table
 from .runner import SuiteResult
 from .stats import Estimate, bootstrap, by_item, harmonic_mean, holm, paired_permutation
-from .suite import Suite
+from .suites.suite import Suite
 
 ALL = "all prompts"
 PLAIN = "method:linear"

@@ -14,15 +14,15 @@ from PIL import Image
 
 from ..agents.scout import scout
 from ..errors import ExpertError, PlanError, UserError
-from ..merging.png import save_png
+from ..merging.sampling.png_record import save_png
 from ..settings import Settings
 from ..tools.context import Context
 from ..world import sha256_of
-from . import arms as arm_table
-from .arms import Answer, Arm
-from .bench import Bench, Truths
-from .judge import Judge
-from .suite import Item, Suite, load
+from .arms import arms as arm_table
+from .arms.arms import Answer, Arm
+from .judges.judge import Judge
+from .suites.suite import Item, Suite, load
+from .workbench import Bench, Truths
 
 Progress = Callable[[int, int, str], None]
 """Called with (answers done, answers in all, what is at work)."""

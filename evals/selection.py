@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..graph.activation import activate
-from ..merging.atomic import write_bytes
+from ..files.atomic import write_bytes
+from ..graph.selection.solver import activate
 from ..tools.context import Context
 from .runner import Progress, SuiteResult
 from .stats import Estimate, bootstrap
-from .suite import Choice, Suite, Truth, truth
+from .suites.suite import Choice, Suite, Truth, truth
 
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*|\d+")
 _FILLER = frozenset(

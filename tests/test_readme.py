@@ -61,11 +61,11 @@ for code in sys.stdin.read().split("\\0"):
     sys.modules[module.__name__] = module
     exec(compile(code, path, "exec"), module.__dict__)
 
-from diffgraph.graph import sources
-from diffgraph.merging.formats.registry import formats
-from diffgraph.merging.methods.registry import methods
-from diffgraph.scoring import metric
-from diffgraph.tools.registry import tools
+from diffgraph.graph.experts import sources
+from diffgraph.merging.formats.format import formats
+from diffgraph.merging.methods.method import methods
+from diffgraph.scoring import protocol
+from diffgraph.tools.tool import tools
 
 assert "count_skills" in tools("planner")
 assert "mean" in methods()
@@ -75,7 +75,7 @@ assert "shelf" in sources.names()
 from PIL import Image
 from diffgraph.scoring.request import Wanted
 
-verdict = metric.make("colourful").score([Image.new("RGB", (2, 2))], [Wanted(facet="subject", text="octopus")])[0]
+verdict = protocol.make("colourful").score([Image.new("RGB", (2, 2))], [Wanted(facet="subject", text="octopus")])[0]
 assert verdict.facets == {"octopus": 0.0}
 """
 
@@ -96,7 +96,7 @@ def test_the_recipes_run() -> None:
 
 
 def test_the_suite_recipe_is_a_suite(tmp_path: Path) -> None:
-    from diffgraph.evals.suite import load
+    from diffgraph.evals.suites.suite import load
 
     (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     path = tmp_path / "sea.yaml"
@@ -105,7 +105,7 @@ def test_the_suite_recipe_is_a_suite(tmp_path: Path) -> None:
 
 
 def test_the_commands_exist() -> None:
-    from diffgraph.cli import app
+    from diffgraph.cli.main import app
 
     known = {c.name or (c.callback.__name__ if c.callback else "") for c in app.registered_commands}
     assert set(re.findall(r"^(?:\S+=\S+ )?diffgraph ([a-z]+)", README, re.MULTILINE)) <= known

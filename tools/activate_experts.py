@@ -7,9 +7,10 @@ from typing import Any
 from pydantic import Field
 
 from ..errors import ToolFailed
-from ..graph.activation import Activation, activate
+from ..graph.selection.activation import Activation
+from ..graph.selection.solver import activate
 from .context import Context
-from .registry import Args, tool
+from .tool import Args, tool
 
 
 class ActivateArgs(Args):

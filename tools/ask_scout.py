@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ..errors import ToolRetry
 from .context import Context
-from .registry import Args, tool
+from .tool import Args, tool
 
 
 class AskScoutArgs(Args):

@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import Field
 
 from ..errors import ExpertError, ToolFailed, ToolRetry, UserError
-from .calibration import known_calibration, measure, relate
 from .context import Context
-from .registry import Args, tool
+from .measure import known_calibration, measure, relate
+from .tool import Args, tool
 
 
 class CalibrateArgs(Args):

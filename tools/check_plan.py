@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import Field
 
-from ..merging.check import check
+from ..merging.plan.check import check
 from .context import Context
-from .registry import Args, tool
+from .tool import Args, tool
 
 
 class PlanArgs(Args):

@@ -12,20 +12,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..bases.architecture import family_of_model_id
+from ..bases.index import BaseIndex
 from ..errors import ExpertError, PlanError, ToolRetry, UserError
-from ..graph import sources
-from ..graph.expert import SourceRef
-from ..graph.families import family_of_model_id
-from ..graph.shipped import open_graph
-from ..graph.store import GraphStore
-from ..merging.base import BaseIndex
-from ..merging.plan import MergePlan, PlanBase, PlanExpert
+from ..graph.experts import sources
+from ..graph.experts.expert import SourceRef
+from ..graph.store.graph_store import GraphStore
+from ..graph.store.opening import open_graph
+from ..merging.plan.merge_plan import MergePlan, PlanBase, PlanExpert
 from ..settings import Settings
 from ..world import verify, world_dir
 
 if TYPE_CHECKING:
-    from ..merging.engine import Engine
-    from ..scoring.critic import Critic
+    from ..merging.engine.engine import Engine
+    from ..scoring.critics.dual_encoder import Critic
 
 Emit = Callable[[str, str, dict[str, Any]], None]
 """Called with (what sort of event, a sentence for a person, JSON-plain details)."""
@@ -102,7 +102,7 @@ class Machinery:
         """The owner of the device, loaded on first use (seconds). Raises WorldMissing for a damaged world."""
         import torch
 
-        from ..merging.engine import Engine
+        from ..merging.engine.engine import Engine
 
         if self.settings.base == "world":
             verify(self.world, f"hub/{self.base_dir.name}/")
@@ -118,7 +118,7 @@ class Machinery:
     def critic(self, store: GraphStore) -> Critic:
         """The critic, loaded once; texts outside its bank are embedded by the graph's model."""
         if self._critic is None:
-            from ..scoring.critic import Critic
+            from ..scoring.critics.dual_encoder import Critic
 
             verify(self.world, "scorers/critic/")
             self._critic = Critic.load(self.critic_dir, embed_text=store.embedder.embed)
@@ -190,7 +190,7 @@ class Context:
     def fetch(self, ref: SourceRef, sha256: str) -> Path:
         """The local file of a pinned reference. Raises ExpertError if its content is not ``sha256``."""
         path = self.source(ref.source).fetch(ref)
-        from ..merging.hashing import file_sha256
+        from ..files.hashing import file_sha256
 
         if file_sha256(path) != sha256:
             raise ExpertError(f"{ref} is not the file that was registered. Register it anew.", path=str(path))
@@ -215,7 +215,7 @@ class Context:
 
     def save_plan(self, plan: MergePlan) -> Path:
         """Keep a plan under its id; a second time changes nothing, unless the file was damaged."""
-        from ..merging.atomic import write_bytes
+        from ..files.atomic import write_bytes
 
         path = self.plan_path(plan.plan_id)
         data = plan.canonical_json().encode()

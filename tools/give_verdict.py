@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from .context import Context
-from .registry import Args, tool
+from .tool import Args, tool
 
 
 class VerdictArgs(Args):

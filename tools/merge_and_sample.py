@@ -11,13 +11,13 @@ from typing import Any
 from pydantic import JsonValue, ValidationError
 
 from ..errors import UserError
-from ..merging.atomic import write_bytes
-from ..merging.identity import Locate
-from ..merging.plan import MergePlan
-from ..merging.report import MergeReport
+from ..files.atomic import write_bytes
+from ..merging.engine.merge_report import MergeReport
+from ..merging.plan.merge_plan import MergePlan
+from ..merging.plan.pinning import Locate
 from .check_plan import PlanArgs
 from .context import Context, make_folder
-from .registry import tool
+from .tool import tool
 
 
 @tool("merge_and_sample")
@@ -50,7 +50,7 @@ def image_paths(ctx: Context, plan: MergePlan) -> list[Path] | None:
     """The kept images of a plan in order of its seeds, each checked against the plan it carries; None unless all
     are there.
     """
-    from ..merging.png import read_png
+    from ..merging.sampling.png_record import read_png
 
     paths = [image_path(ctx, plan.plan_id, seed) for seed in plan.seeds]
     if not all(path.is_file() for path in paths):
@@ -96,8 +96,8 @@ def sample_all(
 
     ``locate`` finds an expert's file; the context's own way by default.
     """
-    from ..merging.pipeline import render_all
-    from ..merging.png import save_png
+    from ..merging.sampling.pipeline import render_all
+    from ..merging.sampling.png_record import save_png
 
     found = [image_paths(ctx, plan) for plan in plans]
     missing = [plan for plan, paths in zip(plans, found, strict=True) if paths is None]

@@ -8,12 +8,12 @@ from typing import Any
 from pydantic import Field, JsonValue, ValidationError
 
 from ..errors import PlanError, ToolFailed, ToolRetry, UserError
-from ..graph.expert import FACETS, Expert
-from ..merging.methods.registry import make, methods
-from ..merging.plan import MergePlan, Method, PlanExpert, Sampler
-from .company import beside, coarse_of, with_coarse
+from ..graph.experts.expert import FACETS, Expert
+from ..merging.methods.method import make, methods
+from ..merging.plan.merge_plan import MergePlan, Method, PlanExpert, Sampler
 from .context import Context
-from .registry import Args, tool
+from .layout_share import beside, coarse_of, with_coarse
+from .tool import Args, tool
 
 MAX_EXPERTS = 8
 MAX_WEIGHT = 2.0

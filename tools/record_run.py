@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import Field
 
-from ..graph.runs import RunRecord
+from ..graph.store.runs import RunRecord
 from .context import Context
-from .registry import Args, tool
+from .tool import Args, tool
 
 
 class RecordArgs(Args):

@@ -8,11 +8,11 @@ from typing import Any
 from pydantic import Field
 
 from ..errors import ExpertError, ToolRetry, UserError
-from ..graph import sources
-from ..graph.expert import Expert
-from ..graph.registration import register
+from ..graph.experts import sources
+from ..graph.experts.expert import Expert
+from ..graph.experts.registration import register
 from .context import Context
-from .registry import Args, tool
+from .tool import Args, tool
 
 MAX_LISTED = 200
 MATCH = 0.5

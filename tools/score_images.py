@@ -11,13 +11,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..errors import ToolFailed
-from ..merging.atomic import write_bytes
-from ..merging.hashing import file_sha256
+from ..files.atomic import write_bytes
+from ..files.hashing import file_sha256
 from ..scoring.request import Verdict, Wanted
 from .check_plan import PlanArgs
 from .context import Context
 from .merge_and_sample import image_paths
-from .registry import tool
+from .tool import tool
 
 
 @tool("score_images", agents=("critic",), writes="scores")

@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import Field
 
-from ..graph.expert import Facet
+from ..graph.experts.expert import Facet
 from .context import Context
-from .registry import Args, tool
+from .tool import Args, tool
 
 
 class SearchArgs(Args):

@@ -15,19 +15,19 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ..base import BaseIndex
-from ..header import FileKind, Header
+from ...bases.index import BaseIndex
+from ...files.header import FileKind, Header
 from .adapter_config import AdapterConfig, adapter_configs
 from .algorithm import COMMON, Algorithm, Inputs, Module, Sizes, Update, algorithms
 from .dora import by_output, decompose
+from .format import Format, LazyTensors, TargetInfo, expert_error, load_tensors, map_file, register
 from .names import Names, Place
-from .registry import Format, LazyTensors, TargetInfo, expert_error, load_tensors, map_file, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..delta import Delta, Factors
-    from ..mapped import MappedFile
+    from ...files.mapped_file import MappedFile
+    from ..deltas.delta import Delta, Factors
 
 
 _MAX_UNKNOWN = 2**28
@@ -95,7 +95,7 @@ class Adapter(Format):
         return out
 
     def read(self, files: Sequence[Header], base: BaseIndex) -> dict[str, Delta]:
-        from ..delta import Delta
+        from ..deltas.delta import Delta
 
         header = _single(files)
         configs = adapter_configs(header)
@@ -300,7 +300,7 @@ def _scale(item: _Adapted, sizes: Sizes, tensors: Mapping[str, Tensor], config: 
 
 def _as_stored(item: _Adapted, file: MappedFile, scale: float) -> Factors | None:
     """The factors as views of the file, for a module that is nothing but them; None if they have to be computed."""
-    from ..delta import STORED, Factors
+    from ..deltas.delta import STORED, Factors
 
     roles = item.module.roles
     if item.algorithm is None or len(item.place.modules) > 1 or item.place.swap:

@@ -13,9 +13,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from ..base import COMPONENTS
-from ..header import Header
-from .registry import expert_error
+from ...bases.index import COMPONENTS
+from ...files.header import Header
+from .format import expert_error
 
 METADATA_KEY = "lora_adapter_metadata"
 _MAX_BYTES = 4 * 2**20

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from ..header import FileKind, Header
-from ..registry import Registry
-from .registry import expert_error
+from ...files.header import FileKind, Header
+from ...plugins import Registry
+from .format import expert_error
 
 if TYPE_CHECKING:
     from torch import Tensor

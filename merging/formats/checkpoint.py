@@ -11,16 +11,16 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..base import DENOISERS, BaseIndex, target_name
-from ..header import FileKind, Header
+from ...bases.index import DENOISERS, BaseIndex, target_name
+from ...files.header import FileKind, Header
+from .format import Format, TargetInfo, expert_error, load_tensors, register
 from .names import Names
-from .registry import Format, TargetInfo, expert_error, load_tensors, register
 from .single_file import BARE, IGNORED, PREFIXES, Piece, pieces
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..delta import Delta
+    from ..deltas.delta import Delta
 
 _MARKS = ("down_blocks.", "transformer_blocks.", "encoder.layers.", "text_model.encoder.", "conv_in.", "layers.0.")
 _ADAPTER_WORDS = ("lora", "hada_", "lokr_", "oft_", "dora_scale", "ia3_", ".diff.", ".diff_b.", ".w_norm.", ".b_norm.")
@@ -57,7 +57,7 @@ class Checkpoint(Format):
         return out
 
     def read(self, files: Sequence[Header], base: BaseIndex) -> dict[str, Delta]:
-        from ..delta import Delta
+        from ..deltas.delta import Delta
 
         out: dict[str, Delta] = {}
         for header in files:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from .ldm import unet_names
+from .ldm_names import unet_names
 
 _FLUX_BLOCKS = """
 double_blocks.#.img_attn.qkv: transformer_blocks.#.attn.{to_q,to_k,to_v}

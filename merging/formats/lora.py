@@ -10,7 +10,7 @@ import math
 import re
 from types import MappingProxyType
 
-from ..header import FileKind
+from ...files.header import FileKind
 from .algorithm import Algorithm, Inputs, Module, Sizes, Update, register
 
 _PROCESSOR = re.compile(

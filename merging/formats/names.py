@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ..base import COMPONENTS, BaseIndex, target_name
+from ...bases.index import COMPONENTS, BaseIndex, target_name
 from .algorithm import Update
 from .layouts import original_names
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..base import BaseIndex, target_name
+from ...bases.index import BaseIndex, target_name
 from .names import Names
 
 _DENOISER = "model.diffusion_model."

@@ -14,15 +14,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ...bases.index import BaseIndex
 from ...errors import UserError
-from ..base import BaseIndex
-from ..header import FLOATS, FileKind, Header, read_header
-from .registry import Format, TargetInfo, expert_error, load_tensors, register
+from ...files.header import FLOATS, FileKind, Header, read_header
+from .format import Format, TargetInfo, expert_error, load_tensors, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..delta import Delta
+    from ..deltas.delta import Delta
 
 _ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 _KNOWN = MappingProxyType(

@@ -5,6 +5,6 @@ defined on task vectors here. Weighting by block needs no method of its own: a p
 weight at each target before any method sees it, so every method is one weighted by block.
 """
 
-from .registry import MergeMethod, Params, Part, Whole, make, methods
+from .method import MergeMethod, Params, Part, Whole, make, methods
 
 __all__ = ["MergeMethod", "Params", "Part", "Whole", "make", "methods"]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from .registry import MergeMethod, Params, Part, Whole, register
+from .method import MergeMethod, Params, Part, Whole, register
 
 if TYPE_CHECKING:
-    from ..delta import Delta
+    from ..deltas.delta import Delta
 
 
 class BalancedParams(Params):
@@ -47,7 +47,7 @@ class MagnitudeBalanced(MergeMethod[BalancedParams]):
         return [weight * factor for weight, factor in zip(given, factors, strict=True)]
 
     def combine(self, parts: Sequence[Part], seed: int) -> Delta:
-        from ..delta import add
+        from ..deltas.delta import add
 
         weights = [part.weight for part in parts]
         if self.params.scope == "module":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from .iso import isotropic
-from .registry import Params, register
+from .method import Params, register
 from .span import SpanMethod, significant
 from .ties import Divide, Vote, disjoint, trim
 from .tsv import tsv

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from .registry import Params, register
+from .method import Params, register
 from .sparse import SparseMethod, SparseParams
 from .ties import Divide
 

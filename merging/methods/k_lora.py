@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from .method import MergeMethod, Params, Part, register
 from .np_lora import row_space
-from .registry import MergeMethod, Params, Part, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..delta import Delta
+    from ..deltas.delta import Delta
 
 
 class KLoraParams(Params):

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from .registry import Params, Part, register
+from .method import Params, Part, register
 from .span import BatchedMethod, Span, significant, weighted
 from .ties import Divide, Vote, disjoint, trim
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..delta import Delta
+    from ..deltas.delta import Delta
 
 
 class KnotsParams(Params):
@@ -71,7 +71,7 @@ class Knots(BatchedMethod[KnotsParams]):
     ) -> Delta:
         import torch
 
-        from ..delta import Delta
+        from ..deltas.delta import Delta
 
         p = self.params
         values = [v if right is None else v @ right.mT for v in aligned]

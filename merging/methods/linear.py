@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ...errors import PlanError
-from .registry import MergeMethod, Params, Part, Whole, register
+from .method import MergeMethod, Params, Part, Whole, register
 
 if TYPE_CHECKING:
-    from ..delta import Delta
+    from ..deltas.delta import Delta
 
 
 class LinearParams(Params):
@@ -40,7 +40,7 @@ class Linear(MergeMethod[LinearParams]):
         return [weight / total for weight in given]
 
     def combine(self, parts: Sequence[Part], seed: int) -> Delta:
-        from ..delta import add
+        from ..deltas.delta import add
 
         return add([part.delta for part in parts], [part.weight for part in parts])
 
@@ -58,7 +58,7 @@ class ConcatSum(MergeMethod[Params]):
     sums = True
 
     def combine(self, parts: Sequence[Part], seed: int) -> Delta:
-        from ..delta import add
+        from ..deltas.delta import add
 
         if any(part.delta.full is not None and part.delta.matrix_shape[1] > 1 for part in parts):
             raise PlanError("concat_sum stacks LoRA factors, but the plan has a full-rank expert; use linear")

@@ -7,10 +7,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from .registry import MergeMethod, Params, Part, register
+from .method import MergeMethod, Params, Part, register
 
 if TYPE_CHECKING:
-    from ..delta import Delta
+    from ..deltas.delta import Delta
 
 
 @register
@@ -30,7 +30,7 @@ class ModelStock(MergeMethod[Params]):
     Params: ClassVar[type[Params]] = Params
 
     def combine(self, parts: Sequence[Part], seed: int) -> Delta:
-        from ..delta import add
+        from ..deltas.delta import add
 
         norms = [part.delta.norm() for part in parts]
         present = [(part, norm) for part, norm in zip(parts, norms, strict=True) if norm > 0.0]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from .balanced import BalancedParams, MagnitudeBalanced
-from .registry import MergeMethod, Params, Part, register
+from .method import MergeMethod, Params, Part, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..delta import Delta
+    from ..deltas.delta import Delta
 
 
 class NpLoraParams(Params):
@@ -49,7 +49,7 @@ class NpLora(MergeMethod[NpLoraParams]):
     Params: ClassVar[type[Params]] = NpLoraParams
 
     def combine(self, parts: Sequence[Part], seed: int) -> Delta:
-        from ..delta import add
+        from ..deltas.delta import add
 
         style = [part.delta for part in parts if part.facet not in self.params.content]
         deltas = [part.delta for part in parts]
@@ -99,7 +99,7 @@ def joint_basis(bases: Sequence[Tensor]) -> Tensor:
 
 def silenced(delta: Delta, basis: Tensor, keep: float) -> Delta:
     """``delta (I - keep V Vᵀ)`` with V = ``basis`` (columns, k), rank unchanged."""
-    from ..delta import Delta
+    from ..deltas.delta import Delta
 
     down = None if delta.down is None else delta.down - keep * (delta.down @ basis) @ basis.T
     full = None if delta.full is None else delta.full - keep * (delta.full @ basis) @ basis.T

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from .registry import MergeMethod, Params, Part, register
+from .method import MergeMethod, Params, Part, register
 from .ties import order_statistic
 
 if TYPE_CHECKING:
-    from ..delta import Delta
+    from ..deltas.delta import Delta
 
 
 class SceParams(Params):
@@ -41,7 +41,7 @@ class Sce(MergeMethod[SceParams]):
     def combine(self, parts: Sequence[Part], seed: int) -> Delta:
         import torch
 
-        from ..delta import Delta
+        from ..deltas.delta import Delta
 
         values = torch.stack([part.delta.matrix() for part in parts])
         weights = torch.tensor([part.weight for part in parts], device=values.device)[:, None, None]

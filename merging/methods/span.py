@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from .registry import MergeMethod, Params, Part
+from .method import MergeMethod, Params, Part
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..delta import Delta
+    from ..deltas.delta import Delta
 
 TOLERANCE = 1e-5
 """Singular values below this share of the largest are rounding (float32 knows about 1e-7) and count as 0."""
@@ -68,7 +68,7 @@ class Span:
         """The deltas that merged cores (g, p, q) stand for: low rank if the span is, else full."""
         import torch
 
-        from ..delta import Delta
+        from ..deltas.delta import Delta
 
         if self.left is None or self.right is None:
             return [Delta(shape, full=core.to(torch.float32)) for core in merged]
@@ -122,7 +122,7 @@ class SpanMethod(BatchedMethod[P]):
 
 def summed(parts: Sequence[Part]) -> Delta:
     """``sum_i w_i d_i``."""
-    from ..delta import add
+    from ..deltas.delta import add
 
     return add([part.delta for part in parts], [part.weight for part in parts])
 

@@ -6,14 +6,14 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from .registry import MergeMethod, Params, Part, seed_of
+from .method import MergeMethod, Params, Part, seed_of
 from .ties import Divide, disjoint
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from ..delta import Delta
+    from ..deltas.delta import Delta
 
 
 class SparseParams(Params):
@@ -39,7 +39,7 @@ class SparseMethod(MergeMethod[SP]):
     def combine(self, parts: Sequence[Part], seed: int) -> Delta:
         import torch
 
-        from ..delta import Delta
+        from ..deltas.delta import Delta
 
         p = self.params
         values = []

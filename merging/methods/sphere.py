@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from .registry import MergeMethod, Params, Part, register
+from .method import MergeMethod, Params, Part, register
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from ..delta import Delta
+    from ..deltas.delta import Delta
 
 Axis = Literal["tensor", "row", "column"]
 
@@ -92,7 +92,7 @@ def mixed(parts: Sequence[Part], by: Axis, normalize: bool, *, equal_norms: bool
     """``sum_i c_i a_i``, with coefficients by tensor, row or column (see the module). Low rank stays low."""
     import torch
 
-    from ..delta import Delta, add
+    from ..deltas.delta import Delta, add
 
     gram = inner_products([part.delta for part in parts], by)
     given = torch.tensor([part.weight for part in parts], dtype=gram.dtype, device=gram.device)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from .registry import MergeMethod, Params, Part, register
+from .method import MergeMethod, Params, Part, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..delta import Delta
+    from ..deltas.delta import Delta
 
 Vote = Literal["total", "frequency", "weighted"]
 """How a sign is elected. ``total``: by sum of values (the paper, PEFT); ``frequency``: by number of values (PEFT);
@@ -42,7 +42,7 @@ class Ties(MergeMethod[TiesParams]):
     Params: ClassVar[type[Params]] = TiesParams
 
     def combine(self, parts: Sequence[Part], seed: int) -> Delta:
-        from ..delta import Delta
+        from ..deltas.delta import Delta
 
         p = self.params
         values = [trim(part.delta.matrix(), p.density) for part in parts]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from .registry import Params, register
+from .method import Params, register
 from .span import SpanMethod, orthogonalized, significant
 
 if TYPE_CHECKING:

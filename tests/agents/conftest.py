@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from diffgraph.agents.scout import scout
-from diffgraph.graph.calibration import Calibration
+from diffgraph.graph.calibration.record import Calibration
 from diffgraph.settings import Settings
 from diffgraph.tools.context import Context
 

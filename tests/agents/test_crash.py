@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from diffgraph.agents.run import resume
+from diffgraph.agents.runs.generate import resume
 from diffgraph.settings import Settings
 
 KILLED = """

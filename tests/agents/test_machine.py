@@ -14,11 +14,11 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from diffgraph.agents import machine as machine_module
+from diffgraph.agents.brains.offline import OfflineBrain
 from diffgraph.agents.machine import build
-from diffgraph.agents.offline import OfflineBrain
-from diffgraph.agents.run import generate, plan, resume
+from diffgraph.agents.runs.generate import generate, plan, resume
 from diffgraph.errors import UserError, WorldMissing
-from diffgraph.merging.png import read_png
+from diffgraph.merging.sampling.png_record import read_png
 from diffgraph.settings import Settings
 from diffgraph.tools.context import Context
 
@@ -318,7 +318,7 @@ def _dies(self: Any, state: Any) -> Any:
 def test_what_is_checkpointed_is_plain_and_small(ctx: Context) -> None:
     generate(PROMPT, context=ctx)
     path = ctx.settings.root / "checkpoints.sqlite"
-    from diffgraph.agents.checkpoints import checkpointer
+    from diffgraph.agents.runs.checkpoints import checkpointer
 
     with checkpointer(ctx.settings) as saver:
         states = [c.checkpoint["channel_values"] for c in saver.list(None)]

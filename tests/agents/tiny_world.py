@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from diffgraph.scoring.dual_encoder import FACETS, CriticConfig, DualEncoder
+from diffgraph.scoring.critics.dual_encoder_net import FACETS, CriticConfig, DualEncoder
 
 BASE_SUBJECTS = ("pizza", "castle", "guitar", "cat face")
 

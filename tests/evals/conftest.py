@@ -13,16 +13,16 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from peft import LoraConfig, get_peft_model_state_dict
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from diffgraph.evals.bench import Bench
-from diffgraph.evals.judge import HEADS, Judge, JudgeNet
-from diffgraph.graph.calibration import Calibration
-from diffgraph.graph.registration import register
-from diffgraph.graph.sources.world import World
-from diffgraph.graph.store import GraphStore
-from diffgraph.scoring.critic import write_critic
-from diffgraph.scoring.dual_encoder import FACETS, CriticConfig, DualEncoder
+from diffgraph.evals.judges.judge import HEADS, Judge, JudgeNet
+from diffgraph.evals.workbench import Bench
+from diffgraph.graph.calibration.record import Calibration
+from diffgraph.graph.experts.registration import register
+from diffgraph.graph.store.graph_store import GraphStore
+from diffgraph.scoring.critics.dual_encoder import write_critic
+from diffgraph.scoring.critics.dual_encoder_net import FACETS, CriticConfig, DualEncoder
 from diffgraph.settings import Settings
 from diffgraph.tools.context import Context, Machinery
+from diffgraph.world.source import World
 
 CLASSES = {"subject": ["cat", "dog", "octopus"], "style": ["house", "blueprint"], "background": ["plain white"]}
 

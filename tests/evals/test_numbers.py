@@ -11,7 +11,7 @@ from diffgraph.errors import UserError
 from diffgraph.evals import by_style, numbers
 from diffgraph.evals.report import summarise, write_report
 from diffgraph.evals.selection import grade, rate
-from diffgraph.evals.suite import Choice, Item, Suite, truth
+from diffgraph.evals.suites.suite import Choice, Item, Suite, truth
 
 
 def _row(arm: str, item: str, group: str, hits: dict[str, bool]) -> dict[str, object]:

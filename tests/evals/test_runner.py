@@ -10,13 +10,14 @@ import pytest
 from PIL import Image
 
 from diffgraph.errors import PlanError, UserError
-from diffgraph.evals import arms as table
-from diffgraph.evals import runner, suite
-from diffgraph.evals.bench import Bench
-from diffgraph.evals.suite import Item, Suite
-from diffgraph.merging import pipeline
-from diffgraph.merging.pipeline import render_all
-from diffgraph.merging.plan import MergePlan
+from diffgraph.evals import runner
+from diffgraph.evals.arms import arms as table
+from diffgraph.evals.suites import suite
+from diffgraph.evals.suites.suite import Item, Suite
+from diffgraph.evals.workbench import Bench
+from diffgraph.merging.plan.merge_plan import MergePlan
+from diffgraph.merging.sampling import pipeline
+from diffgraph.merging.sampling.pipeline import render_all
 from diffgraph.settings import Settings
 
 ITEMS = (

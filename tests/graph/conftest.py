@@ -12,11 +12,11 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from diffgraph.graph.calibration import Calibration
-from diffgraph.graph.registration import register
-from diffgraph.graph.relation import Relation
-from diffgraph.graph.sources.world import World
-from diffgraph.graph.store import GraphStore
+from diffgraph.graph.calibration.record import Calibration
+from diffgraph.graph.experts.registration import register
+from diffgraph.graph.relations.relation import Relation
+from diffgraph.graph.store.graph_store import GraphStore
+from diffgraph.world.source import World
 
 COLOURS = ("white", "red", "orange", "yellow", "green", "blue", "purple", "pink", "gray", "black")
 STYLES = {

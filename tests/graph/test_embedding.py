@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from diffgraph.graph.calibration.reference_prompts import ReferencePrompt, choose, farthest_points, from_base
 from diffgraph.graph.embedding import MINILM_DIM, MiniLM, default_embedder, word_ranks
-from diffgraph.graph.expert import Expert
-from diffgraph.graph.reference import ReferencePrompt, choose, farthest_points, from_base
-from diffgraph.graph.store import GraphStore
+from diffgraph.graph.experts.expert import Expert
+from diffgraph.graph.store.graph_store import GraphStore
 
 
 def test_unit_vectors_in_the_order_asked() -> None:

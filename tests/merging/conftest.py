@@ -16,10 +16,10 @@ from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from diffgraph.merging.base import BaseIndex
-from diffgraph.merging.engine import Engine
-from diffgraph.merging.hashing import weights_sha256
-from diffgraph.merging.plan import MergePlan, Method, PlanBase, PlanExpert, Sampler
+from diffgraph.bases.index import BaseIndex
+from diffgraph.files.hashing import weights_sha256
+from diffgraph.merging.engine.engine import Engine
+from diffgraph.merging.plan.merge_plan import MergePlan, Method, PlanBase, PlanExpert, Sampler
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 EVERYTHING = (*ATTENTION, "ff.net.0.proj", "ff.net.2", "conv1", "conv2", "proj_in", "time_emb_proj")

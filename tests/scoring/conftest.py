@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from diffgraph.scoring.critic import write_critic
-from diffgraph.scoring.dual_encoder import FACETS, CriticConfig, DualEncoder
+from diffgraph.scoring.critics.dual_encoder import write_critic
+from diffgraph.scoring.critics.dual_encoder_net import FACETS, CriticConfig, DualEncoder
 
 TEXTS = {
     "subject": ["cat", "kitten", "octopus"],

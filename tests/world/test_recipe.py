@@ -13,10 +13,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from diffgraph.bases.index import BaseIndex
 from diffgraph.errors import ExpertError
-from diffgraph.graph.registration import register
-from diffgraph.graph.sources import get
-from diffgraph.merging.base import BaseIndex
+from diffgraph.graph.experts.registration import register
+from diffgraph.graph.experts.sources import get
 from diffgraph.merging.formats import read_expert
 from diffgraph.world import verify
 from diffgraph.world.recipe import base, company, lora, publish, vae

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from diffgraph.merging.hashing import file_sha256
+from diffgraph.files.hashing import file_sha256
 from diffgraph.world.recipe import scorer_pool as sp
 
 

@@ -21,7 +21,7 @@ import typer
 import yaml
 
 from ...errors import DiffGraphError
-from ...graph.store import GraphStore
+from ...graph.store.graph_store import GraphStore
 from . import base, cards, company, lora, publish, vae
 from .art import Art
 from .looks import BACKGROUNDS, STYLES
@@ -290,7 +290,7 @@ def graph(work: Work = WORK, world: Path = WORLD) -> None:
     shutil.rmtree(home / "graph", ignore_errors=True)
     environment = {**os.environ, "DIFFGRAPH_HOME": str(home), "DIFFGRAPH_WORLD": str(world)}
     for command in (["scout"], ["calibrate", "--all"]):
-        subprocess.run([sys.executable, "-m", "diffgraph.cli", *command], check=True, env=environment)
+        subprocess.run([sys.executable, "-m", "diffgraph.cli.main", *command], check=True, env=environment)
     export.parent.mkdir(parents=True, exist_ok=True)
     with GraphStore(home / "graph") as store:
         store.export_jsonl(work / "graph.jsonl")

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...bases.index import BaseIndex
 from ...errors import UserError
-from ...merging.base import BaseIndex
 from ...merging.formats import read_expert
 from . import rehearsal, variety
 from .art import Art

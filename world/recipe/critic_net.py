@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...graph.embedding import MiniLM
-from ...scoring.critic import write_critic
-from ...scoring.dual_encoder import FACETS, DualEncoder
+from ...scoring.critics.dual_encoder import write_critic
+from ...scoring.critics.dual_encoder_net import FACETS, DualEncoder
 from ...scoring.request import normal
 from . import scorer_pool as sp
 from .art import Art

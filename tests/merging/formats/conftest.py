@@ -23,7 +23,7 @@ from diffusers import (
 from peft import get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import save_file
 
-from diffgraph.merging.base import BaseIndex
+from diffgraph.bases.index import BaseIndex
 
 
 def _unet(**more: Any) -> torch.nn.Module:

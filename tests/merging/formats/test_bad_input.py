@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from diffgraph.errors import ExpertError
+from diffgraph.files.header import read_header
 from diffgraph.merging.formats import read_expert
-from diffgraph.merging.header import read_header
 
 Q = "lora_unet_transformer_blocks_0_attn_to_q"  # 16 x 16
 TARGET = "transformer.transformer_blocks.0.attn.to_q.weight"

@@ -9,12 +9,12 @@ import torch
 from diffusers.loaders import lora_conversion_utils as lora
 from diffusers.loaders import single_file_utils as single
 
+from diffgraph.bases.index import BaseIndex
 from diffgraph.errors import ExpertError
-from diffgraph.merging.base import BaseIndex
+from diffgraph.files.header import TensorInfo
 from diffgraph.merging.formats import read_expert
 from diffgraph.merging.formats.layouts import original_names
 from diffgraph.merging.formats.names import Names
-from diffgraph.merging.header import TensorInfo
 
 
 def at_width(function, width):

@@ -12,8 +12,8 @@ from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint, conv
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from diffgraph.bases.index import BaseIndex, target_name
 from diffgraph.errors import ExpertError
-from diffgraph.merging.base import BaseIndex, target_name
 from diffgraph.merging.formats import read_expert
 
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
+from diffgraph.bases.index import BaseIndex
 from diffgraph.errors import ExpertError, UserError
-from diffgraph.merging.base import BaseIndex
+from diffgraph.files.header import TensorInfo, read_header
 from diffgraph.merging.formats import read_expert
 from diffgraph.merging.formats.textual_inversion import read_embedding
-from diffgraph.merging.header import TensorInfo, read_header
 
 WIDTHS = {"text_encoder": 768, "text_encoder_2": 1280}
 

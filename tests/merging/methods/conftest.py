@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffgraph.merging.delta import Delta
+from diffgraph.merging.deltas.delta import Delta
 from diffgraph.merging.methods import MergeMethod, Part, make
-from diffgraph.merging.plan import Method
+from diffgraph.merging.plan.merge_plan import Method
 
 
 def _make(name: str, **params: Any) -> MergeMethod:

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffgraph.merging.delta import Delta, add
+from diffgraph.merging.deltas.delta import Delta, add
 from diffgraph.merging.methods import Part, make, methods
-from diffgraph.merging.plan import Method
+from diffgraph.merging.plan.merge_plan import Method
 
 FACETS = ("subject", "style", "background")
 ALL = sorted(methods())

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from diffgraph.merging.delta import Delta
+from diffgraph.merging.deltas.delta import Delta
 from diffgraph.merging.methods.k_lora import common_top, strongest, top_magnitude
-from diffgraph.merging.methods.registry import make
-from diffgraph.merging.plan import MergePlan, Method, PlanBase, PlanExpert, Ramp
-from diffgraph.merging.schedule import passes
+from diffgraph.merging.methods.method import make
+from diffgraph.merging.plan.merge_plan import MergePlan, Method, PlanBase, PlanExpert, Ramp
+from diffgraph.merging.plan.schedule import passes
 
 A = [[9, 0, 0, 0], [0, -1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 B = [[4, 0, 0, 0], [0, -4, 0, 0], [0, 0, 4, 0], [0, 0, 0, 4]]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from diffgraph.evals import full_size
-from diffgraph.merging.delta import Delta
+from diffgraph.evals.bench import full_size
+from diffgraph.merging.deltas.delta import Delta
 from diffgraph.merging.methods.span import Span, orthogonalized
 
 A = np.array([[3, -1, 0, 2], [0, 1, 4, -2], [1, 0, -1, 1], [2, 2, 0, 0.5]])

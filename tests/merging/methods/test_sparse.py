@@ -7,7 +7,7 @@ import torch
 
 from diffgraph.errors import PlanError
 from diffgraph.merging.methods.della import drop_chances
-from diffgraph.merging.methods.registry import seed_of
+from diffgraph.merging.methods.method import seed_of
 
 A = [[8, -7, 6, -5], [4, -3, 2, -1], [0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5]]
 B = [[2, 3, 0.1, 0.1], [-9, -1, 0.1, 0.1], [5, -6, 0.1, 0.1], [7, 0.1, -4, 0.1]]

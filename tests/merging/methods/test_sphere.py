@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffgraph.merging.delta import Delta, add
+from diffgraph.merging.deltas.delta import Delta, add
 
 A = np.array([[3, -1, 0, 2], [0, 1, 4, -2], [1, 0, -1, 1], [2, 2, 0, 0.5]])
 B = np.array([[1, 1, -2, 0], [3, 0, 1, 1], [-1, 2, 2, 0], [0, -1, 1, 3.0]])

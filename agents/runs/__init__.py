@@ -1,0 +1,1 @@
+"""Runs: one request from prompt to run folder, its checkpoints, trace and page."""

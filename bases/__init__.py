@@ -1,0 +1,1 @@
+"""What a base is: its profile, its architecture, the names and shapes of its weights."""

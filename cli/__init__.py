@@ -1,0 +1,1 @@
+"""The `diffgraph` command: one module a group of commands."""

@@ -1,0 +1,140 @@
+"""What ``diffgraph doctor`` looks at: the machine, the home, the world, the graph, the brain and the settings."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..errors import DiffGraphError
+from ..settings import PREFIX, Settings, misspelt
+
+LIBRARIES = ("torch", "diffusers", "transformers", "langgraph", "langchain", "chromadb", "pydantic")
+ENOUGH_MB = 500
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding. ``ok`` is False where something needs doing; ``text`` says what."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+def examine(settings: Settings) -> list[Check]:
+    """Look at everything; a part that fails is a finding, not an exception."""
+    checks = [_python(), *_libraries(), _device(settings), _home(settings)]
+    checks += _world(settings)
+    checks += [_graph(settings), _brain(settings)]
+    checks += [
+        Check(name, False, f"is no setting{f'; did you mean {near}?' if near else ''}")
+        for name, near in misspelt().items()
+    ]
+    return checks
+
+
+def as_json(settings: Settings, checks: list[Check]) -> dict[str, object]:
+    """The document of ``doctor --json``."""
+    return {
+        "ok": all(check.ok for check in checks),
+        "checks": [asdict(check) for check in checks],
+        "settings": settings.model_dump(mode="json"),
+    }
+
+
+def settings_rows(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """(variable, value in force, meaning) of every setting."""
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        yield PREFIX + name.upper(), "" if value is None else str(value), field.description or ""
+
+
+def _python() -> Check:
+    version = platform.python_version()
+    return Check("python", sys.version_info >= (3, 11), f"{version} on {platform.system()} {platform.machine()}")
+
+
+def _libraries() -> Iterator[Check]:
+    for name in LIBRARIES:
+        try:
+            yield Check(name, True, importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Check(name, False, f"is not installed: pip install {name}, or make setup in the clone")
+
+
+def _device(settings: Settings) -> Check:
+    try:
+        import torch
+    except ImportError as error:
+        return Check("device", False, f"PyTorch cannot be imported: {error}")
+    if torch.cuda.is_available():
+        found = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    elif torch.backends.mps.is_available():
+        found = "Apple GPU"
+    else:
+        found = f"CPU, {torch.get_num_threads()} threads"
+    wants_cuda = settings.device.startswith("cuda") and not torch.cuda.is_available()
+    return Check("device", not wants_cuda, f"{found}; {PREFIX}DEVICE={settings.device}")
+
+
+def _home(settings: Settings) -> Check:
+    root = settings.root
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        return Check(
+            "home", False, f"{root} cannot be written: {error.strerror}; set {PREFIX}HOME to a folder of yours"
+        )
+    free = shutil.disk_usage(root).free // 2**20
+    return Check("home", free >= ENOUGH_MB, f"{root}, {free / 1024:.1f} GiB free")
+
+
+def _world(settings: Settings) -> Iterator[Check]:
+    if settings.base != "world":
+        base = Path(settings.base).expanduser()
+        there = (base / "model_index.json").is_file()
+        yield Check("base", there, str(base) if there else f"{base} holds no diffusers pipeline (model_index.json)")
+        return
+    from ..world import verify, world_dir
+
+    try:
+        folder = world_dir(settings)
+        count = verify(folder)
+    except DiffGraphError as error:
+        yield Check("world", False, str(error))
+    else:
+        yield Check("world", True, f"{folder}, {count} files as they should be")
+
+
+def _graph(settings: Settings) -> Check:
+    from ..graph.store.opening import open_graph
+
+    try:
+        with open_graph(settings) as store:
+            experts = store.experts()
+            calibrated = {c.expert_id for c in store.calibrations()}
+            runs = len(store.runs())
+    except DiffGraphError as error:
+        return Check("graph", False, str(error))
+    where = settings.chroma_url or str(settings.root / "graph")
+    return Check("graph", True, f"{len(experts)} experts, {len(calibrated)} calibrated, {runs} runs; {where}")
+
+
+def _brain(settings: Settings) -> Check:
+    kind, _, model = settings.brain.partition(":")
+    if settings.brain == "offline":
+        return Check("brain", True, "offline: rules, no key, no network")
+    if kind != "openai" or not model:
+        return Check("brain", False, f"{PREFIX}BRAIN={settings.brain!r} is neither 'offline' nor 'openai:MODEL'")
+    server = os.environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1")
+    has_key = bool(os.environ.get("OPENAI_API_KEY"))
+    return Check("brain", has_key, f"{model} at {server}" + ("" if has_key else "; OPENAI_API_KEY is not set"))

@@ -1,0 +1,1 @@
+"""Arms: ways of answering a prompt that an evaluation compares."""

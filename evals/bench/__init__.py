@@ -1,0 +1,1 @@
+"""Benches: how fast things are, as ratios in one run."""

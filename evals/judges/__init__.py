@@ -1,0 +1,1 @@
+"""Judges: what tells right from wrong in an evaluation."""

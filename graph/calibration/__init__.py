@@ -1,0 +1,1 @@
+"""What was measured of an expert, and on which reference prompts."""

@@ -1,0 +1,158 @@
+"""Where experts are found. One file a source; it registers itself with ``@source("name")``.
+
+Adding one: write a class with the methods of :class:`Source` in a new file of this folder (or in your own package,
+named by the entry-point group ``diffgraph.sources``) and decorate it. Nothing else is edited.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from ....errors import ExpertError, UserError
+from ..expert import Frozen, SourceRef
+from ..header import Header
+
+
+class Listing(Frozen):
+    """One repository as a source lists it."""
+
+    repo: str
+    created: str = ""
+    tags: tuple[str, ...] = ()
+    downloads: int | None = None
+
+
+class RepoFile(Frozen):
+    """One file of a repository. ``sha256`` is None where the source does not say it."""
+
+    path: str
+    size: int
+    sha256: str | None = None
+
+
+class RepoInfo(Frozen):
+    """A repository at one revision, its files and the date it appeared (ISO, or empty)."""
+
+    repo: str
+    revision: str
+    files: tuple[RepoFile, ...]
+    created: str = ""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A place that experts come from. A source reaches its own host or folder only."""
+
+    name: str
+
+    def list(self, query: str | None = None) -> Iterable[Listing]:
+        """Repositories, in a stable order; ``query`` narrows them."""
+        ...
+
+    def info(self, repo: str) -> RepoInfo:
+        """Files and revision. UserError if there is no such repository."""
+        ...
+
+    def card(self, repo: str) -> str:
+        """The card's text, bounded; empty if there is none."""
+        ...
+
+    def header(self, ref: SourceRef) -> Header:
+        """A weight file's safetensors header, without its tensors where that can be had."""
+        ...
+
+    def sha256(self, ref: SourceRef) -> str:
+        """The file's content hash."""
+        ...
+
+    def fetch(self, ref: SourceRef) -> Path:
+        """The file on this machine, its length, hash and header verified."""
+        ...
+
+    def label(self, repo: str) -> str:
+        """A short, readable and unique name of a repository, for ids."""
+        ...
+
+
+Factory = Callable[..., Source]
+_factories: dict[str, Factory] = {}
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def source(name: str) -> Callable[[_F], _F]:
+    """Register a source's class (or any factory) under ``name``. A name twice is an error at import."""
+
+    def add(factory: _F) -> _F:
+        if name in _factories:
+            raise ValueError(f"two sources are called {name!r}")
+        _factories[name] = factory
+        return factory
+
+    return add
+
+
+@cache
+def _discover() -> None:
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    for point in entry_points(group="diffgraph.sources"):
+        point.load()
+
+
+def names() -> list[str]:
+    """All registered sources."""
+    _discover()
+    return sorted(_factories)
+
+
+def get(name: str, **options: Any) -> Source:
+    """A source by name; ``options`` go to it (``root=`` for a folder, ``endpoint=`` for a hub).
+
+    Raises:
+        UserError: no such source; the message names the closest ones.
+    """
+    _discover()
+    if name not in _factories:
+        near = difflib.get_close_matches(name, _factories, n=3) or sorted(_factories)
+        raise UserError(f"There is no source called {name!r}. Known: {', '.join(near)}.")
+    return _factories[name](**options)
+
+
+def locate(ref: SourceRef | str, sha256: str | None = None) -> Path:
+    """The local, verified file that a reference pins; fetches it if need be. What a merge calls to find its experts.
+
+    Raises:
+        ExpertError: the file's content is not ``sha256``.
+        UserError: the reference is malformed or its repository is gone.
+    """
+    try:
+        parsed = ref if isinstance(ref, SourceRef) else SourceRef.parse(ref)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    path = get(parsed.source).fetch(parsed)
+    if sha256 is not None:
+        actual = file_sha256(path)
+        if actual != sha256:
+            raise ExpertError(
+                f"{parsed} is not the file that was registered: its sha256 is {actual[:12]}…, not {sha256[:12]}…. "
+                "Register it anew.",
+                path=str(path),
+            )
+    return path
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's content, read in 1 MiB pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,137 @@
+"""Experts in folders on this machine: one sub-folder a repository (a card and weights)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote, unquote
+
+from ....errors import ExpertError, UserError
+from ..card import MAX_CARD_BYTES
+from ..expert import SourceRef
+from ..header import Header, read_header
+from . import Listing, RepoFile, RepoInfo, file_sha256, source
+
+MAX_FILES = 10_000
+
+
+class LocalRepos:
+    """Repositories as folders below ``root``; shared by the folder and the world source. Revision = start of a file's
+    sha256.
+    """
+
+    name = "local"
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, repo: str) -> Path:
+        """A repository's folder. UserError if there is none, or if the name leaves the root."""
+        path = self.root / repo
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._ -]*", repo) or not path.is_dir():
+            known = ", ".join(listing.repo for listing in list(self.list())[:8]) or "none"
+            raise UserError(f"There is no repository {repo!r} in {self.root}. Known: {known}.")
+        return path
+
+    def list(self, query: str | None = None) -> Iterator[Listing]:
+        """Sub-folders that hold any file, sorted by name; ``query`` is looked for in the name."""
+        if not self.root.is_dir():
+            raise UserError(f"{self.root} is not a folder.")
+        for path in sorted(p for p in self.root.iterdir() if p.is_dir() and not p.name.startswith(".")):
+            if not query or query.casefold() in path.name.casefold():
+                yield Listing(repo=self._repo_name(path))
+
+    def _repo_name(self, path: Path) -> str:
+        return path.name
+
+    def info(self, repo: str) -> RepoInfo:
+        folder = self.folder(repo)
+        files: list[RepoFile] = []
+        digest = hashlib.sha256()
+        for path in sorted(_walk(folder)):
+            relative = path.relative_to(folder).as_posix()
+            sha = file_sha256(path) if path.suffix == ".safetensors" else None
+            files.append(RepoFile(path=relative, size=path.stat().st_size, sha256=sha))
+            digest.update(f"{relative}\0{sha or ''}\n".encode())
+        return RepoInfo(repo=repo, revision=digest.hexdigest()[:12], files=tuple(files))
+
+    def card(self, repo: str) -> str:
+        path = self.folder(repo) / "README.md"
+        if not path.is_file():
+            return ""
+        with path.open("rb") as handle:
+            raw = handle.read(MAX_CARD_BYTES + 1)
+        if len(raw) > MAX_CARD_BYTES:
+            raise ExpertError(f"The card of {repo} is larger than {MAX_CARD_BYTES} bytes and is not read.", path=repo)
+        return raw.decode("utf-8", "replace")
+
+    def header(self, ref: SourceRef) -> Header:
+        return read_header(self._file(ref))
+
+    def sha256(self, ref: SourceRef) -> str:
+        return file_sha256(self._file(ref))
+
+    def fetch(self, ref: SourceRef) -> Path:
+        """The file where it lies, its header verified. Its hash is checked by ``sources.locate``, which knows it."""
+        path = self._file(ref)
+        read_header(path)
+        return path
+
+    def label(self, repo: str) -> str:
+        return repo
+
+    def _file(self, ref: SourceRef) -> Path:
+        folder = self.folder(ref.repo)
+        parts = PurePosixPath(ref.file).parts
+        path = folder.joinpath(*parts)
+        if not parts or ".." in parts or PurePosixPath(ref.file).is_absolute():
+            raise UserError(f"{ref.file!r} is not a file name within a repository.")
+        if path.suffix != ".safetensors":
+            raise ExpertError(f"{ref.file} is not opened: only .safetensors files are.", path=ref.file)
+        if not path.is_file():
+            raise UserError(f"{ref} is no longer there ({path}).")
+        return path
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Regular files below ``folder``, links not followed, at most 10,000."""
+    seen = 0
+    for parent, folders, files in os.walk(folder, followlinks=False):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        for name in files:
+            path = Path(parent, name)
+            if not name.startswith(".") and path.is_file():
+                seen += 1
+                if seen > MAX_FILES:
+                    raise UserError(f"{folder} holds more than {MAX_FILES} files: point at a folder of experts.")
+                yield path
+
+
+@source("folder")
+class Folder(LocalRepos):
+    """Any folder of yours. A repository's name is its absolute path, so that a reference stays good everywhere."""
+
+    name = "folder"
+
+    def __init__(self, root: Path | str | None = None) -> None:
+        super().__init__(Path(root).expanduser().resolve() if root is not None else Path("/"))
+
+    def folder(self, repo: str) -> Path:
+        path = Path(unquote(repo))
+        path = path if path.is_absolute() else self.root / path
+        if not path.is_dir():
+            raise UserError(f"{path} is not a folder of an expert.")
+        return path.resolve()
+
+    def _repo_name(self, path: Path) -> str:
+        return quote(path.resolve().as_posix(), safe="/")
+
+    def info(self, repo: str) -> RepoInfo:
+        return super().info(self._repo_name(self.folder(repo)))
+
+    def label(self, repo: str) -> str:
+        path = self.folder(repo)
+        return f"{path.name}-{hashlib.sha256(path.as_posix().encode()).hexdigest()[:6]}"

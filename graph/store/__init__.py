@@ -1,0 +1,1 @@
+"""The graph on Chroma: opening, reading, writing, JSON lines out and in."""

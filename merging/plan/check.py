@@ -1,0 +1,247 @@
+"""Is a plan going to work? Answered from file headers alone: no weights are read and torch is not imported."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from ...bases.index import BaseIndex
+from ...errors import DiffGraphError
+from ..engine.estimate import Estimate, Load, Rates, estimate
+from ..engine.merge_report import coverage_problem
+from ..export.model_card import parents_of
+from ..formats.format import check_shapes, detect, expert_files
+from ..methods.method import make
+from .block_weights import BlockWeights
+from .licence import OutputLicence, output_licence
+from .merge_plan import MergePlan, PlanExpert
+from .pinning import Locate, located, pin_base, pin_experts
+from .schedule import passes
+
+Code = Literal[
+    "base", "method", "schedule", "experts", "family", "file", "coverage", "blocks", "trigger", "weight", "overlap",
+    "licence",
+]  # fmt: skip
+OVERLAP = 0.5
+"""Cosine of two experts' deltas from which they push the same weights the same way."""
+HUGE = 4.0
+"""A weight beyond this, either way, drowns the base in nearly every published expert."""
+_SUMS = frozenset({"linear", "concat_sum", "magnitude_balanced", "np_lora", "shared_mean"})
+"""Methods that stay in factors; any other is taken to form full matrices, which only raises the estimate."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Problem(_Frozen):
+    """One thing that is wrong (``fatal``) or odd about a plan. ``expert`` is an id, or "" for the plan itself."""
+
+    code: Code
+    message: str
+    expert: str = ""
+    fatal: bool = True
+
+
+class ExpertCheck(_Frozen):
+    """What the header of one expert says. ``coverage`` is the share of its targets that the base has."""
+
+    id: str
+    kind: str
+    rank: int | None
+    targets: int
+    missing: tuple[str, ...]
+    coverage: float
+    size_bytes: int
+
+
+class CheckReport(_Frozen):
+    """The outcome: ``ok`` if nothing is fatal.
+
+    ``targets`` counts the weights that the plan would change, ``modules`` those of each component, ``shared`` the
+    weights that more than one expert changes. ``estimate`` is there if the device's rates were given.
+    """
+
+    plan_id: str
+    ok: bool
+    problems: tuple[Problem, ...]
+    experts: tuple[ExpertCheck, ...]
+    targets: int
+    modules: dict[str, int] = {}
+    shared: int = 0
+    licence: OutputLicence | None = None
+    estimate: Estimate | None = None
+
+    def sentences(self) -> str:
+        """The problems, one a line, fatal ones first."""
+        ordered = sorted(self.problems, key=lambda p: not p.fatal)
+        return "\n".join(problem.message for problem in ordered)
+
+
+def check(
+    plan: MergePlan,
+    base: BaseIndex | Path,
+    locate: Locate,
+    *,
+    families: Mapping[str, str] | None = None,
+    overlaps: Mapping[tuple[str, str], float] | None = None,
+    licences: Mapping[str, str] | None = None,
+    rates: Rates | None = None,
+    dtype: str = "float32",
+) -> CheckReport:
+    """Check a plan against its base and its experts' files.
+
+    Args:
+        plan: the plan.
+        base: the base, or its folder.
+        locate: gives the local file of an expert.
+        families: expert id -> base family as the graph knows it; compared with the plan's where given.
+        overlaps: two expert ids -> cosine of their deltas, as the graph measured it.
+        licences: expert id -> licence, "" -> the base's. The output's licence is told if given.
+        rates: of the device that will merge. Memory and time are estimated if given.
+        dtype: of the pipeline's weights, for that estimate.
+
+    Returns:
+        Every problem found, not only the first. Raises UserError only where the base itself is missing.
+    """
+    index = base if isinstance(base, BaseIndex) else BaseIndex.open(base)
+    problems = _of_the_plan(plan, index)
+    checks: list[ExpertCheck] = []
+    loads: list[Load] = []
+    touched: Counter[str] = Counter()
+    for spec in plan.experts:
+        found, targets, wrong = _expert(spec, plan, index, locate, families or {})
+        problems += wrong
+        touched.update(targets)
+        if found is not None:
+            checks.append(found)
+            if targets:
+                loads.append(_load(found, targets, index))
+    problems += _overlapping(plan, overlaps or {})
+    licence = None if licences is None else output_licence(parents_of(plan, licences))
+    if licence is not None and (licence.problem or licence.unknown):
+        problems.append(Problem(code="licence", message=licence.sentence(), fatal=False))
+    dense = plan.method.name not in _SUMS
+    return CheckReport(
+        plan_id=plan.plan_id,
+        ok=not any(problem.fatal for problem in problems),
+        problems=tuple(problems),
+        experts=tuple(checks),
+        targets=len(touched),
+        modules=dict(sorted(Counter(target.partition(".")[0] for target in touched).items())),
+        shared=sum(count > 1 for count in touched.values()),
+        licence=licence,
+        estimate=None if rates is None else estimate(index, loads, sorted(touched), dense, rates, dtype),
+    )
+
+
+def _of_the_plan(plan: MergePlan, index: BaseIndex) -> list[Problem]:
+    """What is wrong with the plan itself, whatever its experts' files say."""
+    problems: list[Problem] = []
+    try:
+        pin_base(plan, index)
+    except DiffGraphError as error:
+        problems.append(Problem(code="base", message=str(error)))
+    try:
+        make(plan.method)
+    except DiffGraphError as error:
+        problems.append(Problem(code="method", message=str(error)))
+    else:
+        problems += _of_the_schedule(plan)
+    try:
+        pin_experts(plan)
+    except DiffGraphError as error:
+        problems.append(Problem(code="experts", message=str(error)))
+    return problems
+
+
+def _of_the_schedule(plan: MergePlan) -> list[Problem]:
+    """A method whose parameters leave their range on the way (a ramp's knots are the extremes)."""
+    if plan.schedule is None:
+        return []
+    steps = plan.sampler.steps
+    for step in range(steps):
+        try:
+            for each in passes(plan, step, steps):
+                make(each.method)
+        except DiffGraphError as error:
+            return [Problem(code="schedule", message=f"at step {step + 1} of {steps}: {error}")]
+    return []
+
+
+def _overlapping(plan: MergePlan, overlaps: Mapping[tuple[str, str], float]) -> Iterable[Problem]:
+    """Pairs of experts that push the same weights the same way, as the graph measured them."""
+    active = [expert for expert in plan.experts if expert.weight != 0.0]
+    for one, two in itertools.combinations(active, 2):
+        cosine = overlaps.get((one.id, two.id), overlaps.get((two.id, one.id), 0.0))
+        if cosine >= OVERLAP and one.weight * two.weight > 0.0:
+            message = (
+                f"experts {one.id} and {two.id} push the same weights the same way (cosine {cosine:.2f}), so together "
+                f"they act like weight {one.weight + two.weight:g} of one: lower them, or keep one"
+            )
+            yield Problem(code="overlap", message=message, fatal=False)
+
+
+def _load(found: ExpertCheck, targets: Iterable[str], base: BaseIndex) -> Load:
+    """What an expert costs: its factors at the rank its header shows, or full matrices where there is none."""
+    delta_bytes = flops = 0
+    for target in targets:
+        shape = base.shape(target) or (1,)
+        rows, columns = shape[0], math.prod(shape[1:])
+        if found.rank is not None and columns > 1:
+            delta_bytes += 4 * found.rank * (rows + columns)
+            flops += 2 * found.rank * rows * columns
+        else:
+            delta_bytes += 4 * rows * columns
+    return Load(file_bytes=found.size_bytes, delta_bytes=delta_bytes, flops=flops)
+
+
+def _expert(
+    spec: PlanExpert, plan: MergePlan, base: BaseIndex, locate: Locate, families: Mapping[str, str]
+) -> tuple[ExpertCheck | None, set[str], list[Problem]]:
+    """(what its header says, the targets it would change, what is wrong with it)."""
+    problems: list[Problem] = []
+    if (family := families.get(spec.id)) is not None and family != plan.base.family:
+        message = f"expert {spec.id} is for base family {family}, the plan is for {plan.base.family}"
+        problems.append(Problem(code="family", message=message, expert=spec.id))
+    if spec.weight == 0.0:
+        message = f"expert {spec.id} has weight 0, so it is not used"
+        problems.append(Problem(code="weight", message=message, expert=spec.id, fatal=False))
+    if abs(spec.weight) > HUGE:
+        message = f"expert {spec.id} has weight {spec.weight:g}; beyond {HUGE:g} little of the base is left"
+        problems.append(Problem(code="weight", message=message, expert=spec.id, fatal=False))
+    if spec.trigger and spec.trigger.lower() not in plan.prompt.lower():
+        message = f"the trigger {spec.trigger!r} of expert {spec.id} is not in the prompt"
+        problems.append(Problem(code="trigger", message=message, expert=spec.id, fatal=False))
+    try:
+        files = expert_files(located(spec, locate))
+        fmt, kind = detect(files[0])
+        infos = fmt.targets(files, base)
+        missing = check_shapes(files[0], infos, base)
+    except DiffGraphError as error:
+        problems.append(Problem(code="file", message=f"expert {spec.id}: {error}", expert=spec.id))
+        return None, set(), problems
+    if text := coverage_problem(spec.id, tuple(infos), missing, plan.allow_partial):
+        problems.append(Problem(code="coverage", message=text, expert=spec.id))
+    targets = set(infos) - set(missing)
+    try:
+        blocks = BlockWeights(spec, base)
+        targets = {target for target in targets if spec.weight * blocks.factor(target) != 0.0}
+    except DiffGraphError as error:
+        problems.append(Problem(code="blocks", message=str(error), expert=spec.id))
+    found = ExpertCheck(
+        id=spec.id,
+        kind=kind,
+        rank=fmt.rank(files[0]),
+        targets=len(infos),
+        missing=missing,
+        coverage=1.0 - len(missing) / len(infos),
+        size_bytes=sum(header.size_bytes for header in files),
+    )
+    return found, targets, problems

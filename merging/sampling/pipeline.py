@@ -1,0 +1,233 @@
+"""A diffusers pipeline from a local folder, and images from plans: the same plan and seed give the same pixels."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ...errors import PlanError, UserError
+from ..plan.merge_plan import MergePlan, Sampler
+from ..plan.pinning import Locate
+from ..plan.schedule import plain
+from .scheduled import Stepper
+
+if TYPE_CHECKING:
+    from ..engine.engine import Engine
+
+_SHARED = ("base", "experts", "method", "sampler", "allow_partial", "schedule")
+"""The fields of a plan that decide its merge and how it is sampled, whatever the prompt and the seeds."""
+
+OnStep = Callable[[int, int], None]
+"""Called after every sampling step with (steps done, steps in all)."""
+
+SCHEDULERS = {
+    "ddim": "DDIMScheduler",
+    "ddpm": "DDPMScheduler",
+    "deis": "DEISMultistepScheduler",
+    "dpmpp_2m": "DPMSolverMultistepScheduler",
+    "dpmpp_2s": "DPMSolverSinglestepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler_a": "EulerAncestralDiscreteScheduler",
+    "heun": "HeunDiscreteScheduler",
+    "lms": "LMSDiscreteScheduler",
+    "pndm": "PNDMScheduler",
+    "unipc": "UniPCMultistepScheduler",
+}
+"""Names that ``Sampler.name`` may have besides "default" -> diffusers classes."""
+
+
+def load_pipeline(base_dir: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    """Load a diffusers pipeline folder: local files, safetensors only, no safety checker, no progress bars of its own.
+
+    Raises:
+        UserError: there is no pipeline, or diffusers cannot load it; the message says where and why.
+    """
+    listing = base_dir / "model_index.json"
+    if not listing.is_file():
+        raise UserError(f"there is no diffusers pipeline in {base_dir}: model_index.json is missing")
+    import diffusers
+
+    # From 0.42 on, torch_dtype is called dtype, and the old name warns.
+    name = "dtype" if tuple(map(int, diffusers.__version__.split(".")[:2])) >= (0, 42) else "torch_dtype"
+    declared = json.loads(listing.read_text(encoding="utf-8"))
+    extra: dict[str, Any] = {name: dtype} | ({"safety_checker": None} if "safety_checker" in declared else {})
+    if "requires_safety_checker" in declared:
+        extra["requires_safety_checker"] = False
+    try:
+        with _quiet():
+            pipe = diffusers.DiffusionPipeline.from_pretrained(
+                str(base_dir), local_files_only=True, use_safetensors=True, **extra
+            )
+    except (OSError, ValueError, RuntimeError, AttributeError, KeyError) as error:
+        raise UserError(f"the pipeline in {base_dir} cannot be loaded: {error}") from error
+    pipe.set_progress_bar_config(disable=True)
+    return pipe.to(device)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the loaders' progress bars; both libraries are left as they were."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    libraries = (diffusers_logging, transformers_logging)
+    were_on = [library.is_progress_bar_enabled() for library in libraries]
+    for library in libraries:
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, was_on in zip(libraries, were_on, strict=True):
+            if was_on:
+                library.enable_progress_bar()
+
+
+def render(
+    engine: Engine, plan: MergePlan, locate: Locate, on_step: OnStep | None = None, *, batch_size: int = 1
+) -> list[Image.Image]:
+    """Merge ``plan`` and sample one image for each of its seeds.
+
+    The noise of every image comes from a CPU generator of its own seed, whatever the device. With ``batch_size`` 1 an
+    image does not depend on the plan's other seeds, bit for bit; larger batches are faster, and equal up to the last
+    bits of float arithmetic.
+
+    Raises:
+        PlanError, ExpertError: as `Engine.apply`; also for an unknown sampler, or a model that gives NaN.
+    """
+    return render_all(engine, [plan], locate, on_step, batch_size=batch_size)[0]
+
+
+def render_seed(
+    engine: Engine, plan: MergePlan, seed: int, locate: Locate, on_step: OnStep | None = None
+) -> Image.Image:
+    """One of a plan's images alone, the same bits as from `render` (with ``batch_size`` 1).
+
+    Raises:
+        PlanError, ExpertError: as `render`; also for a seed that is none of the plan's.
+    """
+    if seed not in plan.seeds:
+        raise PlanError(f"seed {seed} is none of the plan's seeds")
+    engine.apply(plain(plan), locate)
+    steps = plan.sampler.steps
+    step = None if on_step is None else _counted(on_step, 0, steps)
+    with Stepper(engine, plan, locate) as stepper:
+        image = _sample(engine, plan.sampler, [(plan.prompt, plan.negative_prompt, seed)], stepper, step)[0]
+    if on_step is not None:
+        on_step(steps, steps)
+    return image
+
+
+def render_all(
+    engine: Engine,
+    plans: Sequence[MergePlan],
+    locate: Locate,
+    on_step: OnStep | None = None,
+    *,
+    batch_size: int = 16,
+) -> list[list[Image.Image]]:
+    """Images of many plans: plans that merge and sample alike are merged once and sampled in common batches.
+
+    Returns:
+        For each plan, in the order given, one image for each seed.
+    """
+    groups: dict[str, list[tuple[int, int]]] = {}
+    for index, plan in enumerate(plans):
+        groups.setdefault(_alike(plan), []).extend((index, at) for at in range(len(plan.seeds)))
+    batches = [jobs[i : i + batch_size] for jobs in groups.values() for i in range(0, len(jobs), batch_size)]
+    total = sum(plans[jobs[0][0]].sampler.steps for jobs in batches)
+    done = 0
+    images: dict[tuple[int, int], Image.Image] = {}
+    for jobs in batches:
+        first = plans[jobs[0][0]]
+        engine.apply(plain(first), locate)
+        step = None if on_step is None else _counted(on_step, done, total)
+        prompts = [(plans[i].prompt, plans[i].negative_prompt, plans[i].seeds[at]) for i, at in jobs]
+        with Stepper(engine, first, locate) as stepper:
+            made = _sample(engine, first.sampler, prompts, stepper, step)
+        images.update(zip(jobs, made, strict=True))
+        done += first.sampler.steps
+        if on_step is not None:
+            on_step(done, total)
+    return [[images[index, at] for at in range(len(plan.seeds))] for index, plan in enumerate(plans)]
+
+
+def _alike(plan: MergePlan) -> str:
+    """Equal for plans that may share a merge and a batch."""
+    return json.dumps(plan.model_dump(mode="json", include={*_SHARED}), sort_keys=True)
+
+
+def _counted(on_step: OnStep, before: int, total: int) -> Callable[[int], None]:
+    return lambda step: on_step(min(before + step, total - 1), total)
+
+
+def _sample(
+    engine: Engine,
+    sampler: Sampler,
+    prompts: Sequence[tuple[str, str, int]],
+    stepper: Stepper,
+    on_step: Callable[[int], None] | None,
+) -> list[Image.Image]:
+    pipe = engine.pipe
+    size = {name: value for name in ("width", "height") if (value := getattr(sampler, name)) is not None}
+    if any(value % pipe.vae_scale_factor for value in size.values()):
+        raise PlanError(f"width and height must be multiples of {pipe.vae_scale_factor} for this base")
+
+    def after(_pipe: Any, step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        stepper.next(step + 1)
+        if on_step is not None:
+            on_step(step + 1)
+        return tensors
+
+    own = pipe.scheduler
+    pipe.scheduler = make_scheduler(own, sampler.name)
+    try:
+        with torch.inference_mode(), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+            out = pipe(
+                prompt=[prompt for prompt, _, _ in prompts],
+                negative_prompt=[negative for _, negative, _ in prompts],
+                generator=[torch.Generator("cpu").manual_seed(seed) for _, _, seed in prompts],
+                num_inference_steps=sampler.steps,
+                guidance_scale=sampler.guidance,
+                output_type="np",
+                callback_on_step_end=after,
+                **size,
+            ).images
+    finally:
+        pipe.scheduler = own
+    if not np.isfinite(out).all():
+        raise PlanError("the merged model gives NaN instead of an image: lower the weights, or use float32")
+    return [Image.fromarray(pixels) for pixels in (out * 255).round().clip(0, 255).astype("uint8")]
+
+
+def make_scheduler(own: Any, name: str) -> Any:
+    """A fresh scheduler of the base's configuration; schedulers keep state, so every batch gets its own.
+
+    Raises:
+        PlanError: unknown name (with the closest known ones).
+    """
+    if name == "default":
+        return type(own).from_config(own.config)
+    if name not in SCHEDULERS:
+        close = difflib.get_close_matches(name, [*SCHEDULERS, "default"], n=3, cutoff=0.4) or ["default", *SCHEDULERS]
+        raise PlanError(f"there is no sampler {name!r}; did you mean {', '.join(close)}?")
+    import diffusers
+
+    return getattr(diffusers, SCHEDULERS[name]).from_config(own.config)
+
+
+def cut_off(engine: Engine, prompt: str) -> str:
+    """The end of a prompt that the base's text encoder would silently drop ("" if it all fits)."""
+    tokenizer = engine.pipe.tokenizer
+    limit = tokenizer.model_max_length
+    ids = tokenizer(prompt, truncation=False, verbose=False).input_ids
+    if len(ids) <= limit:
+        return ""
+    return str(tokenizer.decode(ids[limit - 1 : -1])).strip()

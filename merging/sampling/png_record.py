@@ -1,0 +1,171 @@
+"""PNGs that carry their own recipe: our JSON (``diffgraph``) and ``parameters``, the text that A1111 reads."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+from pydantic import JsonValue, ValidationError
+
+from ...errors import UserError
+from ...files.atomic import write_bytes
+from ..plan.merge_plan import MergePlan
+
+KEY = "diffgraph"
+MAX_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class PngRecord:
+    """What a PNG of ours says of itself.
+
+    Attributes:
+        plan: the plan it was made by; its hash was compared.
+        seed: which of the plan's seeds.
+        pixels_sha256: hash of size and RGB bytes as they were saved.
+        extra: what the caller added (scores, ids, the device …), JSON-plain.
+        made_with: library -> version that it was made with; empty in images of before this was written.
+        image: the pixels.
+    """
+
+    plan: MergePlan
+    seed: int
+    pixels_sha256: str
+    extra: dict[str, JsonValue]
+    made_with: dict[str, str]
+    image: Image.Image
+
+
+def save_png(
+    image: Image.Image, path: Path, plan: MergePlan, seed: int, extra: Mapping[str, JsonValue] | None = None
+) -> None:
+    """Write ``image`` with its plan, atomically. Equal images, plans and extras give equal bytes.
+
+    Raises:
+        ValueError: ``seed`` is none of the plan's, or ``extra`` is not JSON.
+        UserError: the file cannot be written.
+    """
+    if seed not in plan.seeds:
+        raise ValueError(f"seed {seed} is none of the plan's seeds")
+    image = image.convert("RGB")
+    record = {
+        "version": 1,
+        "plan_id": plan.plan_id,
+        "plan": plan.model_dump(mode="json"),
+        "seed": seed,
+        "pixels_sha256": pixels_sha256(image),
+        "diffgraph": _version(),
+        "made_with": libraries(),
+        "extra": dict(extra or {}),
+    }
+    info = PngInfo()
+    info.add_text("parameters", parameters(plan, seed, image.size))
+    info.add_text(KEY, json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", pnginfo=info)
+    write_bytes(Path(path), buffer.getvalue())
+
+
+def pixels_sha256(image: Image.Image) -> str:
+    """sha256 over the size and RGB bytes of an image: equal images have equal hashes, whatever the file."""
+    rgb = image.convert("RGB")
+    return hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode() + rgb.tobytes()).hexdigest()
+
+
+def read_png(path: Path) -> PngRecord:
+    """Read back what `save_png` wrote.
+
+    Raises:
+        UserError: no PNG, not one of ours, or its record does not fit its hash (someone edited it).
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{path} is too large for an image of ours")
+        with Image.open(path, formats=["PNG"]) as image:
+            image.load()
+            raw = getattr(image, "text", {}).get(KEY)
+            pixels = pixels_sha256(image)
+            copy = image.convert("RGB")
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} cannot be read as a PNG: {error}") from error
+    if raw is None:
+        raise UserError(f"{path} carries no DiffGraph plan; was it re-saved by another program?")
+    try:
+        record: dict[str, Any] = json.loads(raw)
+        plan = MergePlan.model_validate(record["plan"])
+        seed, plan_id, said, extra = record["seed"], record["plan_id"], record["pixels_sha256"], record["extra"]
+        made_with = {str(name): str(version) for name, version in record.get("made_with", {}).items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError) as error:
+        raise UserError(f"{path} carries a DiffGraph record that cannot be read: {error}") from error
+    if plan.plan_id != plan_id or seed not in plan.seeds or not isinstance(extra, dict):
+        raise UserError(f"{path} carries a plan that does not fit its own hash: it was edited")
+    if said != pixels:
+        raise UserError(f"the pixels of {path} are not those that its plan was saved with: it was edited")
+    return PngRecord(plan, seed, pixels, extra, made_with, copy)
+
+
+def read_plan(path: Path) -> MergePlan:
+    """The plan in a PNG that `save_png` wrote. Raises UserError as `read_png`."""
+    return read_png(path).plan
+
+
+def parameters(plan: MergePlan, seed: int, size: tuple[int, int]) -> str:
+    """The text that A1111 writes under ``parameters``: prompt, negative prompt, one line of ``Name: value`` pairs."""
+    tags = "".join(f" <lora:{_name(e.id)}:{e.weight:g}>" for e in plan.experts)
+    lines = [_one_line(plan.prompt) + tags]
+    if plan.negative_prompt:
+        lines.append(f"Negative prompt: {_one_line(plan.negative_prompt)}")
+    hashes = ", ".join(f"{_name(e.id)}: {e.sha256[:12]}" for e in plan.experts)
+    fields: dict[str, object] = {
+        "Steps": plan.sampler.steps,
+        "Sampler": plan.sampler.name,
+        "CFG scale": f"{plan.sampler.guidance:g}",
+        "Seed": seed,
+        "Size": f"{size[0]}x{size[1]}",
+        "Model hash": plan.base.sha256[:10],
+        "Model": plan.base.ref,
+    }
+    if hashes:
+        fields["Lora hashes"] = hashes
+    if plan.schedule is not None:
+        fields["Schedule"] = json.dumps(plan.schedule.model_dump(mode="json"), sort_keys=True)
+    fields |= {"Merge method": plan.method.name, "Plan": plan.plan_id[:16], "Version": f"DiffGraph {_version()}"}
+    lines.append(", ".join(f"{name}: {_quoted(str(value))}" for name, value in fields.items()))
+    return "\n".join(lines)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _name(expert_id: str) -> str:
+    """An id as the name in a <lora:…> tag, which may hold no colon, comma or angle bracket."""
+    return "".join("_" if c in ":,<>\n" else c for c in expert_id)
+
+
+def _quoted(value: str) -> str:
+    """A1111 quotes values that hold a comma, colon or line break, as JSON strings."""
+    return json.dumps(value, ensure_ascii=False) if any(c in value for c in ',:\n"') else value
+
+
+def libraries() -> dict[str, str]:
+    """The libraries that decide an image's bits, with their versions; none of them is imported."""
+    return {name: _version(name) for name in ("torch", "diffusers", "transformers")}
+
+
+@cache
+def _version(name: str = "diffgraph") -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

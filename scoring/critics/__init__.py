@@ -1,0 +1,1 @@
+"""Critics: what judges an image against a request at run time."""

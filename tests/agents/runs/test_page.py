@@ -1,0 +1,149 @@
+"""The page: self-contained, escaped, and about the run that it is of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from diffgraph.agents.runs import folder
+from diffgraph.agents.runs.generate import generate
+from diffgraph.agents.scout import scout
+from diffgraph.errors import UserError
+from diffgraph.settings import Settings
+from diffgraph.tools.context import Context
+
+VOID = {"meta", "img", "br", "rect", "path", "link", "input"}
+
+
+class Checked(HTMLParser):
+    """Every tag is closed in order; what the page loads is collected."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def checked(html: str) -> Checked:
+    page = Checked()
+    page.feed(html)
+    page.close()
+    assert page.open == []
+    return page
+
+
+def test_the_page_holds_everything_and_loads_nothing(ctx: Context) -> None:
+    result = generate("octopus, blueprint style, impasto style", n=2, context=ctx)
+    html = result.page.read_text(encoding="utf-8")
+    page = checked(html)
+    pictures = [a for t, a in page.tags if t == "img"]
+    assert len(pictures) == 2 + 3  # ours, and base alone, and each of two experts alone
+    assert all(str(a["src"]).startswith("data:image/png;base64,") for a in pictures)
+    assert all(a["class"] == "crisp" and a["width"] == "256" for a in pictures)
+    assert not re.search(r'(?:src|href)="(?!data:)', html)
+    assert "http" not in html.replace("http-equiv", "")
+    assert "script" not in {t for t, _ in page.tags}
+    for text in (
+        "octopus",
+        "blueprint style",
+        "nothing here draws this",
+        "Sea life",
+        "world/sea-life",
+        "linear",
+        "0.90",
+        "base alone",
+    ):
+        assert text in page.text
+    assert result.plan is not None
+    assert result.plan.plan_id in page.text
+    assert "prefers-color-scheme:dark" in html
+    assert 'name="viewport"' in html
+    drawn = [a for t, a in page.tags if t == "rect"]
+    assert len(drawn) == 1 + 2 + 2 + 1  # prompt, facets, experts, merge
+
+
+def test_strangers_cannot_write_markup(
+    make_settings: Callable[..., Settings], world: Path, tiny: ModuleType, put_works: Callable
+) -> None:
+    evil = '<script>alert(1)</script><img src=x onerror="alert(2)">'
+    tiny.lora(world / "hub" / "evil", 31, evil, f"- kraken {evil[:40]}\n- kraken\n")
+    tiny.manifest(world)
+    with Context.open(make_settings(world=world)) as ctx:
+        (expert,) = scout(ctx)[0]
+        ctx.store.put_calibration(put_works(expert.id, expert.sha256))
+        result = generate(f"kraken {evil}", context=ctx)
+    assert result.images
+    page = checked(result.page.read_text(encoding="utf-8"))
+    assert not {"script", "iframe", "object"} & {t for t, _ in page.tags}
+    assert all(str(a["src"]).startswith("data:") for t, a in page.tags if t == "img")
+    assert not any(name.startswith("on") for _, a in page.tags for name in a)
+    assert "<script>" in page.text  # shown, as text
+    assert re.fullmatch(r"\d{4}-kraken-script-alert-1[a-z0-9-]*", result.run_dir.name)
+
+
+def test_a_page_without_an_image(ctx: Context) -> None:
+    page = checked(generate("tax law", context=ctx).page.read_text(encoding="utf-8"))
+    assert "tax law" in page.text
+    assert not any(t in ("img", "svg") for t, _ in page.tags)
+
+
+def test_run_folders_are_numbered_and_never_shared(tmp_path: Path) -> None:
+    names = [folder.new(tmp_path, "Octopus, ../../blueprint!").name for _ in range(3)]
+    assert names == [f"000{i}-octopus-blueprint" for i in (1, 2, 3)]
+    assert folder.new(tmp_path, "ὀκτώπους").name == "0004-run"
+
+
+def test_a_home_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match="DIFFGRAPH_HOME"):
+        folder.new(tmp_path, "x")
+
+
+def test_a_trace_survives_a_cut_line(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    folder.Trace(path)("node", "x", {"node": "merge", "seconds": 1.5})
+    with path.open("a") as file:
+        file.write('{"t": 3, "kind')
+    assert [e["kind"] for e in folder.read_trace(path)] == ["node"]
+    assert folder.timings(folder.read_trace(path))["merge"] == 1.5
+
+
+def test_the_page_says_where_an_expert_has_another_weight(ctx: Context) -> None:
+    (found,) = ctx.store.calibrations("world/blueprint")
+    ctx.store.put_calibration(found.model_copy(update={"coarse": 0.5}))
+    result = generate("octopus, blueprint style", context=ctx, compare=False)
+    text = checked(result.page.read_text(encoding="utf-8")).text
+    assert "× 0.5 in unet.down_blocks.1.*, unet.mid_block.*, unet.up_blocks.0.*" in text
+
+
+def test_the_page_says_which_trigger_the_prompt_leaves_out(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    (found,) = ctx.store.calibrations("world/blueprint")
+    ctx.store.put_calibration(found.model_copy(update={"unasked": {"blueprint": 1.0}}))
+    with monkeypatch.context() as patch:
+        patch.setattr("diffgraph.agents.brains.offline.revise", lambda *_: {"say": False})
+        result = generate("octopus, blueprint style", context=ctx, compare=False)
+    assert result.plan is not None
+    assert result.plan.prompt == "octopus"
+    text = checked(result.page.read_text(encoding="utf-8")).text
+    assert "blueprint style is left out" in text
+    assert result.rounds[0]["unsaid"] == "blueprint style"
+    plain = generate("octopus, starry night background", context=ctx, compare=False)
+    assert "is left out" not in checked(plain.page.read_text(encoding="utf-8")).text

@@ -1,0 +1,22 @@
+"""Our tools as LangChain tools, for binding to a chat model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.tools import BaseTool, StructuredTool
+
+from .context import Context
+from .tool import Agent, Tool, call, tools
+
+
+def bindable(ctx: Context, agent: Agent) -> list[BaseTool]:
+    """The tools that an agent's brain may call, bound to ``ctx``."""
+    return [_structured(ctx, tool, agent) for tool in tools(agent).values()]
+
+
+def _structured(ctx: Context, tool: Tool, agent: Agent) -> BaseTool:
+    def run(**arguments: Any) -> dict[str, Any]:
+        return call(ctx, tool.name, arguments, agent)
+
+    return StructuredTool(name=tool.name, description=tool.description, args_schema=tool.args, func=run)

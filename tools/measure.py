@@ -1,0 +1,290 @@
+"""How an expert is measured: reference prompts at several strengths, the critic's gain over the base, the fingerprint.
+
+Paper: calibration is what DiffGraph (arXiv 2603.20470) gains most from. Fingerprint: CARLoS (CVPR'26), the image shift
+against the base as direction, strength and consistency. Nothing a card says is believed: its claims choose the prompts,
+the critic decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from ..errors import ExpertError, PlanError, ToolFailed
+from ..graph.calibration.record import Calibration, ReferenceScore, Verdict
+from ..graph.calibration.reference_prompts import ReferencePrompt, from_base
+from ..graph.experts.expert import Expert, Skill
+from ..graph.relations.relation import Relation
+from ..merging.plan.merge_plan import MergePlan, PlanExpert, Sampler
+from ..scoring.request import Verdict as Judged
+from ..scoring.request import Wanted
+from .context import Context
+from .layout_share import coarse_share
+from .merge_and_sample import image_path, sample_all
+from .score_images import critic_id, score_files
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+VERSION = 3
+STRENGTHS = (0.0, 0.5, 1.0, 1.25)
+SEED = 0
+REFERENCES = 8
+MAX_SKILLS = 24
+DUPLICATE = 0.99
+
+# Verdicts, from the mean over an expert's own prompts. Gain and level are probabilities of the claimed skill
+# (critic, 0..1); shift is the length of the difference of two unit vectors (0..2).
+NO_SHIFT = 0.05
+NO_GAIN = 0.05
+GOOD_GAIN = 0.2
+GOOD_LEVEL = 0.5
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One prompt that an expert is measured on; ``skill`` is the claim it tests, None for a reference prompt
+    without a claim.
+    """
+
+    prompt: ReferencePrompt
+    skill: Skill | None = None
+
+    @property
+    def wanted(self) -> list[Wanted]:
+        return [Wanted(facet=facet, text=text) for facet, text in sorted(self.prompt.wanted.items())]
+
+
+def references(ctx: Context) -> list[ReferencePrompt]:
+    """The shared reference prompts; chosen from what the base can draw if the graph has none yet.
+
+    Raises:
+        ToolFailed: the base is not registered, so nobody knows what it can draw.
+    """
+    known = ctx.store.reference_prompts()
+    if not known:
+        base = ctx.store.base(ctx.family)
+        if base is None:
+            raise ToolFailed(f"the base of family {ctx.family} is not registered: run `diffgraph scout` first")
+        known = from_base(base, REFERENCES, ctx.store.embedder)
+        if not known:
+            raise ToolFailed(f"{base.id} names no subject that it can draw, so there is nothing to measure against")
+        ctx.store.add_reference_prompts(known)
+    return known[:REFERENCES]
+
+
+def probes(expert: Expert, shared: Sequence[ReferencePrompt]) -> list[Probe]:
+    """The expert's own prompts (each claimed skill, on reference subjects unless it is a subject) and the shared
+    ones.
+    """
+    step = max(1, -(-len(expert.skills) // MAX_SKILLS))
+    own: dict[str, Probe] = {}
+    tested = expert.skills[::step]
+    others = [skill for skill in tested if skill.facet != "subject"]
+    for skill in tested:
+        if skill.facet == "subject":
+            made = [ReferencePrompt.of(skill.trigger, {"subject": skill.name})]
+        else:
+            # Several looks in one expert share the reference subjects; one look is tried on all of them.
+            some = shared[:: max(1, len(others) // 2)] if len(others) > 1 else shared
+            made = [
+                ReferencePrompt.of(f"{r.text}, {skill.trigger}", {**r.wanted, skill.facet: skill.name}) for r in some
+            ]
+        own.update({p.id: Probe(p, skill) for p in made})
+    return [*own.values(), *(Probe(p) for p in shared if p.id not in own)]
+
+
+def context_hash(ctx: Context, shared: Sequence[ReferencePrompt]) -> str:
+    """Hash of the circumstances a calibration holds for: base, sampler, critic, reference prompts, strengths."""
+    circumstances = {
+        "version": VERSION,
+        "base": ctx.machinery.base.sha256,
+        "sampler": _sampler(ctx).model_dump(mode="json"),
+        "critic": critic_id(ctx),
+        "prompts": [p.id for p in shared],
+        "strengths": list(STRENGTHS),
+        "seed": SEED,
+    }
+    return hashlib.sha256(json.dumps(circumstances, sort_keys=True).encode()).hexdigest()
+
+
+def known_calibration(ctx: Context, expert: Expert) -> Calibration | None:
+    """What an earlier calibration of this very file under these circumstances found."""
+    context = context_hash(ctx, references(ctx))
+    for found in reversed(ctx.store.calibrations(expert.id)):
+        if (found.expert_sha256, found.plan_context_hash) == (expert.sha256, context):
+            return found
+    return None
+
+
+def measure(ctx: Context, expert: Expert) -> Calibration:
+    """Generate, score and sum up. Images are kept by plan id, so an interrupted measurement goes on where it stopped.
+
+    Raises:
+        ToolFailed: another base family, no skill to test, or a file that cannot be merged.
+    """
+    if expert.kind == "base":
+        raise ToolFailed(f"{expert.id} is a base, which is measured against nothing")
+    if expert.base_family != ctx.family:
+        raise ToolFailed(f"{expert.id} is for base family {expert.base_family}; the base here is {ctx.family}")
+    if not expert.skills:
+        raise ToolFailed(f"the card of {expert.id} claims no skill, so there is nothing to test")
+    shared = references(ctx)
+    todo = probes(expert, shared)
+    scored: dict[float, list[Judged]] = {}
+    vectors: dict[float, NDArray[np.float32]] = {}
+    for number, strength in enumerate(STRENGTHS):
+        details = {"expert": expert.id, "done": number, "total": len(STRENGTHS)}
+        ctx.say("calibrate", f"{expert.id}: {len(todo)} prompts at strength {strength:g}", **details)
+        plans = [plan_of(ctx, expert, probe, strength) for probe in todo]
+        try:
+            sample_all(ctx, plans)
+        except (PlanError, ExpertError) as error:
+            raise ToolFailed(f"{expert.id} cannot be merged: {error}") from error
+        paths = [image_path(ctx, plan.plan_id, SEED) for plan in plans]
+        scored[strength] = [score_files(ctx, [path], probe.wanted)[0] for path, probe in zip(paths, todo, strict=True)]
+        images = [Image.open(path, formats=["PNG"]).convert("RGB") for path in paths]
+        with ctx.machinery.lock:
+            vectors[strength] = ctx.critic.embed(images)
+    found = summed_up(expert, context_hash(ctx, shared), todo, scored, vectors)
+    best = found.best_weight
+    left = unasked(ctx, expert, todo, scored[best], best)
+    return found.model_copy(
+        update={"unasked": left, "coarse": coarse_share(ctx, expert, best) if found.usable else 1.0}
+    )
+
+
+def unasked(
+    ctx: Context, expert: Expert, todo: Sequence[Probe], scored: Sequence[Judged], strength: float
+) -> dict[str, float]:
+    """What is left of a look when its trigger is not said: images of the bare reference prompts, scored for it."""
+    bare = [probe for probe in todo if probe.skill is None]
+    paths = [image_path(ctx, plan_of(ctx, expert, probe, strength).plan_id, SEED) for probe in bare]
+    left: dict[str, float] = {}
+    for skill in dict.fromkeys(probe.skill for probe in todo):
+        if skill is None or skill.facet == "subject" or not bare:
+            continue
+        said = [v.facets[skill.name] for v, probe in zip(scored, todo, strict=True) if probe.skill == skill]
+        unsaid = [v.facets[skill.name] for v in score_files(ctx, paths, [Wanted(facet=skill.facet, text=skill.name)])]
+        level = float(np.mean(said))
+        left[skill.name] = round(min(1.0, float(np.mean(unsaid)) / level), 4) if level > 0 else 0.0
+    return left
+
+
+def plan_of(ctx: Context, expert: Expert, probe: Probe, strength: float) -> MergePlan:
+    """The plan of one probe at one strength; at 0 it is the bare base, whose images all experts share."""
+    facet = probe.skill.facet if probe.skill else expert.skills[0].facet
+    member = PlanExpert(id=expert.id, ref=str(expert.ref), sha256=expert.sha256, weight=strength, facet=facet)
+    return MergePlan(
+        base=ctx.machinery.base,
+        experts=(member,) if strength else (),
+        prompt=probe.prompt.text,
+        sampler=_sampler(ctx),
+        seeds=(SEED,),
+    )
+
+
+def _sampler(ctx: Context) -> Sampler:
+    return Sampler(steps=ctx.settings.steps, guidance=ctx.settings.guidance_scale())
+
+
+def summed_up(
+    expert: Expert,
+    context: str,
+    todo: Sequence[Probe],
+    scored: dict[float, list[Judged]],
+    vectors: dict[float, NDArray[np.float32]],
+) -> Calibration:
+    """Numbers from verdicts and embeddings: ``scored[s][i]`` and ``vectors[s][i]`` belong to probe i at strength s."""
+    own = [i for i, probe in enumerate(todo) if probe.skill is not None]
+    strengths = [s for s in scored if s > 0]
+    # The strength at which the own prompts do best as a whole, what must be kept included; the lower one on a tie.
+    best = max(strengths, key=lambda s: (round(float(np.mean([scored[s][i].score for i in own])), 4), -s))
+    gains: dict[str, list[float]] = {}
+    claimed: list[tuple[float, float]] = []
+    for i in own:
+        skill = todo[i].skill
+        assert skill is not None
+        for wanted in todo[i].wanted:
+            value, before = (scored[s][i].facets.get(wanted.text, 0.0) for s in (best, 0.0))
+            gains.setdefault(wanted.facet, []).append(value - before)
+            if wanted.facet == skill.facet:
+                gains.setdefault(skill.name, []).append(value - before)
+                claimed.append((value, before))
+    shifts = vectors[best] - vectors[0.0]
+    lengths = np.linalg.norm(shifts, axis=1)
+    mean = shifts.mean(0)
+    direction = mean / np.linalg.norm(mean) if np.linalg.norm(mean) > 1e-6 else np.zeros_like(mean)
+    cosines = (shifts @ direction) / np.maximum(lengths, 1e-6)
+    level, gain = float(np.mean([v for v, _ in claimed])), float(np.mean([v - b for v, b in claimed]))
+    return Calibration(
+        expert_id=expert.id,
+        expert_sha256=expert.sha256,
+        plan_context_hash=context,
+        scores=tuple(
+            ReferenceScore(
+                prompt_id=probe.prompt.id,
+                strength=s,
+                metric="critic",
+                base=round(scored[0.0][i].score, 4),
+                value=round(scored[s][i].score, 4),
+            )
+            for s in strengths
+            for i, probe in enumerate(todo)
+        ),
+        gain={name: round(float(np.mean(values)), 4) for name, values in sorted(gains.items())},
+        direction=tuple(round(float(x), 5) for x in direction),
+        strength_shift=round(float(lengths.mean()), 4),
+        consistency=round(float(np.clip(cosines.mean(), -1.0, 1.0)), 4),
+        best_weight=best,
+        verdict=verdict(float(lengths.mean()), level, gain),
+    )
+
+
+def verdict(shift: float, level: float, gain: float) -> Verdict:
+    """The sentence about an expert, from the mean shift and from level and gain of the skills it claims."""
+    if shift < NO_SHIFT:
+        return "no effect"
+    if gain < NO_GAIN:
+        return "does not do what the card says"
+    return "works" if gain >= GOOD_GAIN and level >= GOOD_LEVEL else "weak"
+
+
+def relate(ctx: Context, expert: Expert) -> list[Relation]:
+    """Overlap of an expert's delta with every other one of its base, exact; a cosine over 0.99 is a duplicate.
+
+    Experts whose files cannot be read have no overlap; they are told about and left out.
+    """
+    from ..merging.deltas.overlap import overlap
+
+    found: list[Relation] = []
+    known = {(r.a, r.b, r.kind): r for r in ctx.store.relations(expert.id)}
+    for other in ctx.store.experts(expert.base_family):
+        if other.id == expert.id:
+            continue
+        pair = sorted([(expert.id, expert.sha256), (other.id, other.sha256)])
+        note = "cosine of the deltas of " + " and ".join(sha[:12] for _, sha in pair)
+        old = known.get((pair[0][0], pair[1][0], "overlap"))
+        if old is not None and old.note == note:
+            found.append(old)
+            continue
+        own = ctx.engine.read(ctx.fetch(expert.ref, expert.sha256), expert.sha256)
+        try:
+            theirs = ctx.engine.read(ctx.fetch(other.ref, other.sha256), other.sha256)
+        except ExpertError as error:
+            ctx.say("skipped", f"no overlap with {other.id}: {error}", expert=other.id)
+            continue
+        cosine = round(overlap(own, theirs), 6)
+        relations = [Relation(a=expert.id, b=other.id, kind="overlap", value=cosine, note=note)]
+        if cosine > DUPLICATE or expert.sha256 == other.sha256:
+            relations.append(Relation(a=expert.id, b=other.id, kind="duplicate", value=max(0.0, cosine), note=note))
+        for relation in relations:
+            ctx.store.put_relation(relation)
+        found += relations
+    return found
