@@ -1,4 +1,9 @@
-"""A registry of plug-ins: one file each, found by importing a folder and by entry points. Imports no torch."""
+"""THE registry of plug-ins: tools, methods, formats, sources, bases, critics, metrics, brains, arms, judges, suites.
+
+A plug-in is one file that registers itself: in the folder of its sort, or in another distribution that names the
+module under the sort's entry-point group. Nothing is loaded before a sort is first asked for; one plug-in that cannot
+be loaded is told and passed over, the others work. Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -6,50 +11,120 @@ import difflib
 import importlib
 import importlib.metadata
 import pkgutil
+import re
+from collections.abc import Callable
+from functools import cache
 from typing import Generic, TypeVar
 
-from .errors import PlanError
+from .errors import DiffGraphError, UserError
 
 T = TypeVar("T")
+F = TypeVar("F")
+
+_NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
+_BROKEN = (ImportError, SyntaxError, AttributeError, NameError, TypeError, ValueError, OSError)
+"""What importing somebody's module may raise without being a bug of ours."""
 
 
 class Registry(Generic[T]):
-    """Named plug-ins of one sort.
+    """Named plug-ins of one sort, found when they are first asked for.
 
     Args:
         sort: what a plug-in is called in messages ("merge method").
-        package: the package whose modules are all imported at first use.
-        group: the entry-point group through which other distributions add theirs.
+        group: the entry-point group through which other distributions add theirs ("diffgraph.merge_methods").
+        packages: packages whose modules are all imported at first use.
+        error: what an unknown name raises; a `DiffGraphError`.
     """
 
-    def __init__(self, sort: str, package: str, group: str) -> None:
-        self.sort, self.package, self.group = sort, package, group
+    def __init__(
+        self,
+        sort: str,
+        group: str,
+        *packages: str,
+        error: type[DiffGraphError] = UserError,
+    ) -> None:
+        self.sort, self.group, self.packages = sort, group, packages
+        self._error = error
         self._items: dict[str, T] = {}
+        self._broken: dict[str, str] = {}
         self._loaded = False
 
     def add(self, name: str, item: T) -> None:
-        """Register ``item``. Raises ValueError at import time for a bad or taken name."""
-        if not name.isidentifier() or name != name.lower():
-            raise ValueError(f"{name!r} is no name for a {self.sort}: use lower case, digits and underscores")
-        if name in self._items:
+        """Register ``item``. Raises ValueError, at import time, for a malformed or a taken name."""
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name for a {self.sort}: use lower case, digits, dashes and underscores")
+        if name in self._items and self._items[name] is not item:
             raise ValueError(f"two {self.sort}s are called {name!r}")
         self._items[name] = item
 
+    def register(self, name: str) -> Callable[[F], F]:
+        """Decorator of a class or function: make it known as ``name``."""
+
+        def add(item: F) -> F:
+            self.add(name, item)  # type: ignore[arg-type]
+            return item
+
+        return add
+
     def get(self, name: str) -> T:
-        """The plug-in called ``name``. Raises PlanError that names the closest known ones."""
-        items = self.items()
-        if name not in items:
-            close = difflib.get_close_matches(name, items, n=3, cutoff=0.5) or sorted(items)
-            raise PlanError(f"there is no {self.sort} {name!r}; did you mean {', '.join(close)}?")
-        return items[name]
+        """The plug-in called ``name``.
+
+        Raises:
+            DiffGraphError: of the registry's kind: there is none, with the closest names; or the distribution that
+                brings it cannot be loaded, with the reason.
+        """
+        self._load()
+        if name in self._items:
+            return self._items[name]
+        if name in self._broken:
+            raise self._error(f"the {self.sort} {name!r} cannot be loaded: {self._broken[name]}")
+        raise self._error(f"there is no {self.sort} {name[:80]!r}; did you mean {', '.join(self.near(name))}?")
 
     def items(self) -> dict[str, T]:
         """All plug-ins by name, sorted."""
-        if not self._loaded:
-            package = importlib.import_module(self.package)
-            for module in pkgutil.iter_modules(package.__path__):
-                importlib.import_module(f"{self.package}.{module.name}")
-            for entry in importlib.metadata.entry_points(group=self.group):
-                entry.load()
-            self._loaded = True
+        self._load()
         return dict(sorted(self._items.items()))
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return list(self.items())
+
+    def near(self, name: str) -> list[str]:
+        """Up to three names like ``name``; all of them where none is like it."""
+        return difflib.get_close_matches(name, self.names(), n=3, cutoff=0.5) or self.names() or ["none at all"]
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Entry point -> why it could not be loaded."""
+        self._load()
+        return dict(self._broken)
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True  # first, for a plug-in that asks while it is loaded
+        for name in self.packages:
+            package = importlib.import_module(name)
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{name}.{module.name}")
+        for point in _entry_points(self.group):
+            try:
+                point.load()
+            except _BROKEN as error:
+                self._broken[point.name] = _why(point, error)
+
+
+@cache
+def _entry_points(group: str) -> tuple[importlib.metadata.EntryPoint, ...]:
+    """The entry points of a group in all distributions."""
+    return tuple(importlib.metadata.entry_points(group=group))
+
+
+def _why(point: importlib.metadata.EntryPoint, error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError) and point.module.startswith(f"{error.name}"):
+        said = f"{point.module} is not installed"
+        if point.module.startswith(f"{__package__}."):
+            said += "; it is part of the repository and not of the wheel: clone it, and install from there"
+        return said
+    dist = f" of {point.dist.name}" if point.dist else ""
+    return f"{point.module}{dist} raises {type(error).__name__}: {str(error)[:300]}"

@@ -9,18 +9,15 @@ Errors: ToolRetry goes back to the model, ToolFailed is shown to it, UserError e
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import entry_points
 from typing import Any, Literal, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import ToolRetry
+from ..plugins import Registry
 from .context import Context
 
 Agent = Literal["planner", "scout", "critic"]
@@ -51,15 +48,13 @@ class Tool:
 
 
 _F = TypeVar("_F", bound=Callable[..., dict[str, Any]])
-_tools: dict[str, Tool] = {}
+_TOOLS: Registry[Tool] = Registry("tool", "diffgraph.tools", __package__ or "", error=ToolRetry)
 
 
 def tool(name: str, *, agents: tuple[Agent, ...] = (), writes: str | None = None) -> Callable[[_F], _F]:
     """Register a function as a tool. A taken name, a missing docstring or other parameters fail at import."""
 
     def add(function: _F) -> _F:
-        if name in _tools:
-            raise ValueError(f"two tools are called {name!r}")
         hints = get_type_hints(function)
         parameters = list(inspect.signature(function).parameters)
         args = hints.get(parameters[1]) if len(parameters) == 2 else None
@@ -67,34 +62,24 @@ def tool(name: str, *, agents: tuple[Agent, ...] = (), writes: str | None = None
             raise TypeError(f"tool {name!r} must take (ctx: Context, args: some Args)")
         if not function.__doc__:
             raise TypeError(f"tool {name!r} has no docstring for the model to read")
-        _tools[name] = Tool(name, inspect.cleandoc(function.__doc__), args, function, agents, writes)
+        _TOOLS.add(name, Tool(name, inspect.cleandoc(function.__doc__), args, function, agents, writes))
         return function
 
     return add
 
 
-@cache
-def _discover() -> None:
-    package = importlib.import_module(__package__ or "")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
-    for point in entry_points(group="diffgraph.tools"):
-        point.load()
-
-
 def tools(agent: Agent | None = None) -> dict[str, Tool]:
     """All tools by name, sorted; or those that an agent's brain may call."""
-    _discover()
-    return {n: t for n, t in sorted(_tools.items()) if agent is None or agent in t.agents}
+    return {n: t for n, t in _TOOLS.items().items() if agent is None or agent in t.agents}
 
 
 def get(name: str, agent: Agent | None = None) -> Tool:
     """A tool by name. Raises ToolRetry that names the closest ones (among those the agent may call)."""
     known = tools(agent)
-    if name not in known:
+    if agent is not None and name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or sorted(known)
         raise ToolRetry(f"there is no tool {name[:80]!r} here; did you mean {', '.join(near)}?")
-    return known[name]
+    return _TOOLS.get(name)
 
 
 def call(ctx: Context, name: str, arguments: Mapping[str, Any], agent: Agent | None = None) -> dict[str, Any]:

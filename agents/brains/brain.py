@@ -4,11 +4,9 @@ adds one.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from importlib.metadata import entry_points
 from typing import TypeVar
 
 from langchain_core.language_models import BaseChatModel
@@ -16,25 +14,19 @@ from langchain_core.messages import AIMessage
 from langchain_core.tools import BaseTool
 
 from ...errors import ExternalError, UserError
+from ...plugins import Registry
 from ...settings import Settings
 from .messages import Plain, to_langchain
 
 Maker = Callable[[str], BaseChatModel]
 """Makes a brain from what stands behind the colon of ``DIFFGRAPH_BRAIN=name:…``."""
 _F = TypeVar("_F", bound=Maker)
-_makers: dict[str, Maker] = {}
+_BRAINS: Registry[Maker] = Registry("brain", "diffgraph.brains")
 
 
 def brain(name: str) -> Callable[[_F], _F]:
     """Register a brain's maker. A name twice is an error at import."""
-
-    def add(maker: _F) -> _F:
-        if name in _makers:
-            raise ValueError(f"two brains are called {name!r}")
-        _makers[name] = maker
-        return maker
-
-    return add
+    return _BRAINS.register(name)
 
 
 @brain("offline")
@@ -70,13 +62,7 @@ def make(settings: Settings) -> BaseChatModel:
         UserError: no such brain, or its key is missing.
     """
     name, _, rest = settings.brain.partition(":")
-    if name not in _makers:
-        for point in entry_points(group="diffgraph.brains"):
-            point.load()
-    if name not in _makers:
-        near = difflib.get_close_matches(name, _makers, n=3) or sorted(_makers)
-        raise UserError(f"There is no brain {name!r}. Known: {', '.join(near)} (as in openai:MODEL).")
-    return _makers[name](rest)
+    return _BRAINS.get(name)(rest)
 
 
 def ask(model: BaseChatModel, tools: Sequence[BaseTool], messages: Sequence[Plain]) -> AIMessage:

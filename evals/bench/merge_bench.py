@@ -75,7 +75,7 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="bench-", dir=out.parent) as name:
         folder = Path(name)
         say(f"making a base of {scale} shapes and {known[-1]} LoRAs")
-        child("merge_world", str(folder), scale, str(known[-1]))
+        child("merge_inputs", str(folder), scale, str(known[-1]))
         task = Task("floor", name, scale, tuple(known), 4, threads, device)
         details = {"floor": _run(task, folder)}
         say(f"the floor of this machine is {details['floor']['floor_s']:.3f} s")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
+from ...errors import PlanError
 from ...files.header import FileKind, Header
 from ...plugins import Registry
 from .format import expert_error
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from ...errors import ExpertError
     from .adapter_config import AdapterConfig
 
-_REGISTRY: Registry[Algorithm] = Registry("adapter algorithm", __package__ or "", "diffgraph.adapter_algorithms")
+_REGISTRY: Registry[Algorithm] = Registry(
+    "adapter algorithm", "diffgraph.adapter_algorithms", __package__ or "", error=PlanError
+)
 COMMON: Mapping[str, str] = MappingProxyType(
     {"alpha": "alpha", "dora_scale": "magnitude", "lora_magnitude_vector": "magnitude"}
     | {"diff_b": "bias_diff", "b_norm": "bias_diff"}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from ...bases.index import COMPONENTS, BaseIndex, component_files
-from ...errors import ExpertError, UserError
+from ...errors import ExpertError, PlanError, UserError
 from ...files.header import FLOATS, FileKind, Header, read_header
 from ...plugins import Registry
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..deltas.delta import Delta
     from ..engine.batched_factors import Stack
 
-_REGISTRY: Registry[Format] = Registry("adapter format", __package__ or "", "diffgraph.formats")
+_REGISTRY: Registry[Format] = Registry("adapter format", "diffgraph.formats", __package__ or "", error=PlanError)
 
 
 @dataclass(frozen=True)

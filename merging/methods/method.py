@@ -131,7 +131,9 @@ def alike(parts: Sequence[Part]) -> tuple[object, ...]:
     return parts[0].delta.shape, *(part.delta.rank for part in parts)
 
 
-_REGISTRY: Registry[type[MergeMethod]] = Registry("merge method", __package__ or "", "diffgraph.merge_methods")
+_REGISTRY: Registry[type[MergeMethod]] = Registry(
+    "merge method", "diffgraph.merge_methods", __package__ or "", error=PlanError
+)
 
 M = TypeVar("M", bound=type[MergeMethod])
 

@@ -13,7 +13,7 @@ from diffgraph.settings import Settings
 KILLED = """
 import os, sys
 from pathlib import Path
-from diffgraph.agents.run import generate
+from diffgraph.agents.runs.generate import generate
 from diffgraph.settings import Settings
 settings = Settings(world=Path(sys.argv[1]), home=Path(sys.argv[2]), steps=2, device="cpu", sure=0.8)
 def on_event(event):

@@ -37,7 +37,7 @@ def test_the_tools_are_there() -> None:
 
 
 def test_a_new_tool_is_one_function(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tool_module, "_tools", dict(tool_module._tools))
+    monkeypatch.setattr(tool_module._TOOLS, "_items", dict(tool_module._TOOLS.items()))
 
     @tool("echo", agents=("planner",))
     def echo(ctx: Context, args: EchoArgs) -> dict[str, Any]:

@@ -6,17 +6,13 @@ named by the entry-point group ``diffgraph.sources``) and decorate it. Nothing e
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import importlib
-import pkgutil
 from collections.abc import Callable, Iterable
-from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from ....errors import ExpertError, UserError
+from ....plugins import Registry
 from ..expert import Frozen, SourceRef
 from ..header import Header
 
@@ -83,47 +79,28 @@ class Source(Protocol):
 
 
 Factory = Callable[..., Source]
-_factories: dict[str, Factory] = {}
+"""Makes a source; options are the source's own (``root=`` for a folder, ``endpoint=`` for a hub)."""
 _F = TypeVar("_F", bound=Callable[..., Any])
+_SOURCES: Registry[Factory] = Registry("source", "diffgraph.sources", __name__)
 
 
 def source(name: str) -> Callable[[_F], _F]:
     """Register a source's class (or any factory) under ``name``. A name twice is an error at import."""
-
-    def add(factory: _F) -> _F:
-        if name in _factories:
-            raise ValueError(f"two sources are called {name!r}")
-        _factories[name] = factory
-        return factory
-
-    return add
-
-
-@cache
-def _discover() -> None:
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
-    for point in entry_points(group="diffgraph.sources"):
-        point.load()
+    return _SOURCES.register(name)
 
 
 def names() -> list[str]:
     """All registered sources."""
-    _discover()
-    return sorted(_factories)
+    return _SOURCES.names()
 
 
 def get(name: str, **options: Any) -> Source:
-    """A source by name; ``options`` go to it (``root=`` for a folder, ``endpoint=`` for a hub).
+    """A source by name; ``options`` go to it.
 
     Raises:
         UserError: no such source; the message names the closest ones.
     """
-    _discover()
-    if name not in _factories:
-        near = difflib.get_close_matches(name, _factories, n=3) or sorted(_factories)
-        raise UserError(f"There is no source called {name!r}. Known: {', '.join(near)}.")
-    return _factories[name](**options)
+    return _SOURCES.get(name)(**options)
 
 
 def locate(ref: SourceRef | str, sha256: str | None = None) -> Path:

@@ -237,17 +237,17 @@ def test_whatever_is_wrong_leaves_no_file(world, tmp_path, write):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from diffgraph.merging import atomic, rawfile
-from diffgraph.merging.base import BaseIndex
-from diffgraph.merging.export import export_denoiser
-from diffgraph.merging.plan import MergePlan
-from diffgraph.merging.stream import FileMerge
+from diffgraph.files import atomic, tensor_io
+from diffgraph.bases.index import BaseIndex
+from diffgraph.merging.export.export import export_denoiser
+from diffgraph.merging.plan.merge_plan import MergePlan
+from diffgraph.merging.engine.stream import FileMerge
 
 plan, base, expert, out, when = sys.argv[1:]
 def die(*args): os.kill(os.getpid(), signal.SIGKILL)
 if when == "writing":
-    write, count = rawfile.RowWriter.write, iter(range(100))
-    rawfile.RowWriter.write = lambda self, tensor: die() if next(count) == 20 else write(self, tensor)
+    write, count = tensor_io.RowWriter.write, iter(range(100))
+    tensor_io.RowWriter.write = lambda self, tensor: die() if next(count) == 20 else write(self, tensor)
 else:
     atomic._sync_folder = die  # the rename is done
 merge = FileMerge(MergePlan.load(Path(plan)), BaseIndex.open(base), lambda spec: Path(expert))
@@ -324,7 +324,7 @@ READ_ONLY = """
 import os, sys
 from pathlib import Path
 from diffgraph.errors import UserError
-from diffgraph.merging.atomic import new_file, new_folder
+from diffgraph.files.atomic import new_file, new_folder
 if os.geteuid() == 0:
     os.setgid(65534)
     os.setuid(65534)  # root may write anywhere

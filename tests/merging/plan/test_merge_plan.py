@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 
 import pytest
@@ -12,7 +11,6 @@ from pydantic import ValidationError
 from diffgraph.errors import PlanError, UserError
 from diffgraph.merging.plan.diff import differences
 from diffgraph.merging.plan.merge_plan import MergePlan, Method, PlanBase, PlanExpert, Sampler, Switch, json_schema
-from diffgraph.plugins import Registry
 
 
 @pytest.fixture
@@ -87,26 +85,6 @@ def test_a_file_that_is_no_plan_is_a_plan_error(tmp_path, text):
 
 def test_the_sampler_has_defaults():
     assert (Sampler().name, Sampler().width) == ("default", None)
-
-
-def test_plug_ins_of_other_distributions_are_found_by_entry_point(monkeypatch):
-    registry: Registry[str] = Registry("merge method", "diffgraph.merging.methods", "diffgraph.test_group")
-
-    class Entry:
-        def load(self):
-            registry.add("from_outside", "hello")
-
-    found = importlib.metadata.entry_points
-    monkeypatch.setattr(
-        importlib.metadata,
-        "entry_points",
-        lambda **k: [Entry()] if k["group"] == "diffgraph.test_group" else found(**k),
-    )
-    assert registry.get("from_outside") == "hello"
-    with pytest.raises(PlanError, match="did you mean from_outside"):
-        registry.get("from_outsid")
-    with pytest.raises(PlanError, match="from_outside"):
-        registry.get("zzz")
 
 
 def test_what_came_after_version_1_leaves_older_ids_alone_and_changes_the_id_when_used(plan):

@@ -1,0 +1,94 @@
+"""The one registry: discovery, names, entry points of real distributions, and one that cannot be loaded."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from diffgraph import plugins
+from diffgraph.errors import PlanError, UserError
+from diffgraph.plugins import Registry
+
+SORT = "diffgraph.test_sort"
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on the import path, where a test lays distributions."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plugins._entry_points.cache_clear()
+    before = set(sys.modules)
+    yield tmp_path
+    plugins._entry_points.cache_clear()
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def lay(shelf: Path, dist: str, points: dict[str, str], **modules: str) -> None:
+    """A distribution as pip leaves it: metadata with entry points, and its modules."""
+    info = shelf / f"{dist}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist}\nVersion: 1.0\n")
+    lines = "".join(f"{name} = {module}\n" for name, module in points.items())
+    (info / "entry_points.txt").write_text(f"[{SORT}]\n{lines}")
+    for name, code in modules.items():
+        (shelf / f"{name}.py").write_text(code)
+
+
+def test_a_distribution_adds_a_plug_in_by_entry_point(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry: Registry[str] = Registry("test plug-in", SORT, error=PlanError)
+    monkeypatch.setattr(plugins, "registry_of_this_test", registry, raising=False)
+    code = "from diffgraph import plugins\nplugins.registry_of_this_test.add('from_outside', 'hello')\n"
+    lay(shelf, "stranger", {"from_outside": "stranger_module"}, stranger_module=code)
+    assert registry.get("from_outside") == "hello"
+    assert registry.names() == ["from_outside"]
+    with pytest.raises(PlanError, match="did you mean from_outside"):
+        registry.get("from_outsid")
+    with pytest.raises(PlanError, match="from_outside"):
+        registry.get("zzz")
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("import not_installed_anywhere", "not_installed_anywhere"),
+        ("def f(:", "SyntaxError"),
+        ("raise ValueError('taken')", "taken"),
+    ],
+)
+def test_one_that_cannot_be_loaded_is_told_and_the_others_work(shelf: Path, code: str, why: str) -> None:
+    registry: Registry[str] = Registry("test plug-in", SORT)
+    registry.add("own", "works")
+    lay(shelf, "broken", {"broken": "broken_module"}, broken_module=code)
+    assert registry.get("own") == "works"
+    assert why in registry.broken["broken"]
+    with pytest.raises(UserError, match=f"cannot be loaded.*{why}"):
+        registry.get("broken")
+
+
+def test_what_the_wheel_leaves_out_says_so(shelf: Path) -> None:
+    lay(shelf, "half", {"left_out": "diffgraph.left_out.profile"})
+    registry: Registry[str] = Registry("base", SORT)
+    with pytest.raises(UserError, match="part of the repository and not of the wheel"):
+        registry.get("left_out")
+
+
+def test_names_are_taken_once_and_well_formed() -> None:
+    registry: Registry[object] = Registry("test plug-in", SORT)
+    registry.add("one", 1)
+    with pytest.raises(ValueError, match="two test plug-ins"):
+        registry.add("one", 2)
+    for bad in ("", "One", "1st", "a b", "a__b", "../x"):
+        with pytest.raises(ValueError, match="is no name"):
+            registry.add(bad, 3)
+
+
+def test_a_package_is_imported_when_first_asked() -> None:
+    sys.modules.pop("json.tool", None)
+    registry: Registry[object] = Registry("test plug-in", SORT, "json")
+    assert "json.tool" not in sys.modules
+    assert registry.items() == {}
+    assert "json.tool" in sys.modules
