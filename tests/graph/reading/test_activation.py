@@ -261,7 +261,8 @@ def test_plain_words_load_no_model(store: GraphStore, tmp_path) -> None:
     store.export_jsonl(exported)
     code = (
         "import sys\nfrom pathlib import Path\n"
-        "from diffgraph.graph.store.graph_store import GraphStore\nfrom diffgraph.graph.selection.solver import activate\n"
+        "from diffgraph.graph.store.graph_store import GraphStore\n"
+        "from diffgraph.graph.selection.solver import activate\n"
         f"with GraphStore(Path({str(tmp_path / 'g')!r})) as store:\n"
         f"    store.import_jsonl(Path({str(exported)!r}))\n"
         "    found = activate('an octopus as a blueprint on a red background', store, 'emoji')\n"
