@@ -18,7 +18,7 @@ export DIFFGRAPH_HOME ?= $(CURDIR)/.diffgraph
 export ANONYMIZED_TELEMETRY = False
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: help setup demo chat test test-all check format eval numbers bench world pins clean
+.PHONY: help setup demo chat test test-all check format eval numbers docs bench world pins clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -65,8 +65,11 @@ format: $(READY)  ## let ruff mend imports and layout
 eval: $(READY)  ## run an eval suite: make eval SUITE=compose ARGS="--seeds 3"
 	@$(BIN)/diffgraph eval $(SUITE) $(ARGS)
 
-numbers: $(READY)  ## lay the newest eval results out as the README's tables
+numbers: $(READY)  ## lay the newest eval results out as the tables of docs/numbers.md and docs/methods.md
 	@$(BIN)/python -m diffgraph.evals.numbers $(ARGS)
+
+docs: $(READY)  ## write the tables of docs/ that are read off the code (settings, rooms)
+	@$(BIN)/python tests/docs_tables.py
 
 bench: $(READY)  ## time every stage of a request on this machine
 	@$(BIN)/diffgraph bench $(ARGS)

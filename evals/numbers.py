@@ -1,6 +1,7 @@
-"""The README's tables, out of the newest result of every suite: ``python -m diffgraph.evals.numbers [EVALS_FOLDER]``.
+"""The tables of docs/numbers.md and docs/methods.md: ``python -m diffgraph.evals.numbers [EVALS_FOLDER]``.
 
-Nothing is computed here: each figure stands in the ``summary.json`` of a suite, and this only picks and lays out.
+Nothing is computed here: each figure stands in the ``summary.json`` of a suite's newest run, and this only picks and
+lays out.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ def selection(summary: Summary) -> str:
 
 
 def blocks(root: Path) -> dict[str, str]:
-    """Name of a README block -> its table, for every suite that has run."""
+    """Name of a block of the pages -> its table, for every suite that has run."""
     found = {name: newest(root, name) for name in ("base", "experts", "decoys", "compose", "selection")}
     out = {}
     if found["base"] and found["experts"]:

@@ -1,53 +1,142 @@
-"""The README says what is so: settings, Makefile targets, commands and links."""
+"""README and docs/ say what is so: settings, rooms, targets, commands, files and links."""
 
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from diffgraph.settings import PREFIX, Settings
+import pytest
+from typer.main import get_command
+
+from diffgraph.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
+TABLES: dict[str, Any] = runpy.run_path(str(ROOT / "tests" / "docs_tables.py"))
+PAGES = [Path("README.md"), *sorted(p.relative_to(ROOT) for p in (ROOT / "docs").rglob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAX_README_BYTES = 8192
 
 
-def settings_table() -> str:
-    """The table that must stand between the README's settings marks."""
-    lines = ["| variable | default | meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        default = "" if field.default is None else f"`{field.default}`"
-        lines.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
-    return "\n".join(lines)
+def read(page: Path | str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
 
 
-def between(mark: str) -> str:
-    found = re.search(rf"<!-- {mark} -->\n(.*?)\n?<!-- /{mark} -->", README, re.DOTALL)
-    assert found, f"the README has lost its {mark} marks"
+def each_page() -> list[Any]:
+    return [pytest.param(page, id=str(page)) for page in PAGES]
+
+
+def between(mark: str, text: str) -> str:
+    found = re.search(rf"<!-- {mark} -->\n(.*?)\n?<!-- /{mark} -->", text, re.DOTALL)
+    assert found, f"the marks of {mark} are gone"
     return found.group(1)
 
 
+def test_the_readme_is_one_page() -> None:
+    assert (ROOT / "README.md").stat().st_size <= MAX_README_BYTES
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    linked = {(ROOT / target.partition("#")[0]).resolve() for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README)}
+    assert {(ROOT / page).resolve() for page in PAGES[1:]} <= linked
+
+
+@pytest.mark.parametrize("page", each_page()[1:])
+def test_a_page_begins_with_whom_it_is_for(page: Path) -> None:
+    title, _, text = read(page).partition("\n\n")
+    assert title.startswith("# ")
+    assert text.startswith("For whoever ")
+
+
+# -- what is read off the code
+
+
 def test_the_settings_table_matches_settings() -> None:
-    assert between("settings") == settings_table(), f"put this into README.md:\n\n{settings_table()}\n"
+    assert between("settings", read("docs/settings.md")) == TABLES["settings_table"](), (
+        "make docs (tests/docs_tables.py) writes it"
+    )
 
 
 def test_every_setting_is_explained() -> None:
     assert all(field.description for field in Settings.model_fields.values())
 
 
-def test_the_makefile_has_the_targets_the_readme_names() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
-    assert {"demo", "chat", "test", "test-all", "check", "eval", "bench", "world"} <= targets
-    named = set(re.findall(r"`?make ([a-z-]+)", README)) - {"lists"}
-    assert named <= targets
+def test_the_table_of_rooms_is_about_right() -> None:
+    """Every room is there; its figures may lag behind by a fifth, so that a plug-in stays one file and one test."""
+    rows = re.findall(
+        r"^\| (`([a-z_/]+)/`|the root) \|.*\| (\d+) \| ([\d,]+) \|$", read("docs/architecture.md"), re.MULTILINE
+    )
+    written = {folder: (int(modules), int(lines.replace(",", ""))) for _, folder, modules, lines in rows}
+    counted = {folder: room[1:] for folder, room in TABLES["rooms"]().items()}
+    assert written.keys() == counted.keys(), "make docs (tests/docs_tables.py) writes it"
+    for folder, (modules, lines) in counted.items():
+        told = written[folder]
+        near = abs(told[0] - modules) <= max(3, modules // 5) and abs(told[1] - lines) <= max(300, lines // 5)
+        assert near, f"{folder} has {modules} modules and {lines} lines, not {told}: make docs writes the table"
 
 
-def test_links_lead_to_files() -> None:
-    for target in re.findall(r"\]\((?!https?://|#)([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+def test_the_hops_of_a_request_are_functions_that_are_there() -> None:
+    rows = re.findall(r"^\| \d+ \| `([a-z_/]+\.py)` \| `(\w+)` \|", read("docs/architecture.md"), re.MULTILINE)
+    assert 5 <= len(rows) <= 10
+    for path, function in rows:
+        assert re.search(rf"^\s*def {function}\(", read(path), re.MULTILINE), f"{path} has no {function}"
 
+
+# -- what a reader types
+
+
+def test_the_makefile_has_the_targets_the_pages_name() -> None:
+    targets = set(re.findall(r"^([a-z-]+):.*## ", read("Makefile"), re.MULTILINE))
+    assert {"demo", "chat", "test", "test-all", "check", "eval", "bench", "world", "docs"} <= targets
+    for page in PAGES:
+        named = set(re.findall(r"(?:`|^)make ([a-z-]+)", read(page), re.MULTILINE))
+        assert named <= targets, page
+
+
+@pytest.mark.parametrize("page", each_page())
+def test_commands_and_their_options_exist(page: Path) -> None:
+    from diffgraph.cli.main import app
+
+    known = get_command(app).commands  # type: ignore[attr-defined]
+    blocks = re.findall(r"^```sh\n(.*?)^```", read(page), re.MULTILINE | re.DOTALL)
+    inline = re.findall(r"`((?:\w+=\S+ )?diffgraph [^`]+)`", read(page))
+    for line in [*(line for block in blocks for line in block.splitlines()), *inline]:
+        for name, rest in re.findall(r"(?:^|&& |\s)diffgraph ([a-z]+)([^&|#]*)", line):
+            assert name in known, f"{page}: diffgraph {name}"
+            options = {option for parameter in known[name].params for option in parameter.opts}
+            said = set(re.findall(r"(?<= )--?[a-z][a-z-]*", re.sub(r'"[^"]*"', "", rest)))
+            assert said <= options | {"--help"}, f"{page}: {line}"
+
+
+@pytest.mark.parametrize("page", each_page())
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    text = read(page)
+    for target in re.findall(r"\]\((?!https?://)([^)]+)\)", text) + re.findall(r'src="([^"]+)"', text):
+        name, _, anchor = target.partition("#")
+        to = (ROOT / page).parent / name if name else ROOT / page
+        assert to.exists(), f"{page} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", to.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}, (
+                f"{page}: {target}"
+            )
+
+
+@pytest.mark.parametrize("page", each_page())
+def test_files_that_are_named_are_there(page: Path) -> None:
+    for name in re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+\.[a-z]+)?)`", read(page)):
+        assert (ROOT / name).exists() or name in ("folder/", "my-loras/"), f"{page} names {name}"
+
+
+@pytest.mark.parametrize("page", each_page())
+def test_relations_that_nothing_produces_are_not_promised(page: Path) -> None:
+    assert not re.search(r"derived-from|synergy|used-together", read(page))
+
+
+# -- recipes
 
 RECIPES = """
 import re, sys, types, importlib
@@ -82,7 +171,8 @@ assert verdict.facets == {"octopus": 0.0}
 
 def test_the_recipes_run() -> None:
     """Each Python recipe is executed as the file it says it is, and its plug-in is found by name."""
-    blocks = [code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if code.startswith("# ")]
+    recipes = read("docs/extending/README.md")
+    blocks = [code for code in re.findall(r"```python\n(.*?)```", recipes, re.DOTALL) if code.startswith("# ")]
     assert len(blocks) == 5
     done = subprocess.run(
         [sys.executable, "-c", RECIPES],
@@ -98,14 +188,7 @@ def test_the_recipes_run() -> None:
 def test_the_suite_recipe_is_a_suite(tmp_path: Path) -> None:
     from diffgraph.evals.suites.suite import load
 
-    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (block,) = re.findall(r"```yaml\n(.*?)```", read("docs/extending/README.md"), re.DOTALL)
     path = tmp_path / "sea.yaml"
     path.write_text(block, encoding="utf-8")
     assert len(load(str(path)).all_items()) == 6
-
-
-def test_the_commands_exist() -> None:
-    from diffgraph.cli.main import app
-
-    known = {c.name or (c.callback.__name__ if c.callback else "") for c in app.registered_commands}
-    assert set(re.findall(r"^(?:\S+=\S+ )?diffgraph ([a-z]+)", README, re.MULTILINE)) <= known

@@ -1,4 +1,4 @@
-"""The README's tables are laid out from the suites' own summaries."""
+"""The tables of docs/numbers.md are laid out from the suites' own summaries."""
 
 from __future__ import annotations
 
