@@ -12,14 +12,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..bases import registry
 from ..bases.architecture import family_of_model_id
 from ..bases.index import BaseIndex
+from ..bases.profile import BaseProfile
 from ..errors import ExpertError, PlanError, ToolRetry, UserError
 from ..graph.experts import sources
 from ..graph.experts.expert import SourceRef
 from ..graph.store.graph_store import GraphStore
 from ..graph.store.opening import open_graph
-from ..merging.plan.merge_plan import MergePlan, PlanBase, PlanExpert
+from ..merging.plan.merge_plan import MergePlan, PlanBase, PlanExpert, Sampler
 from ..settings import Settings
 from ..world import verify, world_dir
 
@@ -67,6 +69,12 @@ class Machinery:
         self.settings = settings
         self.lock = threading.RLock()
         self._critic: Critic | None = None
+
+    @cached_property
+    def profile(self) -> BaseProfile:
+        """What the settings' base is. Raises UserError if there is no such base."""
+        own = f"world:{self.settings.world}" if self.settings.base == "world" and self.settings.world else None
+        return registry.chosen(own or self.settings.base)
 
     @cached_property
     def world(self) -> Path:
@@ -166,6 +174,15 @@ class Context:
         self.emit(kind, text, details)
 
     # -- the base and the experts ------------------------------------------------------------------------------------
+
+    @property
+    def profile(self) -> BaseProfile:
+        """The base that requests are answered with: how it draws, and what belongs to it."""
+        return self.machinery.profile
+
+    def sampler(self, experts: int = 1) -> Sampler:
+        """How images are sampled that so many experts are composed for: the settings' values, else the base's."""
+        return Sampler(steps=self.settings.steps, guidance=self.settings.guidance_scale(experts))
 
     @property
     def family(self) -> str:

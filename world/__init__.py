@@ -9,18 +9,20 @@ from pathlib import Path
 from ..errors import WorldMissing
 from ..settings import Settings
 
-_HINT = "run `make world` to make it, or set DIFFGRAPH_WORLD to a folder that holds one"
+HINT = "run `make world` to make it, or set DIFFGRAPH_WORLD to a folder that holds one"
 
 
-def world_dir(settings: Settings | None = None) -> Path:
+def world_dir(settings: Settings | str | None = None) -> Path:
     """The folder that holds ``hub/``, ``scorers/``, ``graph/`` and ``manifest.json``.
 
     Raises WorldMissing if there is none; the message says how to get it.
     """
-    chosen = (settings or Settings()).world
+    chosen = Path(settings) if isinstance(settings, str) and settings else None
+    if chosen is None:
+        chosen = (settings or Settings()).world if not isinstance(settings, str) else Settings().world
     folder = chosen.expanduser().absolute() if chosen is not None else Path(__file__).resolve().parent
     if not (folder / "manifest.json").is_file():
-        raise WorldMissing(f"no embedded world in {folder}: {_HINT}")
+        raise WorldMissing(f"no embedded world in {folder}: {HINT}")
     return folder
 
 
@@ -29,9 +31,9 @@ def manifest(folder: Path) -> dict[str, str]:
     try:
         files = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WorldMissing(f"{folder / 'manifest.json'} is damaged ({error}): {_HINT}") from error
+        raise WorldMissing(f"{folder / 'manifest.json'} is damaged ({error}): {HINT}") from error
     if not isinstance(files, dict):
-        raise WorldMissing(f"{folder / 'manifest.json'} is damaged (files is no mapping): {_HINT}")
+        raise WorldMissing(f"{folder / 'manifest.json'} is damaged (files is no mapping): {HINT}")
     return {str(k): str(v) for k, v in files.items()}
 
 
@@ -49,7 +51,7 @@ def verify(folder: Path, under: str = "") -> int:
     for name, digest in sorted(listed.items()):
         path = folder / name
         if not path.is_file():
-            raise WorldMissing(f"the embedded world lacks {name}: {_HINT}")
+            raise WorldMissing(f"the embedded world lacks {name}: {HINT}")
         if sha256_of(path) != digest:
-            raise WorldMissing(f"{path} differs from its manifest (damaged download or edit): {_HINT}")
+            raise WorldMissing(f"{path} differs from its manifest (damaged download or edit): {HINT}")
     return len(listed)
