@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sys
@@ -18,6 +17,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from ..errors import DiffGraphError, UserError
+from ..files.disk_errors import disk_sentence
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -32,14 +32,6 @@ out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True, highlight=False)
 """Progress and complaints."""
 
-_DISK = {
-    errno.ENOSPC: "The disk is full",
-    errno.EDQUOT: "The disk quota is used up",
-    errno.EROFS: "The file system is read-only",
-    errno.EACCES: "Permission denied",
-    errno.EPERM: "Permission denied",
-}
-
 
 def say(text: str) -> None:
     """One plain line on stderr."""
@@ -50,15 +42,6 @@ def write_json(data: Any) -> None:
     """Exactly one JSON document on stdout."""
     sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=2) + "\n")
     sys.stdout.flush()
-
-
-def disk_sentence(error: OSError) -> str | None:
-    """What to tell a person about a full or read-only disk; None for an OSError that is a bug."""
-    reason = _DISK.get(error.errno or 0)
-    if reason is None:
-        return None
-    where = f" ({error.filename})" if error.filename else ""
-    return f"{reason}{where}. What was finished is kept. Free some space, or set DIFFGRAPH_HOME to another folder."
 
 
 class Commands(TyperGroup):

@@ -7,6 +7,7 @@ write changes a stamp; whoever sees another stamp than its own reopens the clien
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -20,10 +21,13 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from ...errors import ExternalError, UserError
+from ...errors import DiffGraphError, ExternalError, UserError
+from ...files.disk_errors import sqlite_sentence
 
 _T = TypeVar("_T")
 LOCK_SECONDS = 0.5
+SERVER_SECONDS = 60.0
+"""A Chroma server that says nothing for so long has failed."""
 
 
 class Place:
@@ -96,31 +100,51 @@ class Place:
         with self._mutex:
             if self.stamp() != self._stamp:
                 self._reopen()
+            if self._client is None:
+                self._connect()
             if self._collections is None:
                 self._collections = {c.name: self._client.get_collection(c.name, embedding_function=None)
                                      for c in self._client.list_collections()}  # fmt: skip
             return self._collections
 
     def read(self, ask: Callable[[dict[str, Any]], _T]) -> _T:
-        """Run ``ask`` on the collections; once more on a fresh client if a writer was just replacing files under it."""
-        from chromadb.errors import ChromaError
+        """Run ``ask`` on the collections; once more on a fresh client if a writer was just replacing files under it.
 
+        Raises:
+            ExternalError: Chroma failed twice.
+        """
         with self._mutex:
             try:
-                return ask(self.collections())
-            except ChromaError:
+                with self._translated():
+                    return ask(self.collections())
+            except ExternalError:
                 self._reopen()
-            try:
+            with self._translated():
                 return ask(self.collections())
-            except ChromaError as error:
-                raise self.damaged(error) from error
 
-    def damaged(self, error: Exception) -> ExternalError:
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """What Chroma raises becomes a sentence; everything else stays what it is."""
+        try:
+            yield
+        except Exception as error:
+            if _of_chroma(error):
+                raise self.damaged(error) from error
+            raise
+
+    def damaged(self, error: Exception) -> DiffGraphError:
         """What to say when Chroma itself fails."""
-        where = self.url or str(self.folder)
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        if self.url:
+            return ExternalError(
+                f"The Chroma server at {self.url} fails ({why}). What was finished is kept. Start it again "
+                "(chroma run), or leave DIFFGRAPH_CHROMA_URL out to use a graph at home."
+            )
+        if full := sqlite_sentence(error, self.folder):
+            return ExternalError(full)
         return ExternalError(
-            f"The graph at {where} cannot be read or written ({str(error)[:200]}). If it stays so, move that folder "
-            "away; `diffgraph scout` builds a new one."
+            f"The graph at {self.folder} cannot be read or written ({why}). If it stays so, move that folder away; "
+            "`diffgraph scout` builds a new one, and `diffgraph calibrate --all` measures anew."
         )
 
     # -- writing
@@ -146,8 +170,6 @@ class Place:
         Raises:
             UserError: another process is the writer, or the folder is read-only.
         """
-        from chromadb.errors import ChromaError
-
         if self.read_only:
             raise UserError(
                 f"{self.folder} is read-only, so the graph cannot change. Set DIFFGRAPH_HOME to a folder of yours."
@@ -159,18 +181,19 @@ class Place:
                 "(DIFFGRAPH_CHROMA_URL)."
             )
         with self._mutex:
-            self.collections()
+            with self._translated():
+                self.collections()
             try:
-                yield self._client
-            except ChromaError as error:
-                raise self.damaged(error) from error
+                try:
+                    with self._translated():
+                        yield self._client
+                finally:
+                    self._collections = None
+                    if not self.url:
+                        self._stamp = uuid.uuid4().hex
+                        _write_whole(self.folder / "stamp", self._stamp)
             except OSError as error:
                 raise UserError(f"The graph in {self.folder} cannot be written: {error.strerror or error}.") from error
-            finally:
-                self._collections = None
-                if not self.url:
-                    self._stamp = uuid.uuid4().hex
-                    _write_whole(self.folder / "stamp", self._stamp)
 
     # -- the client
 
@@ -188,18 +211,18 @@ class Place:
 
     def _connect(self) -> None:
         import chromadb
+        from chromadb.api.shared_system_client import SharedSystemClient
         from chromadb.config import Settings
         from chromadb.errors import ChromaError
 
         settings = Settings(anonymized_telemetry=False)
+        folder = Path(self._copy or self.folder, "chroma")
         try:
             if self.url:
                 self._client = self._http(settings)
                 return
             self._stamp = self.stamp()
-            folder = self.folder / "chroma"
             if self._copy:
-                folder = Path(self._copy, "chroma")
                 shutil.rmtree(folder, ignore_errors=True)
                 if (self.folder / "chroma").is_dir():
                     shutil.copytree(self.folder / "chroma", folder)
@@ -207,25 +230,40 @@ class Place:
                         path.chmod(path.stat().st_mode | 0o200)
             self._client = chromadb.PersistentClient(folder, settings=settings)
         except (ChromaError, ValueError, OSError) as error:
+            # Chroma keeps a client that could not start and would hand it out again.
+            SharedSystemClient._identifier_to_system.pop(str(folder), None)
             raise self.damaged(error) from error
 
     def _http(self, settings: Any) -> Any:
         import chromadb
+        import httpx
 
-        parts = urlsplit(self.url or "")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UserError(f"DIFFGRAPH_CHROMA_URL must look like http://host:8000, not {self.url!r}.")
-        port = parts.port or (443 if parts.scheme == "https" else 8000)
+        wrong = UserError(f"DIFFGRAPH_CHROMA_URL must look like http://host:8000, not {self.url!r}.")
         try:
-            return chromadb.HttpClient(parts.hostname, port, ssl=parts.scheme == "https", settings=settings)
-        except ValueError as error:  # what chromadb makes of a refused connection
+            parts = urlsplit(self.url or "")
+            port = parts.port or (443 if parts.scheme == "https" else 8000)
+        except ValueError as error:
+            raise wrong from error
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise wrong
+        try:
+            # Chroma's own first question waits for ever.
+            httpx.get(f"{parts.scheme}://{parts.hostname}:{port}/api/v2/heartbeat", timeout=SERVER_SECONDS)
+            client = chromadb.HttpClient(parts.hostname, port, ssl=parts.scheme == "https", settings=settings)
+        except (httpx.HTTPError, ValueError) as error:  # ValueError: what chromadb makes of a refused connection
             raise ExternalError(
                 f"No Chroma server answers at {self.url}. Start one: chroma run --port {port}"
             ) from error
+        for session in _sessions(client):
+            session.timeout = SERVER_SECONDS  # Chroma has no setting for it, and would wait for ever
+        return client
 
     def _disconnect(self) -> None:
         self._collections = None
         if self._client is not None:
+            if self.url:
+                for session in _sessions(self._client):
+                    session.close()  # Chroma leaves them open
             self._client.close()
             self._client = None
 
@@ -236,6 +274,22 @@ class Place:
             return
         self._disconnect()
         self._connect()
+
+
+def _sessions(client: Any) -> list[Any]:
+    """The httpx clients below a Chroma client of a server."""
+    return [client._server._session, client._admin_client._server._session]
+
+
+def _of_chroma(error: Exception) -> bool:
+    """Whether Chroma, or the way to its server, failed: nothing that code of ours raises looks like this.
+
+    The client lets what httpx raises through, and makes a bare `Exception` of an answer that it does not understand.
+    """
+    import httpx
+    from chromadb.errors import ChromaError
+
+    return isinstance(error, ChromaError | httpx.HTTPError | json.JSONDecodeError) or type(error) is Exception
 
 
 def _write_whole(path: Path, text: str) -> None:
