@@ -20,7 +20,7 @@ from ..tools.context import Context
 from ..world import sha256_of
 from .arms import arms as arm_table
 from .arms.arms import Answer, Arm
-from .judges.judge import Judge
+from .judges.protocol import judge_for
 from .suites.suite import Item, Suite, load
 from .workbench import Bench, Truths
 
@@ -81,7 +81,7 @@ def run_suite(
             from .selection import run_selection
 
             return run_selection(suite, ctx, root, limit=limit, on_progress=on_progress)
-        judge = Judge.load(ctx.machinery.world / "scorers" / "judge")
+        judge = judge_for(settings, suite.judge)
         oracle = ctx.machinery.world / "oracle" / "pytorch_lora_weights.safetensors"
         joint = joint or (oracle if oracle.is_file() else None)
         bench = Bench(ctx, judge, joint, truths)
@@ -197,14 +197,12 @@ def _row(arm: Arm, item: Item, seed: int) -> dict[str, Any]:
 
 def _seen(bench: Bench, item: Item, image: Image.Image) -> dict[str, Any]:
     """What judge and critic say of one image."""
-    seen = bench.judge.look([image])[0]
-    hits = {w.facet: seen.shows(w.facet, w.text) for w in item.wanted}
-    chance = {w.facet: round(bench.judge.chance([image], w.facet, w.text)[0], 4) for w in item.wanted}
+    seen = bench.judge.judge([image], item.wanted)[0]
     found: dict[str, Any] = {
-        "hits": hits,
-        "joint": all(hits.values()),
-        "chance": chance,
-        "judge": {"subject": seen.subject, "style": seen.style, "background": seen.background},
+        "hits": seen.hits,
+        "joint": seen.joint,
+        "chance": {facet: round(p, 4) for facet, p in seen.chance.items()},
+        "judge": seen.seen,
         "critic": round(bench.critic.score([image], item.wanted)[0].score, 4),
     }
     if bench.truths is not None and item.subject is not None:

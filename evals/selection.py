@@ -96,7 +96,7 @@ def run_selection(
     rows = []
     for number, choice in enumerate(chosen, 1):
         began = time.perf_counter()
-        found = activate(choice.prompt, ctx.store, ctx.family)
+        found = activate(choice.prompt, ctx.store, ctx.family, ctx.reading)
         unmet = [f.text for f in found.facets if f.by is None]
         uncovered = list(dict.fromkeys([*found.uncovered, *unmet]))
         rows.append(grade(choice, [e.id for e in found.experts], uncovered, world))

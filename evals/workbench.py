@@ -21,7 +21,7 @@ from ..tools.activate_experts import ActivateArgs, activate_experts
 from ..tools.context import Context, Job
 from ..tools.merge_and_sample import sample_all
 from ..tools.propose_plan import ProposeArgs, propose_plan
-from .judges.judge import Judge
+from .judges.protocol import Judge
 from .suites.suite import Item
 
 Truths = Callable[[str, str | None, str | None], Image.Image | None]
@@ -128,16 +128,15 @@ class Bench:
     @cached_property
     def digest(self) -> str:
         """Hash over everything but plans that decides a result: base, graph, scorers, sampling settings."""
-        world, settings = self.ctx.machinery.world, self.ctx.settings
+        settings = self.ctx.settings
         guidance = [settings.guidance_scale(experts) for experts in (1, 2)]
         parts = [self.ctx.machinery.base.sha256, str(settings.steps), str(guidance), settings.method]
         parts += [settings.dtype, str(settings.rounds), str(settings.accept), str(settings.sure)]
         parts.append(settings.brain)
-        for name in ("critic", "judge"):
-            file = world / "scorers" / name / "model.safetensors"
-            if not file.is_file():
-                raise UserError(f"{file} is missing: evaluations need the world's scorers. Run `make world`.")
-            parts.append(file_sha256(file))
+        file = self.ctx.machinery.critic_dir / "model.safetensors"
+        if not file.is_file():
+            raise UserError(f"{file} is missing: evaluations need the world's scorers. Run `make world`.")
+        parts += [file_sha256(file), self.judge.digest]
         for e in self.experts.values():
             found = self.calibrations.get(e.id)
             looks = (sorted(found.unasked.items()), found.coarse) if found else ()

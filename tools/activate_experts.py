@@ -24,7 +24,7 @@ def activate_experts(ctx: Context, args: ActivateArgs) -> dict[str, Any]:
     """
     if ctx.store.base(ctx.family) is None and not ctx.store.experts(ctx.family):
         raise ToolFailed(f"the graph holds nothing for base family {ctx.family}: run `diffgraph scout` first")
-    found = activate(args.prompt, ctx.store, ctx.family)
+    found = activate(args.prompt, ctx.store, ctx.family, ctx.reading)
     return plain(args.prompt, found)
 
 

@@ -19,6 +19,7 @@ from ..bases.profile import BaseProfile
 from ..errors import ExpertError, PlanError, ToolRetry, UserError
 from ..graph.experts import sources
 from ..graph.experts.expert import SourceRef
+from ..graph.reading.rules import NEUTRAL, ReadingRules
 from ..graph.store.graph_store import GraphStore
 from ..graph.store.opening import open_graph
 from ..merging.plan.merge_plan import MergePlan, PlanBase, PlanExpert, Sampler
@@ -188,6 +189,15 @@ class Context:
     def family(self) -> str:
         """The base family that requests are answered in."""
         return self.machinery.base.family
+
+    @property
+    def reading(self) -> ReadingRules:
+        """How the base wants prompts read."""
+        if self.settings.base != "world":
+            return NEUTRAL
+        from ..world.reading import READING
+
+        return READING
 
     @property
     def engine(self) -> Engine:

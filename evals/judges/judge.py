@@ -1,4 +1,4 @@
-"""The judge: tells subject, style and background of an image, for evaluations only.
+"""The embedded world's judge: tells subject, style and background of an image, for evaluations only.
 
 It shares nothing with the critic that a request is steered by: another architecture (depthwise 5x5 and inverted
 bottlenecks, as in ConvNeXt, arXiv 2201.03545), another loss (softmax over classes, each head with a class
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ...errors import WorldMissing
-from ...scoring.request import normal
+from ...files.hashing import file_sha256
+from ...scoring.request import Wanted, normal
+from ...settings import Settings
+from ...world import world_dir
+from .protocol import Judgement, judge
 
 HEADS = ("subject", "style", "background")
 SIDE = 64
+WEIGHTS = "model.safetensors"
 NONE = "none of them"
 """The class of every head for images that show none of the known things."""
 
@@ -72,70 +77,65 @@ class JudgeNet(nn.Module):
         return logits, F.normalize(self.embed(pooled).float(), dim=-1)
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """What the judge sees in one image: the likeliest class and its probability, per head."""
+class WorldJudge:
+    """The trained judge, a `Judge`. ``WorldJudge.load(folder)`` reads ``config.json`` and ``model.safetensors``."""
 
-    subject: str
-    style: str
-    background: str
-    chance: dict[str, float]
-
-    def shows(self, facet: str, text: str) -> bool:
-        """Whether the likeliest class of ``facet`` is ``text``. KeyError for a facet without a head."""
-        seen = {"subject": self.subject, "style": self.style, "background": self.background}[facet]
-        return normal(seen, facet) == normal(text, facet)
-
-
-class Judge:
-    """The trained judge. ``Judge.load(folder)`` reads ``config.json`` and ``model.safetensors``."""
-
-    def __init__(self, net: JudgeNet, classes: dict[str, list[str]]) -> None:
+    def __init__(self, net: JudgeNet, classes: dict[str, list[str]], folder: Path | None = None) -> None:
         self.net = net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.classes = classes
+        self.folder = folder
 
     @classmethod
-    def load(cls, folder: Path) -> Judge:
+    def load(cls, folder: Path) -> WorldJudge:
         """Raises WorldMissing if a file is absent or damaged."""
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            state = load_file(folder / "model.safetensors")
+            state = load_file(folder / WEIGHTS)
         except (OSError, ValueError, SafetensorError) as error:
             raise WorldMissing(f"The judge in {folder} cannot be read ({error}). `make world` rebuilds it.") from error
         net = JudgeNet({h: len(config["classes"][h]) for h in HEADS}, config["widths"], config["embed"])
         net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-        return cls(net, config["classes"])
+        return cls(net, config["classes"], folder)
 
     def save(self, folder: Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` (fp16)."""
         folder.mkdir(parents=True, exist_ok=True)
         state = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in self.net.state_dict().items()}
-        save_file(state, folder / "model.safetensors")
+        save_file(state, folder / WEIGHTS)
         config = {"classes": self.classes, "widths": self.net.widths, "embed": self.net.embed.out_features}
         (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the weights' file."""
+        if self.folder is None:
+            raise ValueError("a judge that was never saved has no digest")
+        return file_sha256(self.folder / WEIGHTS)
+
     @torch.inference_mode()
-    def look(self, images: Sequence[Image.Image]) -> list[Judgement]:
-        """One judgement an image, in order."""
+    def judge(self, images: Sequence[Image.Image], wanted: Sequence[Wanted]) -> list[Judgement]:
+        """One judgement an image, in order. A text that it has no class for is never shown, at chance 0.0.
+
+        Raises:
+            KeyError: a facet without a head.
+        """
         if not images:
             return []
         logits, _ = self.net(self._pixels(images))
-        best = {h: logits[h].softmax(1).max(1) for h in HEADS}
+        chances = {h: logits[h].softmax(1) for h in HEADS}
+        best = {h: chances[h].argmax(1) for h in HEADS}
         out = []
         for i in range(len(images)):
-            seen = {h: [*self.classes[h], NONE][int(best[h].indices[i])] for h in HEADS}
-            chance = {h: round(float(best[h].values[i]), 4) for h in HEADS}
-            out.append(Judgement(seen["subject"], seen["style"], seen["background"], chance))
+            seen = {h: [*self.classes[h], NONE][int(best[h][i])] for h in HEADS}
+            hits = {w.facet: normal(seen[w.facet], w.facet) == normal(w.text, w.facet) for w in wanted}
+            chance = {w.facet: self._chance(chances[w.facet][i], w) for w in wanted}
+            out.append(Judgement(hits=hits, chance=chance, seen=seen))
         return out
 
-    @torch.inference_mode()
-    def chance(self, images: Sequence[Image.Image], facet: str, text: str) -> list[float]:
-        """Probability of class ``text`` of ``facet`` in every image; 0.0 for a text the judge has no class for."""
-        names = [normal(c, facet) for c in self.classes[facet]]
-        if normal(text, facet) not in names:
-            return [0.0] * len(images)
-        logits, _ = self.net(self._pixels(images))
-        return [float(p) for p in logits[facet].softmax(1)[:, names.index(normal(text, facet))]]
+    def _chance(self, of_class: Tensor, wanted: Wanted) -> float:
+        names = [normal(c, wanted.facet) for c in self.classes[wanted.facet]]
+        text = normal(wanted.text, wanted.facet)
+        return float(of_class[names.index(text)]) if text in names else 0.0
 
     @torch.inference_mode()
     def similarity(self, images: Sequence[Image.Image], truths: Sequence[Image.Image]) -> list[float]:
@@ -153,3 +153,9 @@ class Judge:
         rows = [np.asarray(i.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS), np.uint8) for i in images]
         x = torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).float() / 127.5 - 1
         return x.contiguous(memory_format=torch.channels_last)
+
+
+@judge("world")
+def world_judge(settings: Settings) -> WorldJudge:
+    """The judge that the embedded world ships. Raises WorldMissing."""
+    return WorldJudge.load(world_dir(settings) / "scorers" / "judge")

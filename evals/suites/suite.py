@@ -91,6 +91,8 @@ class Suite(_Frozen):
     name: str
     title: str
     kind: Literal["images", "selection"] = "images"
+    judge: str | None = None
+    """Who judges its images; the base's own by default."""
     arms: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
     items: tuple[Item, ...] = ()
@@ -125,7 +127,8 @@ class Suite(_Frozen):
     @property
     def digest(self) -> str:
         """sha256 of the suite's content."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        said = self.model_dump_json(exclude={"judge"} if self.judge is None else None)
+        return hashlib.sha256(said.encode()).hexdigest()
 
 
 def names() -> list[str]:

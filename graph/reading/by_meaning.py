@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from ..embedding import word_ranks
 from ..experts.expert import FACETS, Facet
 from .models import Leftover, Reading, Span
+from .rules import ReadingRules
 from .vocabulary import Vocabulary
-from .words import ART, BACKGROUND_HEADS, COLOURS, STYLE_HEADS, keys_of, tokenise
+from .words import ART, BACKGROUND_HEADS, STYLE_HEADS, keys_of, tokenise
 
 if TYPE_CHECKING:
     from ..store.graph_store import GraphStore, Hit
@@ -36,7 +37,9 @@ MAX_PIECES = 64
 def refine(prompt: str, reading: Reading, vocabulary: Vocabulary, store: GraphStore, family: str) -> Reading:
     """Settle doubtful aliases and leftovers by meaning. Loads the embedding model only if there are any."""
     spans, doubted = _check_aliases(reading.spans, store)
-    spans, pieces = _looks(prompt, spans, _joined(prompt, [*reading.leftovers, *doubted]), store, family)
+    spans, pieces = _looks(
+        prompt, spans, _joined(prompt, [*reading.leftovers, *doubted]), store, family, vocabulary.rules
+    )
     spans = _absorbed(prompt, spans, vocabulary)
     leftovers: list[Leftover] = []
     open_pieces: list[Leftover] = []
@@ -48,7 +51,7 @@ def refine(prompt: str, reading: Reading, vocabulary: Vocabulary, store: GraphSt
             open_pieces.append(piece)
         else:
             leftovers.append(piece)
-    for piece, span in zip(open_pieces, _by_meaning(open_pieces, store, family), strict=True):
+    for piece, span in zip(open_pieces, _by_meaning(open_pieces, store, family, vocabulary.rules), strict=True):
         if span is None:
             leftovers.append(piece)
         elif all((s.facet, s.name) != (span.facet, span.name) for s in spans):
@@ -96,7 +99,12 @@ def _joined(prompt: str, pieces: Sequence[Leftover]) -> list[Leftover]:
 
 
 def _looks(
-    prompt: str, spans: Sequence[Span], pieces: Sequence[Leftover], store: GraphStore, family: str
+    prompt: str,
+    spans: Sequence[Span],
+    pieces: Sequence[Leftover],
+    store: GraphStore,
+    family: str,
+    rules: ReadingRules,
 ) -> tuple[list[Span], list[Leftover]]:
     """Known subjects and unknown words side by side may together describe a look: "comic book dots"."""
     found: list[tuple[Hit, Leftover, list[Span | Leftover]]] = []
@@ -106,7 +114,7 @@ def _looks(
         start, end = chain[0].start, chain[-1].end
         whole = Leftover(prompt[start:end], start, end, "free")
         hits = store.search_many([whole.text.casefold()], family, ("style",), k=4)[0]
-        hit = _accept(whole, whole.text.casefold(), "style", hits, store)
+        hit = _accept(whole, whole.text.casefold(), "style", hits, store, rules)
         if hit is not None:
             found.append((hit, whole, chain))
     kept, left = list(spans), list(pieces)
@@ -161,10 +169,11 @@ def _doubtful(span: Span) -> bool:
 
 
 def _colour_background(prompt: str, piece: Leftover, vocabulary: Vocabulary) -> Span | None:
-    """ "on crimson", "a navy backdrop": other words for the plain colours that the base knows."""
+    """ "on crimson", "a navy backdrop": other words for the plain colours that the base draws."""
     if piece.cue != "background":
         return None
-    words = [COLOURS.get(w, w) for w in keys_of(piece.text) if w not in BACKGROUND_HEADS]
+    colours = vocabulary.rules.colours
+    words = [colours.get(w, w) for w in keys_of(piece.text) if w not in BACKGROUND_HEADS]
     before = prompt[: piece.start].split()
     if len(words) != 1 or (before and before[-1].casefold() == "in"):
         return None
@@ -174,14 +183,16 @@ def _colour_background(prompt: str, piece: Leftover, vocabulary: Vocabulary) -> 
     return None
 
 
-def _by_meaning(pieces: Sequence[Leftover], store: GraphStore, family: str) -> list[Span | None]:
+def _by_meaning(pieces: Sequence[Leftover], store: GraphStore, family: str, rules: ReadingRules) -> list[Span | None]:
     if not pieces:
         return []
     texts = [_bare(p) for p in pieces]
     hits: dict[Facet, list[list[Hit]]] = {f: store.search_many(texts, family, (f,), k=4) for f in FACETS}
     found: list[Span | None] = []
     for i, piece in enumerate(pieces):
-        best = [h for f in _facets_of(piece) if (h := _accept(piece, texts[i], f, hits[f][i], store)) is not None]
+        best = [
+            h for f in _facets_of(piece) if (h := _accept(piece, texts[i], f, hits[f][i], store, rules)) is not None
+        ]
         best.sort(key=lambda h: (-h.score, h.expert_id))
         name = " ".join(keys_of(best[0].skill.name)) if best else ""
         found.append(
@@ -215,7 +226,9 @@ def _facets_of(piece: Leftover) -> tuple[Facet, ...]:
     return FACETS
 
 
-def _accept(piece: Leftover, text: str, facet: Facet, hits: list[Hit], store: GraphStore) -> Hit | None:
+def _accept(
+    piece: Leftover, text: str, facet: Facet, hits: list[Hit], store: GraphStore, rules: ReadingRules
+) -> Hit | None:
     """The best hit if it clears the bar of its facet, else None."""
     names = {(h.facet, " ".join(keys_of(h.skill.name))): h for h in reversed(hits)}
     ranked = sorted(names.values(), key=lambda h: (-h.score, h.expert_id))
@@ -236,7 +249,7 @@ def _accept(piece: Leftover, text: str, facet: Facet, hits: list[Hit], store: Gr
         bar = NEAR_WORD  # media are siblings: charcoal is no pencil
     if first.score < bar or first.score - second < MARGIN:
         return None
-    if facet == "background" and not asked and first.skill.name.casefold().startswith("plain "):
+    if facet == "background" and not asked and rules.is_plain(keys_of(first.skill.name)):
         return None  # "the red one" asks for no red background
     if len(words) == 1 and _only_alias_ends_so(words[0], first):
         return None  # the sky is no night sky

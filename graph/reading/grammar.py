@@ -7,12 +7,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .models import Cue
+from .rules import ReadingRules
 from .words import (
-    ARTICLES,
     BACKGROUND_HEADS,
     BEHIND,
     FOREIGN,
-    GENERIC,
     GENERIC_HEADS,
     MODALS,
     NEGATIONS,
@@ -23,12 +22,10 @@ from .words import (
     Token,
 )
 
-_BEFORE_NOUNS = ARTICLES | (GENERIC - STYLE_HEADS)
 
-
-def cue_of(text: str, tokens: Sequence[Token], start: int, end: int) -> Cue | None:
+def cue_of(text: str, tokens: Sequence[Token], start: int, end: int, rules: ReadingRules) -> Cue | None:
     """The cue for ``tokens[start:end]``; words after it speak louder than words before it."""
-    return cue_after(tokens, end) or _before(text, tokens, start)
+    return cue_after(tokens, end) or _before(text, tokens, start, rules)
 
 
 def cue_after(tokens: Sequence[Token], end: int) -> Cue | None:
@@ -47,9 +44,9 @@ def cue_after(tokens: Sequence[Token], end: int) -> Cue | None:
     return None
 
 
-def _before(text: str, tokens: Sequence[Token], start: int) -> Cue | None:
+def _before(text: str, tokens: Sequence[Token], start: int, rules: ReadingRules) -> Cue | None:
     at = start
-    while at > 0 and start - at < 3 and not tokens[at].breaks and tokens[at - 1].form in _BEFORE_NOUNS:
+    while at > 0 and start - at < 3 and not tokens[at].breaks and tokens[at - 1].form in rules.before_nouns:
         at -= 1
     if at == 0:
         return None
@@ -99,9 +96,9 @@ def _giving(tokens: Sequence[Token], at: int) -> bool:
     return tokens[at].form == "to" and at > 0 and tokens[at - 1].form in ("next", "close", "similar", "addition")
 
 
-def is_content(token: Token) -> bool:
+def is_content(token: Token, rules: ReadingRules) -> bool:
     """Whether a word carries meaning of its own."""
-    return not (token.form in STOP or token.form in GENERIC or token.key in GENERIC)
+    return not (token.form in STOP or token.form in rules.generic or token.key in rules.generic)
 
 
 def is_foreign(tokens: Sequence[Token]) -> bool:

@@ -2,7 +2,7 @@
 
 By words only, deterministic, no model. Longest names first; the skill's own name before an alias, an alias before the
 head of a name; grammar decides between facets. What an alias of doubtful sense means, and what the leftovers may mean,
-is decided in ``meaning.py`` with embeddings.
+is decided in ``by_meaning.py`` with embeddings.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class _Reader:
         self.text = text
         self.tokens = tokens
         self.vocabulary = vocabulary
+        self.rules = vocabulary.rules
         self.foreign = is_foreign(tokens)
         self.negated = negated(tokens)
         self.keys, self.mended = self._mend()
@@ -63,7 +64,7 @@ class _Reader:
         keys = [t.key for t in self.tokens]
         mended: set[int] = set()
         for i, token in enumerate(self.tokens):
-            odd = len(token.key) >= 5 and token.key not in self.vocabulary.words and is_content(token)
+            odd = len(token.key) >= 5 and token.key not in self.vocabulary.words and is_content(token, self.rules)
             # A long text is no place for typos worth minutes; prompts of a few hundred words still get them all.
             if odd and not self.foreign and len(mended) < 32 and i < 400 and token.form not in self.vocabulary.words:
                 ranks = word_ranks()
@@ -184,7 +185,7 @@ class _Reader:
             return all(t.facet == "subject" for t in match.terms)
         if following.form in ART or following.form in STYLE_HEADS or following.form.endswith(("ing", "ed", "ly")):
             return False
-        return is_content(following)
+        return is_content(following, self.rules)
 
     def _modified(self, at: int) -> bool:
         """Whether a noun makes this one another thing ("rugby ball", "killer whale"); a quality ("smiling whale") does
@@ -193,7 +194,9 @@ class _Reader:
         if at == 0 or self.tokens[at].breaks or self.taken[at - 1] is not None:
             return False
         before = self.tokens[at - 1]
-        return is_content(before) and before.form not in DESCRIBING and not before.form.endswith(("ing", "ed"))
+        return (
+            is_content(before, self.rules) and before.form not in DESCRIBING and not before.form.endswith(("ing", "ed"))
+        )
 
     def _styles_by_stem(self) -> None:
         """ "pixelated" for a style that is called after pixels."""
@@ -218,7 +221,7 @@ class _Reader:
                 excluded.append(self._said(match.start, match.end))
                 continue
             others = [m for m in (pure or subjects) if m is not match]
-            cue = cue_of(self.text, self.tokens, match.start, match.end)
+            cue = cue_of(self.text, self.tokens, match.start, match.end, self.rules)
             if cue is None and others and self._drawn_with(match.end):
                 cue = "style"
             known = list(dict.fromkeys(t.facet for t in match.terms))
@@ -287,7 +290,7 @@ class _Reader:
         return pieces
 
     def _unknown(self, at: int) -> bool:
-        if self.taken[at] is not None or at in self.negated or not is_content(self.tokens[at]):
+        if self.taken[at] is not None or at in self.negated or not is_content(self.tokens[at], self.rules):
             return False
         before = self.taken[at - 1] if at > 0 and not self.tokens[at].breaks else None
         # "halftone print": the word belongs to the style before it.
@@ -308,7 +311,7 @@ class _Reader:
 
     def _piece(self, start: int, end: int) -> list[Leftover]:
         """One leftover, with its cue and, if a word such as "style" or "background" belongs to it, that word."""
-        cue: Cue | None = cue_of(self.text, self.tokens, start, end)
+        cue: Cue | None = cue_of(self.text, self.tokens, start, end, self.rules)
         longer = end
         if self._head_follows(end):
             head = self.tokens[end].form
@@ -337,7 +340,7 @@ class _Reader:
 
     def _ruled_out(self) -> list[str]:
         runs: list[str] = []
-        words = [i for i in sorted(self.negated) if self.taken[i] is None and is_content(self.tokens[i])]
+        words = [i for i in sorted(self.negated) if self.taken[i] is None and is_content(self.tokens[i], self.rules)]
         while words:
             run = [words.pop(0)]
             while words and words[0] == run[-1] + 1:

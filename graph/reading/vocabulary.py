@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from ..experts.expert import Expert, Facet, Skill
 from .models import BASE
-from .words import ART, DESCRIBING, GENERIC, STOP, STYLE_HEADS, keys_of
+from .rules import NEUTRAL, ReadingRules
+from .words import ART, DESCRIBING, STOP, STYLE_HEADS, keys_of
 
 MAX_WORDS = 8
 Group = tuple[Facet, str]
@@ -38,9 +39,11 @@ class Vocabulary:
         joined: the same without blanks, for ``pixelart`` and ``jelly fish``.
         bags: names of looks by their words alone, for ``waves of the sea`` and ``hand-drawn in pencil``.
         words: every word in any own name or alias, for mending typos.
+        rules: how the base wants prompts read.
         owners: group -> who has it (an expert's id or ``base``) and the skill as they describe it.
     """
 
+    rules: ReadingRules = NEUTRAL
     terms: dict[tuple[str, ...], list[Term]] = field(default_factory=dict)
     joined: dict[str, list[Term]] = field(default_factory=dict)
     bags: dict[frozenset[str], list[Term]] = field(default_factory=dict)
@@ -49,9 +52,9 @@ class Vocabulary:
     owners: dict[Group, list[tuple[str, Skill]]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, experts: Iterable[Expert], base: Expert | None = None) -> Vocabulary:
+    def of(cls, experts: Iterable[Expert], base: Expert | None = None, rules: ReadingRules = NEUTRAL) -> Vocabulary:
         """Names from the cards of ``base`` and ``experts``."""
-        made = cls()
+        made = cls(rules)
         for owner, skills in [(BASE, base.skills if base else ()), *((e.id, e.skills) for e in experts)]:
             for skill in skills:
                 made._add(owner, skill)
@@ -70,7 +73,7 @@ class Vocabulary:
         self._index(keys_of(skill.trigger), own)
         if skill.facet in ("style", "background"):
             self._index((*words, skill.facet), own)
-        if skill.facet == "background" and words[0] == "plain" and len(words) > 1:
+        if skill.facet == "background" and self.rules.is_plain(words):
             # "on a red background", "red backdrop", "on plain red"
             for tail in ("background", "backdrop"):
                 self._index((*words[1:], tail), own)
@@ -79,9 +82,9 @@ class Vocabulary:
             self.style_words |= {w for w in words if len(w) >= 5}
         for alias in skill.aliases:
             keys = keys_of(alias)
-            if _names_something(keys, skill):
+            if _names_something(keys, skill, self.rules):
                 self._index(keys, Term(skill.facet, name, own=False))
-        if skill.facet == "subject" and len(words) > 1 and _names_something(words[-1:], skill):
+        if skill.facet == "subject" and len(words) > 1 and _names_something(words[-1:], skill, self.rules):
             self._index(words[-1:], Term(skill.facet, name, own=False, head=True), spelt=False)
 
     def _index(self, words: tuple[str, ...], term: Term, *, spelt: bool = True) -> None:
@@ -102,13 +105,13 @@ class Vocabulary:
                 together.append(term)
 
 
-def _names_something(words: tuple[str, ...], skill: Skill) -> bool:
+def _names_something(words: tuple[str, ...], skill: Skill, rules: ReadingRules) -> bool:
     """Whether an alias can stand for a thing: not for words that only describe, and not for filler."""
     if not words:
         return False
     if len(words) > 1 or skill.facet != "subject":
-        return not all(w in STOP or w in GENERIC for w in words)
+        return not all(w in STOP or w in rules.generic for w in words)
     word = words[0]
     if len(word) < 2 or word.isdigit() or (len(word) > 5 and word.endswith("ing")):
         return False
-    return not any(word in dull for dull in (STOP, GENERIC, DESCRIBING, STYLE_HEADS, ART))
+    return not any(word in dull for dull in (STOP, rules.generic, DESCRIBING, STYLE_HEADS, ART))

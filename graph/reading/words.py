@@ -48,8 +48,8 @@ STOP = (
     )
 )
 GENERIC = _set(
-    "picture pictures image images pic photo photos photograph photography snapshot icon icons emoji emojis drawing "
-    "drawings illustration illustrations artwork clipart sticker graphic depiction portrayal rendition visual canvas "
+    "picture pictures image images pic photo photos photograph photography snapshot drawing "
+    "drawings illustration illustrations artwork depiction portrayal rendition visual canvas "
     "prompt style styled styles look version background backdrop scene setting beautiful nice cute pretty lovely "
     "adorable amazing awesome gorgeous cool simple simply good great best perfect wonderful stunning fantastic fancy "
     "quality high hd uhd 4k 8k detailed masterpiece sharp crisp clear fine little small big large tiny huge giant "
@@ -83,12 +83,6 @@ SPELLING = {
     "grey": "gray", "colour": "color", "colours": "color", "coloured": "colored", "donut": "doughnut",
     "aeroplane": "airplane", "tyre": "tire", "moustache": "mustache", "pyjamas": "pajamas", "centre": "center",
     "armour": "armor", "favourite": "favorite",
-}  # fmt: skip
-COLOURS = {
-    "crimson": "red", "scarlet": "red", "ruby": "red", "maroon": "red", "azure": "blue", "navy": "blue", "cobalt":
-    "blue", "violet": "purple", "lilac": "purple", "lavender": "purple", "magenta": "pink", "fuchsia": "pink",
-    "rose": "pink", "emerald": "green", "lime": "green", "golden": "yellow", "amber": "orange", "ivory": "white",
-    "snowy": "white", "ebony": "black", "tan": "brown", "chestnut": "brown", "silver": "gray", "ash": "gray",
 }  # fmt: skip
 _IRREGULAR = {
     "mice": "mouse", "geese": "goose", "feet": "foot", "teeth": "tooth", "men": "man", "women": "woman",

@@ -13,6 +13,7 @@ from ..experts.expert import FACETS, Expert, Facet, Skill
 from ..reading.by_meaning import refine
 from ..reading.models import BASE, Leftover, Reading, Span
 from ..reading.read import facets
+from ..reading.rules import NEUTRAL, ReadingRules
 from ..reading.vocabulary import Vocabulary
 from .activation import Activation, ActiveExpert, FacetMatch
 
@@ -29,16 +30,22 @@ _QUALITY = {"works": 1.0, "weak": 0.5}
 UNCALIBRATED = "was never calibrated: chosen only because nothing else draws this"
 
 
-def activate(prompt: str, store: GraphStore, family: str) -> Activation:
+def activate(prompt: str, store: GraphStore, family: str, rules: ReadingRules = NEUTRAL) -> Activation:
     """Read a prompt against the graph and choose experts for it.
 
     The embedding model is loaded only if the prompt holds words that no card knows, or a doubtful alias.
+
+    Args:
+        prompt: the user's words.
+        store: the graph.
+        family: whose experts may be chosen.
+        rules: how the base wants prompts read.
 
     Raises:
         UserError: an empty prompt.
     """
     view = store.view(family)
-    vocabulary = _vocabulary(_Key(view))
+    vocabulary = _vocabulary(_Key(view, rules))
     reading = facets(prompt, vocabulary)
     if view.experts or view.base:
         reading = refine(prompt, reading, vocabulary, store, family)
@@ -47,22 +54,27 @@ def activate(prompt: str, store: GraphStore, family: str) -> Activation:
 
 @dataclass(frozen=True, eq=False)
 class _Key:
-    """Lets a view key a cache by its identity in the graph's history; foreign experts count, to say why they do not
-    fit.
-    """
+    """Lets a view key a cache by its identity in the graph's history."""
 
     view: View
+    rules: ReadingRules = NEUTRAL
 
     def __hash__(self) -> int:
         return hash((self.view.stamp, self.view.family))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and other.view is self.view
+        return isinstance(other, _Key) and other.view is self.view and other.rules == self.rules
 
 
 @lru_cache(maxsize=8)
 def _vocabulary(key: _Key) -> Vocabulary:
-    return Vocabulary.of(key.view.experts, key.view.base)
+    return Vocabulary.of(key.view.experts, key.view.base, key.rules)
+
+
+@lru_cache(maxsize=8)
+def _elsewhere(key: _Key) -> Vocabulary:
+    """What experts of other families can draw."""
+    return Vocabulary.of(key.view.foreign, None, key.rules)
 
 
 @dataclass(frozen=True)
@@ -101,7 +113,7 @@ def solve(reading: Reading, vocabulary: Vocabulary, view: View) -> Activation:
     unknown = [FacetMatch(facet=_guess(piece), text=piece.text) for piece in reading.leftovers]
     lost = [Leftover(s.text, s.start, s.end, "free") for s, m in done if m.by is None]
     uncovered = [p.text for p in sorted([*reading.leftovers, *lost], key=lambda p: p.start)]
-    _note_foreign([*uncovered], view, rejected)
+    _note_foreign([*uncovered], view, vocabulary.rules, rejected)
     return Activation(
         facets=(*matches, *unknown),
         experts=_experts(matches, view, uncalibrated),
@@ -267,11 +279,11 @@ def _guess(piece: Leftover) -> Facet:
     return piece.cue if piece.cue in ("style", "background") else "subject"
 
 
-def _note_foreign(uncovered: list[str], view: View, rejected: dict[str, str]) -> None:
+def _note_foreign(uncovered: list[str], view: View, rules: ReadingRules, rejected: dict[str, str]) -> None:
     """Say which experts of other families would draw what is missing here."""
     if not uncovered or not view.foreign:
         return
-    elsewhere = Vocabulary.of(view.foreign)
+    elsewhere = _elsewhere(_Key(view, rules))
     families = {e.id: e.base_family for e in view.foreign}
     for text in uncovered:
         for span in facets(text, elsewhere).spans:

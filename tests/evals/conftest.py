@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from peft import LoraConfig, get_peft_model_state_dict
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from diffgraph.evals.judges.judge import HEADS, Judge, JudgeNet
+from diffgraph.evals.judges.judge import HEADS, JudgeNet, WorldJudge
 from diffgraph.evals.workbench import Bench
 from diffgraph.graph.calibration.record import Calibration
 from diffgraph.graph.experts.registration import register
@@ -104,7 +104,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bank = {f: (CLASSES[f], CLASSES[f], torch.from_numpy(Letters().embed(CLASSES[f]))) for f in FACETS}
     write_critic(root / "scorers" / "critic", net.eval(), bank, dict.fromkeys(FACETS, (1.0, 5.0)))
     judge = JudgeNet({h: len(CLASSES[h]) for h in HEADS}, widths=(4, 4, 8), embed=4)
-    Judge(judge, CLASSES).save(root / "scorers" / "judge")
+    WorldJudge(judge, CLASSES).save(root / "scorers" / "judge")
     (root / "manifest.json").write_text(json.dumps({"files": {}}))
     return root
 
@@ -130,4 +130,4 @@ def ctx(world: Path, home: Path) -> Iterator[Context]:
 
 @pytest.fixture
 def bench(ctx: Context, world: Path) -> Bench:
-    return Bench(ctx, Judge.load(world / "scorers" / "judge"))
+    return Bench(ctx, WorldJudge.load(world / "scorers" / "judge"))

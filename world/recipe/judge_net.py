@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...evals.judges.judge import HEADS, Judge, JudgeNet
+from ...evals.judges.judge import HEADS, JudgeNet, WorldJudge
 from . import scorer_pool as sp
 from .art import Art
 from .train import Loop, learning_rate, precision
@@ -188,7 +188,7 @@ def train(
     bad, _ = nothing(x[:500])
     clean = measure(net, x, labels, alike, bad)
     damaged = measure(net, damage(x.clone())[0], labels, alike, bad)
-    Judge(net, {h: getattr(classes, h) for h in HEADS}).save(out)
+    WorldJudge(net, {h: getattr(classes, h) for h in HEADS}).save(out)
     report = {"clean": clean, "damaged": damaged, "steps": steps, "seconds": round(time.time() - began, 1)}
     origins = {"seed": seed, "pool": pool_size, "vae": vae is not None, "start": origin}
     sp.write_json(out / "report.json", {**report, **origins})

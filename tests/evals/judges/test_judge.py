@@ -1,4 +1,4 @@
-"""The judge: file round trip, verdicts, and that nothing at run time can see it."""
+"""The world's judge: file round trip, verdicts, and that nothing at run time can see it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ import torch
 from PIL import Image
 
 import diffgraph
-from diffgraph.errors import WorldMissing
-from diffgraph.evals.judges.judge import HEADS, NONE, Judge, JudgeNet
+from diffgraph.errors import UserError, WorldMissing
+from diffgraph.evals.judges.judge import HEADS, NONE, JudgeNet, WorldJudge
+from diffgraph.evals.judges.protocol import JUDGES, judge_for
+from diffgraph.scoring.request import Wanted
+from diffgraph.settings import Settings
 
 CLASSES = {"subject": ["cat", "dog"], "style": ["house", "blueprint"], "background": ["plain red", "brick wall"]}
 ALLOWED = {Path("world/recipe/judge_net.py")}
 
 
 @pytest.fixture
-def judge() -> Judge:
+def judge() -> WorldJudge:
     torch.manual_seed(0)
-    return Judge(JudgeNet(dict.fromkeys(HEADS, 2), widths=(4, 8, 8), embed=6), CLASSES)
+    return WorldJudge(JudgeNet(dict.fromkeys(HEADS, 2), widths=(4, 8, 8), embed=6), CLASSES)
 
 
 @pytest.fixture
@@ -30,32 +33,39 @@ def images() -> list[Image.Image]:
     return [Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)) for _ in range(4)]
 
 
-def test_a_saved_judge_judges_the_same(judge: Judge, images: list[Image.Image], tmp_path: Path) -> None:
+def test_a_saved_judge_judges_the_same(judge: WorldJudge, images: list[Image.Image], tmp_path: Path) -> None:
     judge.save(tmp_path)
-    again = Judge.load(tmp_path)
-    for text in CLASSES["subject"]:
-        before, after = judge.chance(images, "subject", text), again.chance(images, "subject", text)
-        assert before == pytest.approx(after, abs=1e-2)
+    again = WorldJudge.load(tmp_path)
+    asked = [Wanted(facet=f, text=texts[0]) for f, texts in CLASSES.items()]
+    for before, after in zip(judge.judge(images, asked), again.judge(images, asked), strict=True):
+        assert before.chance == pytest.approx(after.chance, abs=1e-2)
+    assert again.digest == WorldJudge.load(tmp_path).digest
+    with pytest.raises(ValueError, match="never saved"):
+        judge.digest  # noqa: B018
 
 
-def test_a_judgement_names_one_class_a_head(judge: Judge, images: list[Image.Image]) -> None:
-    for seen in judge.look(images):
-        assert seen.subject in [*CLASSES["subject"], NONE]
-        assert seen.shows("style", f"{seen.style} style")
-        assert not seen.shows("style", "watercolour")
-        assert all(1 / 3 - 1e-3 <= p <= 1 for p in seen.chance.values())
-        with pytest.raises(KeyError):
-            seen.shows("mood", "gloomy")
-    assert judge.look([]) == []
+def test_a_judgement_names_one_class_a_head(judge: WorldJudge, images: list[Image.Image]) -> None:
+    for text in ("house style", "blueprint", "watercolour"):
+        for seen in judge.judge(images, [Wanted(facet="style", text=text)]):
+            assert seen.seen["subject"] in [*CLASSES["subject"], NONE]
+            assert set(seen.seen) == set(HEADS)
+            assert seen.joint == seen.hits["style"] == (seen.seen["style"] == text.removesuffix(" style"))
+            assert 0 <= seen.chance["style"] <= 1
+    with pytest.raises(KeyError):
+        judge.judge(images, [Wanted(facet="mood", text="gloomy")])
+    assert judge.judge([], []) == []
+    assert all(seen.joint for seen in judge.judge(images, []))
 
 
-def test_chances_of_a_head_sum_to_one_with_none(judge: Judge, images: list[Image.Image]) -> None:
-    known = np.array([judge.chance(images, "background", c) for c in CLASSES["background"]])
+def test_chances_of_a_head_sum_to_one_with_none(judge: WorldJudge, images: list[Image.Image]) -> None:
+    asked = [[Wanted(facet="background", text=c)] for c in CLASSES["background"]]
+    known = np.array([[seen.chance["background"] for seen in judge.judge(images, one)] for one in asked])
     assert (known.sum(0) < 1).all()
-    assert judge.chance(images, "subject", "unicorn") == [0.0] * 4
+    unknown = judge.judge(images, [Wanted(facet="subject", text="unicorn")])
+    assert [(seen.chance, seen.joint) for seen in unknown] == [({"subject": 0.0}, False)] * 4
 
 
-def test_an_image_is_most_like_itself(judge: Judge, images: list[Image.Image]) -> None:
+def test_an_image_is_most_like_itself(judge: WorldJudge, images: list[Image.Image]) -> None:
     assert judge.similarity(images, images) == pytest.approx([1.0] * 4, abs=1e-4)
     with pytest.raises(ValueError, match="every image"):
         judge.similarity(images, images[:1])
@@ -63,7 +73,20 @@ def test_an_image_is_most_like_itself(judge: Judge, images: list[Image.Image]) -
 
 def test_a_missing_judge_is_said_to_be_missing(tmp_path: Path) -> None:
     with pytest.raises(WorldMissing, match="make world"):
-        Judge.load(tmp_path)
+        WorldJudge.load(tmp_path)
+
+
+def test_the_judge_comes_from_the_suite_or_the_base(tmp_path: Path, judge: WorldJudge) -> None:
+    assert "world" in JUDGES.names()
+    for name in ("critic", "judge"):
+        judge.save(tmp_path / "scorers" / name)
+    (tmp_path / "manifest.json").write_text("{}")
+    world = Settings(world=tmp_path, base="world")
+    assert judge_for(world).digest == judge_for(world.model_copy(update={"base": "mine"}), "world").digest
+    with pytest.raises(UserError, match="No judge comes with the base 'mine'"):
+        judge_for(Settings(base="mine"))
+    with pytest.raises(UserError, match="did you mean world"):
+        judge_for(world, "wordl")
 
 
 def test_nothing_outside_evals_and_its_trainer_imports_the_judge() -> None:
