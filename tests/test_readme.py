@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -134,61 +132,3 @@ def test_files_that_are_named_are_there(page: Path) -> None:
 @pytest.mark.parametrize("page", each_page())
 def test_relations_that_nothing_produces_are_not_promised(page: Path) -> None:
     assert not re.search(r"derived-from|synergy|used-together", read(page))
-
-
-# -- recipes
-
-RECIPES = """
-import re, sys, types, importlib
-from pathlib import Path
-
-for code in sys.stdin.read().split("\\0"):
-    path = re.match(r"# ([a-z_/]+)\\.py", code).group(1)
-    module = types.ModuleType("diffgraph." + path.replace("/", "."))
-    module.__package__ = module.__name__.rpartition(".")[0]
-    importlib.import_module(module.__package__)
-    sys.modules[module.__name__] = module
-    exec(compile(code, path, "exec"), module.__dict__)
-
-from diffgraph.graph.experts import sources
-from diffgraph.merging.formats.format import formats
-from diffgraph.merging.methods.method import methods
-from diffgraph.scoring import protocol
-from diffgraph.tools.tool import tools
-
-assert "count_skills" in tools("planner")
-assert "mean" in methods()
-assert "whole_diff" in formats()
-assert "shelf" in sources.names()
-
-from PIL import Image
-from diffgraph.scoring.request import Wanted
-
-verdict = protocol.make("colourful").score([Image.new("RGB", (2, 2))], [Wanted(facet="subject", text="octopus")])[0]
-assert verdict.facets == {"octopus": 0.0}
-"""
-
-
-def test_the_recipes_run() -> None:
-    """Each Python recipe is executed as the file it says it is, and its plug-in is found by name."""
-    recipes = read("docs/extending/README.md")
-    blocks = [code for code in re.findall(r"```python\n(.*?)```", recipes, re.DOTALL) if code.startswith("# ")]
-    assert len(blocks) == 5
-    done = subprocess.run(
-        [sys.executable, "-c", RECIPES],
-        input="\0".join(blocks),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_the_suite_recipe_is_a_suite(tmp_path: Path) -> None:
-    from diffgraph.evals.suites.suite import load
-
-    (block,) = re.findall(r"```yaml\n(.*?)```", read("docs/extending/README.md"), re.DOTALL)
-    path = tmp_path / "sea.yaml"
-    path.write_text(block, encoding="utf-8")
-    assert len(load(str(path)).all_items()) == 6
