@@ -67,9 +67,9 @@ def _shards(index: Path) -> tuple[Path, ...]:
     return tuple(index.parent / name for name in sorted(names))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class BaseIndex:
-    """The parameters of a diffusers pipeline folder. Two are equal only if they are one object.
+    """The parameters of a diffusers pipeline folder.
 
     Attributes:
         path: the folder.

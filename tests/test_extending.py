@@ -5,19 +5,35 @@ The package lies beside DiffGraph on the path, as pip would put it there: module
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import tomllib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "docs" / "extending"
 NAME = "my_diffgraph"
+
+
+COMMANDS = """
+import contextlib, io, json, sys
+from diffgraph.cli.main import app
+
+for arguments in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        app(arguments, standalone_mode=False)
+    print(json.dumps(json.loads(said.getvalue())))
+"""
 
 
 @dataclass(frozen=True)
@@ -37,6 +53,11 @@ class Scratch:
         done = self.run(sys.executable, *arguments, **environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def diffgraph(self, *commands: Sequence[str], **environment: str) -> list[Any]:
+        """What the product's commands answer with ``--json``, one after the other in one process."""
+        arguments = json.dumps([[*command, "--json"] for command in commands])
+        return [json.loads(line) for line in self.python("-c", COMMANDS, arguments, **environment).splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +106,80 @@ def test_ruff_and_mypy_find_nothing(scratch: Scratch, tmp_path: Path) -> None:
 
 def test_the_recipes_own_tests_pass(scratch: Scratch) -> None:
     scratch.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-W", "error", "tests")
+
+
+# -- in the product
+
+PROMPT = "octopus, blueprint style"
+
+
+class Ollama(ThreadingHTTPServer):
+    """A model server on this machine: it plans by the tools that it is offered, and leaves judging to the machine."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.offered: set[str] = set()
+        self.results: list[str] = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
+        offered = {tool["function"]["name"] for tool in asked["tools"]}
+        self.offered |= offered
+        results = [m["content"] for m in asked["messages"] if m["role"] == "tool"]
+        self.results += results
+        moves = [("count_skills", {"facet": "style"}), ("activate_experts", {"prompt": PROMPT}), ("propose_plan", {})]
+        if "propose_plan" not in offered or len(results) >= len(moves):
+            return {"role": "assistant", "content": "I see nothing to do."}
+        name, arguments = moves[len(results)]
+        function = {"name": name, "arguments": json.dumps(arguments)}
+        call = {"id": f"call_{len(results)}", "type": "function", "function": function}
+        return {"role": "assistant", "content": None, "tool_calls": [call]}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Ollama
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        message = self.server.answer(asked)
+        reason = "tool_calls" if message.get("tool_calls") else "stop"
+        choice = {"index": 0, "message": message, "finish_reason": reason}
+        body = json.dumps(
+            {"id": "1", "object": "chat.completion", "model": asked["model"], "choices": [choice]}
+        ).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def ollama() -> Iterator[Ollama]:
+    server = Ollama()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_evaluation_with_all_of_them(scratch: Scratch, ollama: Ollama, tmp_path: Path) -> None:
+    """The suite is judged by the judge; in its arm "ours" the brain plans, with the tool and by the method."""
+    suite = tmp_path / "sea.yaml"
+    text = (RECIPES / "suite.yaml").read_text(encoding="utf-8")
+    suite.write_text(f"{text}judge: stands-out\n", encoding="utf-8")
+    (done,) = scratch.diffgraph(
+        ["eval", str(suite), "--arms", "base,ours", "--seeds", "1", "--limit", "1"],
+        DIFFGRAPH_BRAIN="ollama:some-model",
+        OLLAMA_HOST=f"http://127.0.0.1:{ollama.server_port}",
+        DIFFGRAPH_METHOD="mean",
+    )
+    rows = {row["arm"]: row for row in map(json.loads, Path(done["log"]).read_text(encoding="utf-8").splitlines())}
+    assert set(rows) == {"base", "ours"}
+    assert {row["judge"]["subject"] for row in rows.values()} <= {"something", "nothing"}
+    assert rows["ours"]["method"] == "mean"
+    assert set(rows["ours"]["experts"]) == {"world/blueprint", "world/sea-life"}
+    assert "count_skills" in ollama.offered
+    assert json.loads(ollama.results[0])["count"] > 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
 from typer.main import get_command
 
 from diffgraph.settings import Settings
@@ -121,6 +122,18 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
             assert anchor in {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}, (
                 f"{page}: {target}"
             )
+
+
+@pytest.mark.parametrize("page", each_page())
+def test_tables_and_headings_render(page: Path) -> None:
+    """A missing blank line turns a table into a paragraph of bars, and a cell too many is dropped."""
+    text = read(page)
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    assert sum(t.type == "heading_open" and t.tag == "h1" for t in tokens) == 1
+    assert not [t.content for t in tokens if t.type == "inline" and re.match(r"[|#]", t.content)]
+    assert sum(t.type == "table_open" for t in tokens) == len(re.findall(r"^\|(?: ?:?-+:? ?\|)+$", text, re.MULTILINE))
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1, f"{page}: {table[:80]}"
 
 
 @pytest.mark.parametrize("page", each_page())

@@ -10,6 +10,7 @@ import math
 import re
 from types import MappingProxyType
 
+from ...files.header import FileKind
 from .algorithm import Algorithm, Inputs, Module, Sizes, Update, register
 
 _PROCESSOR = re.compile(
@@ -40,11 +41,7 @@ class LoRA(Algorithm):
             return found["module"], found["part"]
         return None
 
-    @classmethod
-    def kinds(cls) -> frozenset[str]:
-        return frozenset(("lora", "locon", "dora"))
-
-    def file_kind(self, modules: list[Module]) -> str:
+    def file_kind(self, modules: list[Module]) -> FileKind:
         if any("magnitude" in module.roles for module in modules):
             return "dora"
         down = [(module.roles["down"], module.shape("down")) for module in modules if "down" in module.roles]
