@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import UserError
+from .plugins import closest
 
 PREFIX = "DIFFGRAPH_"
 
@@ -84,5 +84,5 @@ def misspelt(environment: dict[str, str] | None = None) -> dict[str, str]:
     known = [PREFIX + name.upper() for name in Settings.model_fields]
     names = [name for name in (os.environ if environment is None else environment) if name.startswith(PREFIX)]
     return {
-        name: next(iter(difflib.get_close_matches(name, known, n=1)), "") for name in sorted(names) if name not in known
+        name: next(iter(closest(name, known, n=1, at_least=0.6)), "") for name in sorted(names) if name not in known
     }

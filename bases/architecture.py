@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
-from ..graph.experts.header import Header
+from ..files.header import Header
 
 UNKNOWN = "unknown"
+_MAX_NAME = 200
+"""Characters of a name that are looked at; strangers wrote it."""
 # Words in a base model's id, or in trainer metadata, that settle the family. First match wins.
 _NAMES: tuple[tuple[str, str], ...] = (
     (r"stable-diffusion-3|sd3|sd-3", "sd3"),
@@ -67,7 +69,7 @@ def family_of_header(header: Header) -> str | None:
             if fits and named.search(module):
                 return family
     for key in ("modelspec.architecture", "ss_base_model_version"):
-        text = header.metadata.get(key, "").casefold().replace("_", "-")
+        text = header.metadata.get(key, "")[:_MAX_NAME].casefold().replace("_", "-")
         for pattern, family in _NAMES:
             if text and re.search(pattern, text):
                 return family
@@ -77,7 +79,8 @@ def family_of_header(header: Header) -> str | None:
 def _sides(header: Header) -> dict[str, tuple[int, int]]:
     """Module -> (columns, rows) of the weight it changes, 0 where the file does not show it."""
     out: dict[str, tuple[int, int]] = {}
-    for name, shape in header.shapes.items():
+    for name, info in header.tensors.items():
+        shape = info.shape
         module, size = _LAST.sub("", name), (0, 0)
         if (found := _DOWN.search(name)) and len(shape) == 2:
             module, size = name[: found.start()], (shape[1], 0)

@@ -67,9 +67,9 @@ def _shards(index: Path) -> tuple[Path, ...]:
     return tuple(index.parent / name for name in sorted(names))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BaseIndex:
-    """The parameters of a diffusers pipeline folder.
+    """The parameters of a diffusers pipeline folder. Two are equal only if they are one object.
 
     Attributes:
         path: the folder.

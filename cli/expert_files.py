@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..bases.index import DENOISERS
 from ..errors import DiffGraphError, UserError
 from ..files.hashing import file_sha256, weights_sha256
-from ..merging.formats.format import expert_files
+from ..merging.formats.read import expert_files
 
 if TYPE_CHECKING:
     from ..merging.plan.merge_plan import PlanExpert

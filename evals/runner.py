@@ -14,10 +14,10 @@ from PIL import Image
 
 from ..agents.scout import scout
 from ..errors import ExpertError, PlanError, UserError
+from ..files.hashing import file_sha256
 from ..merging.sampling.png_record import save_png
 from ..settings import Settings
 from ..tools.context import Context
-from ..world import sha256_of
 from .arms import arms as arm_table
 from .arms.arms import Answer, Arm
 from .judges.protocol import judge_for
@@ -103,7 +103,7 @@ def _context(settings: Settings, root: Path, named: Set[str]) -> Iterator[Contex
         if named <= {e.id for e in ctx.store.experts()}:
             yield ctx
             return
-        version = sha256_of(ctx.machinery.world / "manifest.json")[:10]
+        version = file_sha256(ctx.machinery.world / "manifest.json")[:10]
     # A home for every version of the world: the scout leaves alone what it has registered once.
     with Context.open(settings.model_copy(update={"home": home.with_name(f"{home.name}-scouted-{version}")})) as ctx:
         scout(ctx, "world")

@@ -1,22 +1,28 @@
-"""sha256 of weight files, remembered by path, size and time of change so that a big file is read once."""
+"""sha256 of files, remembered by path, size and time of change so that a big file is read once."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
-_known: dict[tuple[str, int, int, int], str] = {}
+_Stamp = tuple[int, int, int]
+_known: dict[str, tuple[_Stamp, str]] = {}
+"""Path -> (what tells a changed file, sha256)."""
 
 
 def file_sha256(path: Path) -> str:
     """sha256 of a file's bytes, in hex. Raises OSError as `open` does."""
-    stat = path.stat()
-    key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino)
-    if key not in _known:
-        with path.open("rb") as file:
-            _known[key] = hashlib.file_digest(file, "sha256").hexdigest()
-    return _known[key]
+    name = os.path.realpath(path)
+    with open(name, "rb") as file:
+        stat = os.fstat(file.fileno())
+        stamp = stat.st_size, stat.st_mtime_ns, stat.st_ino
+        known, digest = _known.get(name, (None, ""))
+        if known != stamp:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            _known[name] = stamp, digest
+    return digest
 
 
 def weights_sha256(paths: Iterable[Path]) -> str:

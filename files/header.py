@@ -1,44 +1,53 @@
 """Read the header of a safetensors file, and nothing more: no torch, no weights in memory, every size bounded.
 
 A safetensors file is an 8-byte little-endian length, that many bytes of JSON (tensor name -> dtype, shape, byte range;
-``__metadata__`` -> strings), and the bytes of the tensors. All of it was written by strangers, so all of it is checked
-here before anything else opens the file: a header that lies (longer than the file, overlapping or missing byte
-ranges, a tensor named twice, sizes that do not fit the dtype) is an `ExpertError`.
+``__metadata__`` -> strings), and the bytes of the tensors (https://huggingface.co/docs/safetensors/index#format). All
+of it was written by strangers, so all of it is checked here before anything else opens the file: a header that lies
+(longer than the file, overlapping or missing byte ranges, a tensor named twice, sizes that do not fit the dtype) is an
+`ExpertError`.
+
+`read_header` is for a file on this machine. Of one that lies elsewhere the first bytes are enough: `header_length` of
+its first 8, then `parse_header` of so many more.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 from ..errors import ExpertError
 
-FileKind = Literal["lora", "locon", "loha", "lokr", "dora", "oft", "full", "checkpoint", "textual_inversion"]
-
 MAX_HEADER_BYTES = 32 * 2**20
 """The header of the largest public model is under 1 MB."""
+MAX_METADATA_BYTES = 16 * 2**20
+"""Trainers write down every tag of every picture they saw; that is some megabytes at most."""
 MAX_TENSORS = 200_000
 MAX_DIMENSIONS = 8
+_MAX_NUMBER = 2**48
+"""For sizes and offsets; no file is as long."""
+_SHOWN = 120
+"""Characters of a stranger's text in a message."""
 
 BITS = MappingProxyType(
-    {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8}
+    {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8}
+    | {"F8_E8M0": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4, "C64": 64}
     | {"I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8}
 )
-"""Bits of one value, by the dtype's name in the header. Other dtypes are refused."""
+"""Bits of one value, by the dtype's name in the header: all that the safetensors library knows. Others are refused."""
 FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
+"""Dtypes whose values are read as numbers. Narrower ones mean nothing without scales that stand elsewhere."""
 
+SUFFIX = ".safetensors"
 _PICKLE_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle"})
+_PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
+class TensorInfo(NamedTuple):
     """One tensor as the header describes it; ``start`` and ``end`` are byte offsets after the header."""
 
     dtype: str
@@ -48,49 +57,39 @@ class TensorInfo:
 
     @property
     def numel(self) -> int:
+        """How many values it has."""
         return math.prod(self.shape)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Header:
-    """A checked header.
+    """A checked header. Two of them are equal only if they are one object.
 
     Attributes:
-        path: the file.
+        path: the file; of one that was never on this machine, what it is called where it lies.
         size_bytes: length of the whole file.
         tensors: tensor name -> `TensorInfo`, sorted by name.
         metadata: the file's own ``__metadata__`` strings. Hostile text: data, never instructions.
-        memo: what formats found out from all this, so that they need to but once.
     """
 
     path: Path
     size_bytes: int
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
-    memo: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Tensor names, sorted."""
         return tuple(self.tensors)
 
-    @cached_property
-    def kind(self) -> FileKind:
-        """What kind of expert the tensor names say this is. Raises ExpertError if no format knows them."""
-        from ..merging.formats.format import detect
 
-        return detect(self)[1]
-
-    @cached_property
-    def rank(self) -> int | None:
-        """The largest rank in the file, or None for a kind that has none. Raises ExpertError as `kind` does."""
-        from ..merging.formats.format import detect
-
-        return detect(self)[0].rank(self)
+def is_safetensors(name: Path | str) -> bool:
+    """Whether a file is called as safetensors are, in whichever case."""
+    return Path(name).suffix.lower() == SUFFIX
 
 
 def read_header(path: Path | str) -> Header:
-    """Read and check the header of ``path``.
+    """Read and check the header of a file on this machine.
 
     Raises:
         ExpertError: not a file, a pickle, an error page, or a header that is not exactly right.
@@ -98,22 +97,73 @@ def read_header(path: Path | str) -> Header:
     path = Path(path)
     if path.suffix.lower() in _PICKLE_SUFFIXES:
         raise _pickle(path)
+    if not is_safetensors(path):
+        raise ExpertError(f"{path} is not opened: only {SUFFIX} files are, because others may run code", path=str(path))
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            first = file.read(8)
-            length = _header_length(path, first, size)
-            raw = file.read(length)
+            raw = file.read(header_length(file.read(8), path, file_size=size))
     except OSError as error:
         raise ExpertError(f"{path}: cannot be read: {error.strerror or error}", path=str(path)) from error
-    entries = _parse(path, raw)
-    metadata = _metadata(path, entries.pop("__metadata__", {}))
-    if not entries:
+    return parse_header(raw, path, file_size=size)
+
+
+def header_length(first: bytes, path: Path | str, *, file_size: int | None = None) -> int:
+    """How many bytes of JSON follow a file's first 8.
+
+    Args:
+        first: the file's beginning, 8 bytes or more.
+        path: what to call the file.
+        file_size: bytes of the whole file, if they are known.
+
+    Raises:
+        ExpertError: a pickle, an error page, a file that is cut off, a header beyond `MAX_HEADER_BYTES`.
+    """
+    path = Path(path)
+    if len(first) < 8:
+        raise _bad(path, f"it is only {len(first)} bytes long")
+    length = int.from_bytes(first[:8], "little")
+    if length <= MAX_HEADER_BYTES and (file_size is None or 8 + length <= file_size):
+        return length
+    # Only now look for other formats: the first bytes of a sound file are a number and may look like anything.
+    if first.startswith(_PICKLE_STARTS):
+        raise _pickle(path)
+    if first.lstrip()[:1] in (b"<", b"{"):
+        raise _bad(path, "it is text, perhaps an error page (a web page) that was saved under this name")
+    if length <= MAX_HEADER_BYTES:
+        raise _bad(path, f"its header claims {length} bytes, but the file has {file_size}: it is cut off, or cut short")
+    raise _bad(path, f"its header claims {length} bytes; the bound is {MAX_HEADER_BYTES}")
+
+
+def parse_header(raw: bytes, path: Path | str, *, file_size: int | None = None) -> Header:
+    """Check a header's bytes.
+
+    Args:
+        raw: the JSON, exactly: neither the 8 bytes before it nor the tensors after it.
+        path: what to call the file.
+        file_size: bytes of the whole file, if they are known; then the tensors must fill it to its end.
+
+    Raises:
+        ExpertError: a header that is not exactly right; the message says what is wrong with it.
+    """
+    path = Path(path)
+    document = _document(path, raw)
+    metadata = _metadata(path, document.pop("__metadata__", None))
+    if not document:
         raise _bad(path, "it holds no tensors")
-    if len(entries) > MAX_TENSORS:
-        raise _bad(path, f"it names {len(entries)} tensors; the bound is {MAX_TENSORS}")
-    tensors = {key: _tensor(path, key, entries[key]) for key in sorted(entries)}
-    _check_layout(path, tensors, size - 8 - length)
+    if len(document) > MAX_TENSORS:
+        raise _bad(path, f"it names {len(document)} tensors; the bound is {MAX_TENSORS}")
+    key, tensors = "", dict[str, TensorInfo]()
+    try:
+        for key in sorted(document):
+            tensors[key] = _tensor(document[key])
+    except ValueError as error:
+        raise _bad(path, f"tensor {key[:_SHOWN]!r} {error}", (key,)) from error
+    start = 8 + len(raw)
+    size = start + _length_of(path, tensors)
+    if file_size is not None and size != file_size:
+        how = "it is cut off, or cut short" if size > file_size else "bytes follow the last tensor"
+        raise _bad(path, f"its tensors take {size - start} bytes, but {file_size - start} are there: {how}")
     return Header(path, size, MappingProxyType(tensors), MappingProxyType(metadata))
 
 
@@ -126,20 +176,15 @@ def _pickle(path: Path) -> ExpertError:
     return ExpertError(f"{path} {text}", path=str(path))
 
 
-def _header_length(path: Path, first: bytes, size: int) -> int:
-    if len(first) < 8:
-        raise _bad(path, f"it is only {len(first)} bytes long")
-    length = int(struct.unpack("<Q", first)[0])
-    if length <= MAX_HEADER_BYTES and 8 + length <= size:
-        return length
-    # Only now look for other formats: the first bytes of a sound file are a number and may look like anything.
-    if first.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
-        raise _pickle(path)
-    if first.lstrip()[:1] in (b"<", b"{"):
-        raise _bad(path, "it is text, perhaps an error page that was saved under this name")
-    if length <= MAX_HEADER_BYTES:
-        raise _bad(path, f"its header claims {length} bytes, but the file has {size}: it is cut off")
-    raise _bad(path, f"its header claims {length} bytes; the bound is {MAX_HEADER_BYTES}")
+def _document(path: Path, raw: bytes) -> dict[str, Any]:
+    if raw[:1] != b"{":
+        raise _bad(path, "its header is not the JSON it should be (not a JSON object)")
+    try:
+        document: dict[str, Any] = json.loads(raw.decode("utf-8"), object_pairs_hook=_no_duplicates)
+        "".join(document).encode("utf-8")  # half a surrogate pair is no text, and could be neither shown nor written
+    except (ValueError, RecursionError) as error:
+        raise _bad(path, f"its header is not the JSON it should be ({str(error)[:_SHOWN]})") from error
+    return document
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -147,54 +192,59 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(out) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"{twice!r} is named twice")
+        raise ValueError(f"{twice[:_SHOWN]!r} is named twice")
     return out
 
 
-def _parse(path: Path, raw: bytes) -> dict[str, Any]:
-    try:
-        entries = json.loads(raw.decode("utf-8"), object_pairs_hook=_no_duplicates)
-    except (ValueError, RecursionError) as error:
-        raise _bad(path, f"its header is not the JSON it should be ({error})") from error
-    if not isinstance(entries, dict):
-        raise _bad(path, "its header is not a JSON object")
-    return entries
-
-
 def _metadata(path: Path, value: object) -> dict[str, str]:
-    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+    """The metadata; null, which the safetensors library reads too, is as good as none."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise _bad(path, "its __metadata__ is not a map of strings")
+    try:
+        size = sum(len(name.encode()) + len(text.encode()) for name, text in value.items())
+    except UnicodeEncodeError as error:
+        raise _bad(path, "its __metadata__ is no text") from error
+    if size > MAX_METADATA_BYTES:
+        raise _bad(path, f"its __metadata__ takes {size} bytes; the bound is {MAX_METADATA_BYTES}")
     return value
 
 
-def _tensor(path: Path, key: str, entry: object) -> TensorInfo:
-    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise _bad(path, f"tensor {key!r} lacks dtype, shape or data_offsets", (key,))
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in BITS:
-        raise _bad(path, f"tensor {key!r} has dtype {dtype!r}, which is not understood", (key,))
-    if not _naturals(shape) or len(shape) > MAX_DIMENSIONS:
-        raise _bad(path, f"tensor {key!r} has a malformed shape", (key,))
-    if not _naturals(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise _bad(path, f"tensor {key!r} has malformed data_offsets", (key,))
-    info = TensorInfo(dtype, tuple(shape), offsets[0], offsets[1])
-    if info.numel * BITS[dtype] // 8 != info.end - info.start:
-        raise _bad(path, f"tensor {key!r}: {dtype} of shape {shape} does not fill its byte range", (key,))
-    return info
+def _tensor(entry: Any) -> TensorInfo:
+    """One entry of a header, checked. Raises ValueError that says what is wrong with it."""
+    try:
+        dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+        complete = len(entry) == 3
+    except (KeyError, TypeError):
+        complete = False
+    if not complete:
+        raise ValueError("lacks dtype, shape or data_offsets, or has more than these")
+    bits = BITS.get(dtype) if type(dtype) is str else None
+    if bits is None:
+        raise ValueError(f"has dtype {str(dtype)[:_SHOWN]!r}, which is not understood")
+    if type(shape) is not list or len(shape) > MAX_DIMENSIONS:
+        raise ValueError("has a malformed shape")
+    for side in shape:
+        if type(side) is not int or not 0 <= side < _MAX_NUMBER:
+            raise ValueError("has a malformed shape")
+        bits *= side
+    if type(offsets) is not list or len(offsets) != 2:
+        raise ValueError("has malformed data_offsets")
+    start, end = offsets
+    if type(start) is not int or type(end) is not int or not 0 <= start <= end < _MAX_NUMBER:
+        raise ValueError("has malformed data_offsets")
+    if bits != 8 * (end - start):
+        raise ValueError(f"of {dtype} and shape {shape} does not fill its byte range")
+    return TensorInfo(dtype, tuple(shape), start, end)
 
 
-def _naturals(value: object) -> bool:
-    return isinstance(value, list) and all(type(n) is int and 0 <= n < 2**63 for n in value)
-
-
-def _check_layout(path: Path, tensors: Mapping[str, TensorInfo], data_bytes: int) -> None:
-    """Byte ranges must follow each other without gap or overlap and fill the file to its end."""
+def _length_of(path: Path, tensors: Mapping[str, TensorInfo]) -> int:
+    """Bytes of all tensors, whose ranges must follow each other without gap or overlap."""
     at = 0
-    for key, info in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
-        if info.start != at:
-            how = "overlaps the tensor before it" if info.start < at else "leaves a gap before it"
-            raise _bad(path, f"tensor {key!r} {how}", (key,))
-        at = info.end
-    if at != data_bytes:
-        how = "it is cut off" if at > data_bytes else "bytes follow the last tensor"
-        raise _bad(path, f"its tensors take {at} bytes, but {data_bytes} are there: {how}")
+    for start, end, key in sorted([(info.start, info.end, key) for key, info in tensors.items()]):
+        if start != at:
+            how = "overlaps the tensor before it" if start < at else "leaves a gap before it"
+            raise _bad(path, f"tensor {key[:_SHOWN]!r} {how}", (key,))
+        at = end
+    return at

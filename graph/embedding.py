@@ -7,13 +7,13 @@ matched by words without them.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from ..errors import UserError
@@ -60,8 +60,8 @@ def word_ranks() -> dict[str, int]:
 class MiniLM:
     """all-MiniLM-L6-v2 (Reimers & Gurevych 2019): mean-pooled, normalised token states.
 
-    Texts are cut at 256 tokens, as the model was trained. Results are kept in memory (the ``cache_size`` latest texts).
-    Safe to share between threads.
+    Texts are cut at 256 tokens, as the model was trained. Results are kept in memory, the ``cache_size`` texts
+    last used. Safe to share between threads.
     """
 
     model_id = MINILM_ID
@@ -69,8 +69,7 @@ class MiniLM:
 
     def __init__(self, *, batch_size: int = 64, cache_size: int = 50_000) -> None:
         self._batch_size = batch_size
-        self._cache_size = cache_size
-        self._cache: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._cache: LRUCache[str, NDArray[np.float32]] = LRUCache(cache_size)
         self._lock = threading.RLock()
         self._loaded: tuple[Any, Tokenizer] | None = None
 
@@ -89,8 +88,6 @@ class MiniLM:
                 fresh.update(zip(batch, self._forward(batch), strict=True))
             rows = [fresh[t] if t in fresh else self._cache[t] for t in texts]
             self._cache.update(fresh)
-            while len(self._cache) > self._cache_size:
-                self._cache.popitem(last=False)
         return np.stack(rows) if rows else np.zeros((0, self.dim), np.float32)
 
     def _forward(self, texts: list[str]) -> NDArray[np.float32]:

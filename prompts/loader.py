@@ -6,7 +6,6 @@ placeholder, and whatever strangers wrote goes through :func:`data`, which no te
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from functools import cache
 from pathlib import Path
 
 import yaml
+
+from ..plugins import closest
 
 FOLDER = Path(__file__).parent
 _PLACEHOLDER = re.compile(r"\{\{\s*([a-z_][a-z0-9_]*)\s*\}\}")
@@ -55,7 +56,7 @@ def read(prompt_id: str, folder: Path = FOLDER) -> Prompt:
             not use or a placeholder that is not declared.
     """
     if prompt_id not in ids(folder):
-        near = difflib.get_close_matches(prompt_id, ids(folder), n=3) or ids(folder)
+        near = closest(prompt_id, ids(folder)) or ids(folder)
         raise ValueError(f"there is no prompt {prompt_id!r}; known: {', '.join(near)}")
     found = _FRONT.match((folder / f"{prompt_id}.md").read_text(encoding="utf-8"))
     if not found:

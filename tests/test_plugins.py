@@ -10,7 +10,7 @@ import pytest
 
 from diffgraph import plugins
 from diffgraph.errors import PlanError, UserError
-from diffgraph.plugins import Registry
+from diffgraph.plugins import Registry, closest
 
 SORT = "diffgraph.test_sort"
 
@@ -92,3 +92,27 @@ def test_a_package_is_imported_when_first_asked() -> None:
     assert "json.tool" not in sys.modules
     assert registry.items() == {}
     assert "json.tool" in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("typed", "known", "found"),
+    [
+        ("concat", ["base", "concat_sum", "uniform"], ["concat_sum"]),
+        ("DIFFGRAPH_BRIAN", ["DIFFGRAPH_BRAIN", "DIFFGRAPH_BASE"], ["DIFFGRAPH_BRAIN", "DIFFGRAPH_BASE"]),
+        ("Linaer", ["linear", "ties", "dare"], ["linear"]),
+        ("zzz", ["linear", "ties", "dare"], []),
+        ("composs", ["base", "compose", "decoys"], ["compose"]),
+        ("", ["linear"], []),
+        ("ab", [], []),
+    ],
+)
+def test_the_closest_names(typed: str, known: list[str], found: list[str]) -> None:
+    assert closest(typed, known) == found
+
+
+def test_closest_names_are_few_ordered_and_found_fast() -> None:
+    known = [f"expert-{i}" for i in range(2000)]
+    assert closest("expert-77", reversed(known), n=2) == closest("expert-77", known, n=2)
+    assert closest("expert-77", known, n=2)[0] == "expert-77"
+    assert closest("q", known, n=1, at_least=0.0) == ["expert-0"]
+    assert len(closest("expert-1" * 100_000, known)) <= 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from pydantic import Field, JsonValue, ValidationError
@@ -11,6 +10,7 @@ from ..errors import PlanError, ToolFailed, ToolRetry, UserError
 from ..graph.experts.expert import FACETS, Expert
 from ..merging.methods.method import make, methods
 from ..merging.plan.merge_plan import MergePlan, Method, PlanExpert, Sampler
+from ..plugins import closest
 from .context import Context
 from .layout_share import beside, coarse_of, with_coarse
 from .tool import Args, tool
@@ -133,7 +133,7 @@ def _trigger(expert: Expert, wanted: str | None, default: dict[str, Any] | None)
     known = {s.trigger: s.facet for s in expert.skills}
     if wanted is not None:
         if wanted not in known:
-            near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.3) or sorted(known)[:5]
+            near = closest(wanted, known, at_least=0.3) or sorted(known)[:5]
             raise ToolRetry(f"{expert.id} has no trigger {wanted!r}; it has {', '.join(map(repr, near))}")
         return wanted, known[wanted]
     if default is not None:

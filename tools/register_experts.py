@@ -54,13 +54,13 @@ def allowed_sources(ctx: Context) -> list[str]:
 def register_new(
     ctx: Context, source: sources.Source, query: str = "", limit: int = 40
 ) -> tuple[list[Expert], list[dict[str, str]]]:
-    """Register what the graph lacks. A small local source is taken whole; a hub is asked with the query.
+    """Register what the graph lacks. A source that searches is asked with the query; any other is taken whole.
 
     Returns:
         The experts registered, and the repositories that were refused with the reason.
     """
     known = {(e.ref.source, e.ref.repo) for e in [*ctx.store.experts(), *ctx.store.bases()]}
-    search = query if query and source.name not in ("world", "folder") else None
+    search = query if query and getattr(source, "searches", False) else None
     registered: list[Expert] = []
     refused: list[dict[str, str]] = []
     tried = 0

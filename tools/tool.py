@@ -8,7 +8,6 @@ Errors: ToolRetry goes back to the model, ToolFailed is shown to it, UserError e
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any, Literal, TypeVar, get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import ToolRetry
-from ..plugins import Registry
+from ..plugins import Registry, closest
 from .context import Context
 
 Agent = Literal["planner", "scout", "critic"]
@@ -77,7 +76,7 @@ def get(name: str, agent: Agent | None = None) -> Tool:
     """A tool by name. Raises ToolRetry that names the closest ones (among those the agent may call)."""
     known = tools(agent)
     if agent is not None and name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or sorted(known)
+        near = closest(name, known, at_least=0.4) or sorted(known)
         raise ToolRetry(f"there is no tool {name[:80]!r} here; did you mean {', '.join(near)}?")
     return _TOOLS.get(name)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
 from ..errors import WorldMissing
+from ..files.hashing import file_sha256
 from ..settings import Settings
 
 HINT = "run `make world` to make it, or set DIFFGRAPH_WORLD to a folder that holds one"
@@ -37,11 +37,6 @@ def manifest(folder: Path) -> dict[str, str]:
     return {str(k): str(v) for k, v in files.items()}
 
 
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def verify(folder: Path, under: str = "") -> int:
     """Check every file below ``under`` against the manifest and return how many there are.
 
@@ -52,6 +47,6 @@ def verify(folder: Path, under: str = "") -> int:
         path = folder / name
         if not path.is_file():
             raise WorldMissing(f"the embedded world lacks {name}: {HINT}")
-        if sha256_of(path) != digest:
+        if file_sha256(path) != digest:
             raise WorldMissing(f"{path} differs from its manifest (damaged download or edit): {HINT}")
     return len(listed)

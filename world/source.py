@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 from ..errors import WorldMissing
+from ..files.hashing import file_sha256
 from ..graph.experts.expert import SourceRef
-from ..graph.experts.sources import file_sha256, source
+from ..graph.experts.sources import source
 from ..graph.experts.sources.folder import LocalRepos
 
 

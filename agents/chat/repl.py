@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from rich.status import Status
 from rich.table import Table
 
 from ...errors import DiffGraphError, UserError
+from ...plugins import closest
 from ...settings import Settings
 from ...tools.context import Context
 from ..answer import checked_n, checked_seed
@@ -57,7 +57,7 @@ class Chat:
         if word in ("/quit", "/exit", "/q"):
             return False
         if word not in COMMANDS:
-            near = difflib.get_close_matches(word, COMMANDS, n=1)
+            near = closest(word, COMMANDS, n=1)
             self.console.print(
                 f"There is no {escape(word)}. " + (f"Did you mean {near[0]}?" if near else "/help lists the commands.")
             )

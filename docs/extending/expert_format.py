@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from math import prod
 
 from diffgraph.bases.index import BaseIndex
-from diffgraph.files.header import FileKind, Header
+from diffgraph.files.header import Header
 from diffgraph.merging.deltas.delta import Delta
-from diffgraph.merging.formats.format import Format, TargetInfo, load_tensors, register
+from diffgraph.merging.formats.format import Format, TargetInfo, register
+from diffgraph.merging.formats.tensors import load_tensors
 
 ENDING = ".whole_diff"
 
@@ -19,7 +20,7 @@ class WholeDiff(Format):
 
     name = "whole_diff"
 
-    def detect(self, header: Header) -> FileKind | None:
+    def detect(self, header: Header) -> str | None:
         return "full" if all(key.endswith(ENDING) for key in header.keys) else None
 
     def rank(self, header: Header) -> int | None:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from diffgraph import ExpertError
 from diffgraph.files.header import Header, read_header
-from diffgraph.merging.formats.format import detect
+from diffgraph.merging.formats.detect import detect
 
 
 def written(path: Path, *names: str) -> Header:

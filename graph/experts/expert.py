@@ -7,7 +7,6 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 Facet = Literal["subject", "style", "background", "action", "lighting", "quality"]
-Kind = Literal["lora", "locon", "loha", "lokr", "dora", "oft", "full", "checkpoint", "textual_inversion", "base"]
 FACETS: tuple[Facet, ...] = get_args(Facet)
 
 
@@ -60,7 +59,8 @@ class Expert(Frozen):
     ref: SourceRef
     sha256: str
     base_family: str
-    kind: Kind
+    kind: str = Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=60)
+    """As the format of its file calls it (`merging.formats.detect`), or ``base`` for a base pipeline."""
     rank: int | None = None
     size_bytes: int = Field(ge=0)
     licence: str = "unknown"

@@ -1,4 +1,4 @@
-"""Registration: card + file header -> node. Needs no weights in memory and no GPU (DESIGN.md 2)."""
+"""Registration: card + file header -> node. Needs no weights in memory and no GPU."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import PurePosixPath
 
 from ...bases.architecture import UNKNOWN, family_of_header, family_of_model_id
 from ...errors import ExpertError
+from ...files.header import Header, is_safetensors
+from ...merging.formats.detect import KindAndRank, kind_and_rank
 from . import sources
 from .card import Card, clean, parse_card
-from .expert import Expert, Kind, Skill, SourceRef
-from .header import Header
+from .expert import Expert, Skill, SourceRef
 from .sources import RepoFile, RepoInfo, Source
 
 _PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _DENOISERS = ("unet", "transformer")
-_SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
-_RANKED = re.compile(r"(lora_A|lora_down|lora\.down)\b")
+_SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$", re.I)
 
 
 def register(source: Source | str, repo: str) -> list[Expert]:
@@ -47,7 +47,7 @@ def weight_files(info: RepoInfo) -> list[RepoFile]:
     Raises:
         ExpertError: nothing but pickles, nothing at all, or sharded weights.
     """
-    tensors = sorted((f for f in info.files if f.path.endswith(".safetensors")), key=lambda f: f.path)
+    tensors = sorted((f for f in info.files if is_safetensors(f.path)), key=lambda f: f.path)
     denoiser = [f for f in tensors if PurePosixPath(f.path).parts[0] in _DENOISERS and "/" in f.path]
     chosen = denoiser or tensors
     sharded = [f.path for f in chosen if _SHARD.search(f.path)]
@@ -57,11 +57,11 @@ def weight_files(info: RepoInfo) -> list[RepoFile]:
             path=info.repo,
         )
     if denoiser:
-        full = [f for f in denoiser if not re.search(r"\.(fp16|bf16|fp32|non_ema|ema)\.safetensors$", f.path)]
+        full = [f for f in denoiser if not re.search(r"\.(fp16|bf16|fp32|non_ema|ema)\.safetensors$", f.path, re.I)]
         return (full or denoiser)[:1]
     if chosen:
         return chosen
-    pickles = [f.path for f in info.files if f.path.endswith(_PICKLES)]
+    pickles = [f.path for f in info.files if f.path.casefold().endswith(_PICKLES)]
     if pickles:
         raise ExpertError(
             f"{info.repo} holds only pickles ({pickles[0]}). They are not opened, because they can run code: "
@@ -74,7 +74,7 @@ def weight_files(info: RepoInfo) -> list[RepoFile]:
 def _expert(source: Source, info: RepoInfo, card: Card, file: RepoFile, *, several: bool) -> Expert:
     ref = SourceRef(source=source.name, repo=info.repo, revision=info.revision, file=file.path)
     header = source.header(ref)
-    kind = _kind(header, card, file)
+    kind, rank = _kind_and_rank(header, card, file)
     label = f"{source.name}/{source.label(info.repo)}"
     if several:
         label += "/" + re.sub(r"[^A-Za-z0-9._-]+", "-", PurePosixPath(file.path).with_suffix("").as_posix())
@@ -90,7 +90,7 @@ def _expert(source: Source, info: RepoInfo, card: Card, file: RepoFile, *, sever
         sha256=source.sha256(ref),
         base_family=family,
         kind=kind,
-        rank=_rank(header),
+        rank=rank,
         size_bytes=file.size,
         licence=card.licence,
         created=card.created or info.created,
@@ -122,40 +122,18 @@ def skill_text(title: str, summary: str, skills: tuple[Skill, ...]) -> str:
     return clean(". ".join(part for part in (title, summary, listed) if part), 1200)
 
 
-def _kind(header: Header, card: Card, file: RepoFile) -> Kind:
-    names = header.shapes
-    joined = "\n".join(names)
-    if any(marker in joined for marker in ("hada_w1", "hada_w2")):
-        return "loha"
-    if "lokr_w" in joined:
-        return "lokr"
-    if "oft_" in joined:
-        return "oft"
-    if _RANKED.search(joined):
-        if "dora_scale" in joined or "lora_magnitude_vector" in joined:
-            return "dora"
-        convolution = any(_RANKED.search(n) and len(s) == 4 and s[2:] != (1, 1) for n, s in names.items())
-        return "locon" if convolution and "lora_down" in joined else "lora"
-    if any(name.endswith((".diff", ".diff_b", ".w_norm", ".b_norm")) for name in names):
-        return "full"
-    if len(names) <= 4 and any(
-        key in ("emb_params", "clip_l", "clip_g", "<token>") or key.startswith("<") for key in names
-    ):
-        return "textual_inversion"
-    if any(tag.casefold() == "base" for tag in card.tags) and not card.base_models:
-        return "base"
-    if PurePosixPath(file.path).parts[0] in _DENOISERS or any(
-        n.startswith(("down_blocks.", "model.diffusion")) for n in names
-    ):
-        return "checkpoint"
-    example = next(iter(names), "none")
-    raise ExpertError(
-        f"{file.path} is no adapter and no denoiser that is known here (tensors such as {clean(example)!r}).",
-        path=file.path,
-        keys=(example,),
-    )
+def _kind_and_rank(header: Header, card: Card, file: RepoFile) -> KindAndRank:
+    """What the file is, as whoever merges it will see it; a base pipeline is told by its card, which says so.
 
-
-def _rank(header: Header) -> int | None:
-    ranks = {shape[0] for name, shape in header.shapes.items() if _RANKED.search(name) and shape}
-    return max(ranks) if ranks else None
+    Raises:
+        ExpertError: no adapter, no denoiser, or nothing that any format knows.
+    """
+    says_base = any(tag.casefold() == "base" for tag in card.tags) and not card.base_models
+    try:
+        found = kind_and_rank(header)
+    except ExpertError:
+        # The denoiser of a base need not be one that can be compared with another base.
+        if says_base and PurePosixPath(file.path).parts[0] in _DENOISERS:
+            return KindAndRank("base", None)
+        raise
+    return KindAndRank("base", found.rank) if says_base and found.kind == "checkpoint" else found

@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from pluralizer import Pluralizer
+from rapidfuzz.distance import OSA
+
 
 def _set(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -80,23 +83,19 @@ ART = _set(
     "noir sepia monochrome painterly painted handdrawn stippled crosshatched"
 )
 SPELLING = {
-    "grey": "gray", "colour": "color", "colours": "color", "coloured": "colored", "donut": "doughnut",
+    "grey": "gray", "colour": "color", "coloured": "colored", "donut": "doughnut",
     "aeroplane": "airplane", "tyre": "tire", "moustache": "mustache", "pyjamas": "pajamas", "centre": "center",
     "armour": "armor", "favourite": "favorite",
 }  # fmt: skip
-_IRREGULAR = {
-    "mice": "mouse", "geese": "goose", "feet": "foot", "teeth": "tooth", "men": "man", "women": "woman",
-    "children": "child", "leaves": "leaf", "wolves": "wolf", "knives": "knife", "loaves": "loaf", "shelves":
-    "shelf", "scarves": "scarf", "octopi": "octopus", "octopodes": "octopus", "cacti": "cactus", "fungi":
-    "fungus", "oxen": "ox", "dice": "die", "halves": "half", "calves": "calf", "hooves": "hoof", "elves": "elf",
-    "lives": "life", "wives": "wife", "thieves": "thief",
-}  # fmt: skip
-_NO_PLURAL = _set(
-    "glasses scissors jeans pants shorts goggles sunglasses binoculars maracas bus gas lens octopus cactus fungus "
-    "walrus virus chess dress glass cross grass moss brass canvas atlas christmas tennis iris asparagus citrus "
-    "hippopotamus rhinoceros platypus genius compass princess news species series this is his its us plus less gas "
-    "bonus menus"
-)
+_PLURALS = Pluralizer()
+# Where its rules go wrong: pairs of things have no singular of their own, and a few words only look like plurals.
+for _word in _set("glasses sunglasses binoculars pants shorts maracas rhinoceros lens abdomen specimen alias"):
+    _PLURALS.add_uncountable_rule(_word)
+for _one, _many in (
+    ("die", "dies"), ("selfie", "selfies"), ("mosquito", "mosquitoes"), ("volcano", "volcanoes"), ("octopus", "octopi"),
+    ("octopus", "octopodes"),
+):  # fmt: skip
+    _PLURALS.add_irregular_rule(_one, _many)
 # Function words of other languages: several of them, and the prompt is not read as English.
 FOREIGN = _set(
     "der die das und ein eine einen einem einer eines mit auf im ist nicht vor dem den des von stil bild zeichne "
@@ -127,22 +126,11 @@ def fold(text: str) -> str:
 
 @lru_cache(maxsize=50_000)
 def singular(word: str) -> str:
-    """A plain singular of a folded English word; unknown forms stay as they are."""
-    if word in SPELLING:
-        return SPELLING[word]
-    if word in _IRREGULAR:
-        return _IRREGULAR[word]
-    if len(word) < 4 or word in _NO_PLURAL or not word.endswith("s") or word.endswith(("ss", "us", "is")):
-        return word
-    if (
-        word.endswith("ies")
-        and len(word) > 4
-        and word not in ("cookies", "movies", "zombies", "pies", "ties", "selfies", "genies")
-    ):
-        return word[:-3] + "y"
-    if word.endswith(("xes", "zes", "ches", "shes", "sses", "toes", "goes", "does")):
-        return word[:-2]
-    return word[:-1]
+    """A plain singular of a folded English word; words that look like none and short ones stay as they are."""
+    if len(word) < 4 or word in STOP or word.endswith(("us", "is")):
+        return SPELLING.get(word, word)
+    one = _PLURALS.singular(word)
+    return SPELLING.get(one, one)
 
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W\d_]{1,2}\b)?")
@@ -178,25 +166,6 @@ def keys_of(text: str) -> tuple[str, ...]:
     return tuple(t.key for t in tokenise(text))
 
 
-def within_one_or_two(word: str, other: str, limit: int) -> int | None:
-    """Damerau–Levenshtein distance (adjacent swaps count one) if it is at most ``limit``, else None."""
-    if abs(len(word) - len(other)) > limit:
-        return None
-    before: list[int] = []
-    last = list(range(len(other) + 1))
-    for i, a in enumerate(word, 1):
-        row = [i]
-        for j, b in enumerate(other, 1):
-            cost = min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (a != b))
-            if i > 1 and j > 1 and a == other[j - 2] and word[i - 2] == b:
-                cost = min(cost, before[j - 2] + 1)
-            row.append(cost)
-        if min(row) > limit:
-            return None
-        before, last = last, row
-    return last[-1] if last[-1] <= limit else None
-
-
 def mend(word: str, candidates: Iterable[str]) -> str | None:
     """The one candidate that ``word`` is a small misspelling of: one slip from 5 letters, two from 8; None if
     unsure.
@@ -208,8 +177,8 @@ def mend(word: str, candidates: Iterable[str]) -> str | None:
     for other in candidates:
         # The first letter is seldom wrong, unless it is swapped with the second.
         if len(other) >= 4 and (other[0] == word[0] or other[:2] == word[1::-1]):
-            distance = within_one_or_two(word, other, limit)
-            if distance:
+            distance = OSA.distance(word, other, score_cutoff=limit)
+            if 0 < distance <= limit:
                 best.setdefault(distance, []).append(other)
     nearest = best[min(best)] if best else []
     return nearest[0] if len(nearest) == 1 else None

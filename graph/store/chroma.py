@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 
 from ...errors import DiffGraphError, ExternalError, UserError
+from ...files.atomic import write_bytes
 from ...files.disk_errors import sqlite_sentence
 
 _T = TypeVar("_T")
@@ -191,7 +192,7 @@ class Place:
                     self._collections = None
                     if not self.url:
                         self._stamp = uuid.uuid4().hex
-                        _write_whole(self.folder / "stamp", self._stamp)
+                        write_bytes(self.folder / "stamp", self._stamp.encode())
             except OSError as error:
                 raise UserError(f"The graph in {self.folder} cannot be written: {error.strerror or error}.") from error
 
@@ -290,10 +291,3 @@ def _of_chroma(error: Exception) -> bool:
     from chromadb.errors import ChromaError
 
     return isinstance(error, ChromaError | httpx.HTTPError | json.JSONDecodeError) or type(error) is Exception
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Temp file, then rename: readers see the old or the new text, never half of one."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

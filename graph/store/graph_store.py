@@ -20,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError
+from ...files.atomic import write_bytes
 from ..calibration.record import Calibration
 from ..calibration.reference_prompts import ReferencePrompt
 from ..embedding import Embedder, default_embedder
 from ..experts.expert import FACETS, Expert, Facet
 from ..relations.relation import Relation
-from .chroma import Place, _write_whole
+from .chroma import Place
 from .rows import Hit, View, digest, first_document, group_hits, joined_names, partition, skill_names
 from .runs import RunRecord
 
@@ -272,7 +273,7 @@ class GraphStore:
         else:
             folder = self.path / "pending-runs"
             folder.mkdir(exist_ok=True)
-            _write_whole(folder / f"{run.run_id}.json", run.model_dump_json())
+            write_bytes(folder / f"{run.run_id}.json", run.model_dump_json().encode())
 
     def runs(self) -> list[RunRecord]:
         """Past runs, oldest first, those not yet taken in last."""

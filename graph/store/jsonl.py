@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from ...errors import UserError
+from ...files.atomic import new_file
 from ..experts.expert import Expert
 
 if TYPE_CHECKING:
@@ -30,19 +29,14 @@ def export_jsonl(store: GraphStore, path: Path) -> None:
     sorted.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="\n") as handle:
-            for line in _lines(store):
-                handle.write(json.dumps(line, sort_keys=True, ensure_ascii=False, separators=(",", ":")) + "\n")
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"The graph cannot be written to {path}: {error.strerror}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with new_file(path) as file:
+        for line in _lines(store):
+            text = json.dumps(line, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+            file.write(f"{text}\n".encode())
 
 
 def _lines(store: GraphStore) -> Iterator[dict[str, Any]]:

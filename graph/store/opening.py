@@ -8,8 +8,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ...errors import UserError
+from ...files.hashing import file_sha256
 from ...settings import Settings
-from ...world import sha256_of, verify, world_dir
+from ...world import verify, world_dir
 from .graph_store import GraphStore
 
 EXPORT = "graph/graph.jsonl"
@@ -42,7 +43,7 @@ def take_in(store: GraphStore, world: Path) -> int:
     exported = world / EXPORT
     if not exported.is_file():
         return 0  # a world that nobody has scouted yet
-    version = sha256_of(world / "manifest.json")
+    version = file_sha256(world / "manifest.json")
     if _taken(store.path) == version:
         return 0
     verify(world, under=EXPORT)

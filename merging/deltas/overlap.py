@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..formats import ExpertDelta
+from .expert_delta import ExpertDelta
 
 
 def inner(a: ExpertDelta, b: ExpertDelta) -> float:

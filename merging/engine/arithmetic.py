@@ -11,8 +11,8 @@ Three kernels, all of which read the base and write the result once:
 
 Every weight has kernel calls of its own, cut by its shape: its bits depend on its own recipe alone, never on which
 other weights happen to change in the same switch, as they might if weights of a shape were batched (libraries pick
-kernels by batch size). Where asking for each costs more than computing it, `stacks` prepares many weights at once and
-`launcher` merges them; their bits depend on no more.
+kernels by batch size). Where asking for each costs more than computing it, `batched_factors` prepares many weights at
+once and `gpu_merge` merges them; their bits depend on no more.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ import torch
 from torch import Tensor
 
 from ...errors import PlanError
-from ..deltas.delta import Delta, Factors, all_finite
+from ..deltas.delta import Delta
+from ..deltas.factors import Factors, Numbers, all_finite
 
 _ROUNDING_SHARE = 1 / 8
 """How large the error of rounded factors may be beside that of rounding the result; the two being independent, the
@@ -42,7 +43,6 @@ _HALF_RANGE = {dtype: torch.finfo(dtype).max / 2 for dtype in (torch.float32, to
 _BLOCK = 2**20
 """Values in a float32 block: 4 MB, which fit a core's share of the cache."""
 
-Numbers = np.ndarray[Any, np.dtype[np.float64]]
 Truths = np.ndarray[Any, np.dtype[np.bool_]]
 
 

@@ -1,10 +1,11 @@
 """Many low-rank merges at once, for devices that compute faster than Python can ask them to.
 
 A GPU merges one of SDXL's weights in some microseconds; asking it to takes as long for every kernel call. So the
-factors that an expert has at weights of one shape lie in one piece of memory (`Stack`), weights that take them from the
-same stacks are prepared together (`Group`), and `launcher` has a kernel that merges a group in one launch. Where that
-does not run, `write_group` brings a plan's factors at all those weights together by one call an expert, not by eight a
-weight, and multiplies them by one call a weight. Either way a weight's bits depend on its recipe alone (`executor`).
+factors that an expert has at weights of one shape lie in one piece of memory (`FactorStack`), weights that take them
+from the same stacks are prepared together (`Group`), and `gpu_merge` has a kernel that merges a group in one launch.
+Where that does not run, `write_group` brings a plan's factors at all those weights together by one call an expert, not
+by eight a weight, and multiplies them by one call a weight. Either way a weight's bits depend on its recipe alone
+(`arithmetic`).
 """
 
 from __future__ import annotations
@@ -18,43 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..deltas.delta import Delta, Factors
-from .arithmetic import Contribution, Numbers, stackable
+from ..deltas.delta import Delta
+from ..deltas.factors import FactorStack, Numbers
+from .arithmetic import Contribution, stackable
 from .merge_tasks import Task
-
-
-@dataclass(frozen=True, eq=False)
-class Stack:
-    """Factors of one shape and dtype.
-
-    Attributes:
-        ups: (n, r, rows), every up factor transposed.
-        downs: (n, r, columns).
-        scales: (n,), what each product is multiplied with.
-        reaches: (n,), `Factors.unit_reach` of each.
-        spreads: (n,), `Factors.unit_spread` of each.
-    """
-
-    ups: Tensor
-    downs: Tensor
-    scales: Numbers
-    reaches: Numbers
-    spreads: Numbers
-
-    @classmethod
-    def of(cls, terms: Sequence[Factors], device: torch.device) -> Stack:
-        """These factors, of one shape and dtype, on a device."""
-        return cls(
-            torch.stack([term.up for term in terms]).to(device).transpose(1, 2).contiguous(),
-            torch.stack([term.down for term in terms]).to(device),
-            np.array([term.scale for term in terms]),
-            np.array([term.unit_reach for term in terms]),
-            np.array([term.unit_spread for term in terms]),
-        )
-
-    def factors(self, index: int) -> Factors:
-        """One entry, as views."""
-        return Factors(self.ups[index].t(), self.downs[index], float(self.scales[index]), stack=self, index=index)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +35,10 @@ class Group:
     """
 
     tasks: Sequence[Task]
-    terms: Sequence[tuple[Stack, Sequence[int], float]]
+    terms: Sequence[tuple[FactorStack, Sequence[int], float]]
 
     def stackable(self, dtype: torch.dtype, norms: Sequence[float]) -> list[bool]:
-        """Which weights a product in the base's dtype is exact enough for (`executor.stackable`).
+        """Which weights a product in the base's dtype is exact enough for (`arithmetic.stackable`).
 
         Args:
             dtype: of the base's weights.
@@ -92,7 +60,7 @@ class Group:
 
 
 def packed(deltas: Mapping[str, Delta], device: torch.device) -> dict[str, Delta]:
-    """The deltas on a device, out of their file; plain low-rank ones of equal shape and dtype in one `Stack`."""
+    """The deltas on a device, out of their file; plain low-rank ones of equal shape and dtype in one `FactorStack`."""
     alike: dict[tuple[object, ...], list[str]] = {}
     out: dict[str, Delta] = {}
     for target, delta in deltas.items():
@@ -102,7 +70,7 @@ def packed(deltas: Mapping[str, Delta], device: torch.device) -> dict[str, Delta
         alike.setdefault((*term.up.shape, term.down.shape[1], term.up.dtype, term.down.dtype), []).append(target)
     for targets in alike.values():
         terms = [deltas[target].factors[0] for target in targets]
-        stack = Stack.of(terms, device)
+        stack = FactorStack.of(terms, device)
         for index, (target, term) in enumerate(zip(targets, terms, strict=True)):
             out[target] = Delta(deltas[target].shape, factors=[term.measured_as(stack.factors(index))])
     return {target: out[target] for target in deltas}

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .arithmetic import Numbers
+from ..deltas.factors import Numbers
 from .batched_factors import Group, write_group
 
 _ALIGNED = 16

@@ -16,7 +16,7 @@ from ..plan.merge_plan import MergePlan, PlanExpert
 
 if TYPE_CHECKING:
     from ..deltas.delta import Delta
-    from ..formats import ExpertDelta
+    from ..deltas.expert_delta import ExpertDelta
 
 
 class Recipe(NamedTuple):

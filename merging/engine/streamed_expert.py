@@ -20,7 +20,9 @@ from ...bases.index import BaseIndex, target_name
 from ...files.header import BITS, Header, read_header
 from ...files.tensor_io import RowReader
 from ..deltas.delta import Delta
-from ..formats.format import TargetInfo, check_shapes, detect, expert_error, expert_files
+from ..formats.detect import detect
+from ..formats.format import TargetInfo, expert_error
+from ..formats.read import check_shapes, expert_files
 from ..plan.merge_plan import PlanExpert
 
 _FACTORS = frozenset({"lora", "locon"})

@@ -1,5 +1,7 @@
-"""Expert file formats, one file each: what their keys mean as canonical deltas (see `registry.Format`)."""
+"""Expert file formats, one file each: what their keys mean as canonical deltas (see `format.Format`)."""
 
-from .format import ExpertDelta, detect, expert_files, formats, read_expert
+from ..deltas.expert_delta import ExpertDelta
+from .format import formats
+from .read import expert_files, read_expert
 
-__all__ = ["ExpertDelta", "detect", "expert_files", "formats", "read_expert"]
+__all__ = ["ExpertDelta", "expert_files", "formats", "read_expert"]

@@ -12,22 +12,24 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from ...bases.index import BaseIndex
-from ...files.header import FileKind, Header
+from ...files.header import Header
 from .adapter_config import AdapterConfig, adapter_configs
 from .algorithm import COMMON, Algorithm, Inputs, Module, Sizes, Update, algorithms
 from .dora import by_output, decompose
-from .format import Format, LazyTensors, TargetInfo, expert_error, load_tensors, map_file, register
-from .names import Names, Place
+from .format import Format, TargetInfo, expert_error, register
+from .names import BaseModules, ModuleNames
+from .tensors import LazyTensors, load_tensors, map_file
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ...files.mapped_file import MappedFile
-    from ..deltas.delta import Delta, Factors
+    from ..deltas.delta import Delta
+    from ..deltas.factors import Factors
 
 
 _MAX_UNKNOWN = 2**28
@@ -40,7 +42,7 @@ class _Adapted:
 
     module: Module
     algorithm: Algorithm | None
-    place: Place
+    place: BaseModules
     shape: tuple[int, ...] | None
     """Shape of the weight in the base, fused parts stacked; None if the base lacks it."""
 
@@ -67,7 +69,10 @@ class _Adapted:
 class Adapter(Format):
     name = "adapter"
 
-    def detect(self, header: Header) -> FileKind | None:
+    def kinds(self) -> frozenset[str]:
+        return frozenset().union(*(algorithm.kinds() for algorithm in algorithms().values()))
+
+    def detect(self, header: Header) -> str | None:
         found = [(_algorithm(module), module) for module in _modules(header, strict=False)]
         used = {algorithm.name: algorithm for algorithm, _ in found if algorithm is not None}
         if not used:
@@ -160,15 +165,13 @@ def _split(key: str) -> tuple[str, str | None]:
 
 def _modules(header: Header, *, strict: bool = True) -> list[Module]:
     """The modules of a file. Raises ExpertError for keys that are not understood and roles that are taken twice."""
-    found, problem = header.memo.get("modules", (None, None))
-    if found is None:
-        found, problem = _grouped(header)
-        header.memo["modules"] = found, problem
+    found, problem = _grouped(header)
     if strict and problem is not None:
         raise expert_error(header, *problem)
     return found
 
 
+@lru_cache(maxsize=2)  # a header is asked about several times in a row: its kind, its rank, its targets
 def _grouped(header: Header) -> tuple[list[Module], tuple[str, Sequence[str]] | None]:
     """The modules of a file, as far as it is understood, and what is not: the first name that is taken twice, or else
     all keys that say nothing.
@@ -203,17 +206,14 @@ def _used(roles: frozenset[str]) -> tuple[Algorithm, ...]:
     return tuple(algorithm for algorithm in algorithms().values() if algorithm.roles() & roles)
 
 
-def _adapted(header: Header, base: BaseIndex) -> list[_Adapted]:
+@lru_cache(maxsize=2)
+def _adapted(header: Header, base: BaseIndex) -> tuple[_Adapted, ...]:
     """The modules of a file with their places in the base, each place once."""
-    of, known = header.memo.get("adapted", (None, []))
-    if of is not base:
-        known = list(_places(header, base))
-        header.memo["adapted"] = base, known
-    return known
+    return tuple(_places(header, base))
 
 
 def _places(header: Header, base: BaseIndex) -> Iterator[_Adapted]:
-    names, taken = Names(base), dict[str, Module]()
+    names, taken = ModuleNames(base), dict[str, Module]()
     unknown: list[str] = []
     for module in _modules(header):
         algorithm = _algorithm(module)
@@ -300,7 +300,7 @@ def _scale(item: _Adapted, sizes: Sizes, tensors: Mapping[str, Tensor], config: 
 
 def _as_stored(item: _Adapted, file: MappedFile, scale: float) -> Factors | None:
     """The factors as views of the file, for a module that is nothing but them; None if they have to be computed."""
-    from ..deltas.delta import STORED, Factors
+    from ..deltas.factors import STORED, Factors
 
     roles = item.module.roles
     if item.algorithm is None or len(item.place.modules) > 1 or item.place.swap:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from ...errors import PlanError
-from ...files.header import FileKind, Header
+from ...files.header import Header
 from ...plugins import Registry
 from .format import expert_error
 
@@ -120,7 +120,7 @@ class Algorithm(ABC):
     """One way to write a module's delta. Subclasses are stateless; `register` makes one instance."""
 
     name: ClassVar[str]
-    kind: ClassVar[FileKind]
+    kind: ClassVar[str]
     reference_url: ClassVar[str]
     parts: ClassVar[Mapping[str, str]]
     """Last words of tensor names -> role. Roles belong to one algorithm only."""
@@ -148,7 +148,12 @@ class Algorithm(ABC):
         """(module, role) of a key that does not end in one of `parts`, or None. For older spellings."""
         return None
 
-    def file_kind(self, modules: list[Module]) -> FileKind:
+    @classmethod
+    def kinds(cls) -> frozenset[str]:
+        """Every kind that `file_kind` may say."""
+        return frozenset((cls.kind,))
+
+    def file_kind(self, modules: list[Module]) -> str:
         """The kind of a file whose kind this algorithm decides."""
         return self.kind
 

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...bases.index import DENOISERS, BaseIndex, target_name
-from ...files.header import FileKind, Header
-from .format import Format, TargetInfo, expert_error, load_tensors, register
-from .names import Names
+from ...files.header import Header
+from .format import Format, TargetInfo, expert_error, register
+from .names import ModuleNames
 from .single_file import BARE, IGNORED, PREFIXES, Piece, pieces
+from .tensors import load_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +31,7 @@ _ADAPTER_WORDS = ("lora", "hada_", "lokr_", "oft_", "dora_scale", "ia3_", ".diff
 class Checkpoint(Format):
     name = "checkpoint"
 
-    def detect(self, header: Header) -> FileKind | None:
+    def detect(self, header: Header) -> str | None:
         if any(word in f".{key}." for key in header.keys for word in _ADAPTER_WORDS):
             return None
         known = any(key.startswith((*_MARKS, *PREFIXES, *BARE)) for key in header.keys)
@@ -111,7 +112,7 @@ def _named(header: Header, base: BaseIndex) -> dict[str, Piece]:
 
 
 def _single_file(header: Header, base: BaseIndex) -> dict[str, Piece]:
-    names, bare = Names(base), any(key.startswith(BARE) for key in header.keys)
+    names, bare = ModuleNames(base), any(key.startswith(BARE) for key in header.keys)
     out: dict[str, Piece] = {}
     unknown: list[str] = []
     for key in header.keys:

@@ -2,7 +2,7 @@
 
 A rule reads ``original name: our name``. ``#`` is a block's number. Several of our names in braces were one fused
 projection there, its rows in this order; ``~`` says that a projection of two rows a channel has its halves (shift,
-scale) the other way round. A table counts only for a base that has its mark. UNets are in `ldm`, by construction.
+scale) the other way round. A table counts only for a base that has its mark. UNets are in `ldm_names`, by construction.
 
 The names are facts of the models' own code (FLUX.1, FLUX.2: black-forest-labs; SD3: Stability-AI/sd3.5; Z-Image:
 Tongyi-MAI); XLabs' are those of XLabs-AI/x-flux. Qwen-Image has one set of names only.

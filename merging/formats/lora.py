@@ -10,7 +10,6 @@ import math
 import re
 from types import MappingProxyType
 
-from ...files.header import FileKind
 from .algorithm import Algorithm, Inputs, Module, Sizes, Update, register
 
 _PROCESSOR = re.compile(
@@ -41,7 +40,11 @@ class LoRA(Algorithm):
             return found["module"], found["part"]
         return None
 
-    def file_kind(self, modules: list[Module]) -> FileKind:
+    @classmethod
+    def kinds(cls) -> frozenset[str]:
+        return frozenset(("lora", "locon", "dora"))
+
+    def file_kind(self, modules: list[Module]) -> str:
         if any("magnitude" in module.roles for module in modules):
             return "dora"
         down = [(module.roles["down"], module.shape("down")) for module in modules if "down" in module.roles]

@@ -33,7 +33,7 @@ _DOTTED = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Place:
+class BaseModules:
     """The modules of the base that one module of a file stands for.
 
     Attributes:
@@ -56,7 +56,7 @@ class Place:
         out, left = [], total
         for module in self.modules[:-1]:
             shape = base.shape(f"{module}.weight")
-            assert shape is not None  # `Names.find` gives fused places only where all parts exist
+            assert shape is not None  # `ModuleNames.find` gives fused places only where all parts exist
             out.append((module, shape[0]))
             left -= shape[0]
         return [*out, (self.modules[-1], left)]
@@ -95,7 +95,7 @@ def _swapped(rows: Tensor) -> Tensor:
     return torch.cat(rows.chunk(2)[::-1])
 
 
-class Names:
+class ModuleNames:
     """The names that lead to one base's modules."""
 
     def __init__(self, base: BaseIndex) -> None:
@@ -108,13 +108,13 @@ class Names:
         self._original = {name: self._place(*rule, shapes) for name, rule in original.items()}
         self._flat = {name.replace(".", "_"): place for name, place in self._original.items()}
 
-    def _place(self, modules: tuple[str, ...], swap: bool, shapes: dict[str, tuple[int, ...]]) -> Place:
+    def _place(self, modules: tuple[str, ...], swap: bool, shapes: dict[str, tuple[int, ...]]) -> BaseModules:
         # Modulations have 2 rows a channel (shift, scale) at a model's end and 6 elsewhere; only those 2 are swapped.
         shape = shapes[modules[0]]
         swap = swap and len(shape) == 2 and shape[0] == 2 * shape[1]
-        return Place(tuple(f"{self._base.denoiser}.{module}" for module in modules), swap)
+        return BaseModules(tuple(f"{self._base.denoiser}.{module}" for module in modules), swap)
 
-    def find(self, written: str) -> Place | None:
+    def find(self, written: str) -> BaseModules | None:
         """The place of a module as a file writes it; None for a flat name that leads nowhere.
 
         A dotted name that leads nowhere is a place that the base lacks (coverage tells of it).
@@ -136,15 +136,15 @@ class Names:
             return "text_encoder_3" if "text_encoder_3" in self._base.files else "text_encoder_2"
         return where
 
-    def _flat_name(self, component: str, flat: str) -> Place | None:
+    def _flat_name(self, component: str, flat: str) -> BaseModules | None:
         if component.startswith("text_encoder"):
             flat = flat.removeprefix("text_model_")
         if (module := self._base.by_underscore.get(f"{component}_{flat}")) is not None:
-            return Place((module,))
+            return BaseModules((module,))
         return self._flat.get(flat) if component == self._base.denoiser else None
 
-    def _dotted(self, component: str | None, name: str) -> Place:
+    def _dotted(self, component: str | None, name: str) -> BaseModules:
         target = target_name(component or self._base.denoiser, name)
         if target not in self._modules and component in (None, self._base.denoiser) and name in self._original:
             return self._original[name]
-        return Place((target,))
+        return BaseModules((target,))

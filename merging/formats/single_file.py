@@ -1,7 +1,7 @@
 """Where the parameters of a single file in a model's original layout lie in a diffusers base. Names only, no torch.
 
-UNet: `ldm`; transformers: `layouts`; CLIP as transformers writes it, OpenCLIP, and the autoencoder: here. What is no
-weight of a model (noise schedules, position ids, the logit scale of CLIP's loss) and a second, averaged copy of the
+UNet: `ldm_names`; transformers: `layouts`; CLIP as transformers writes it, OpenCLIP, and the autoencoder: here. What is
+no weight of a model (noise schedules, position ids, the logit scale of CLIP's loss) and a second, averaged copy of the
 weights (``model_ema.``) is left out: `IGNORED` names it. Everything else must have a place.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...bases.index import BaseIndex, target_name
-from .names import Names
+from .names import ModuleNames
 
 _DENOISER = "model.diffusion_model."
 PREFIXES = (_DENOISER, "first_stage_model.", "cond_stage_model.", "conditioner.embedders.", "text_encoders.")
@@ -63,7 +63,7 @@ class Piece:
     transpose: bool = False
 
 
-def pieces(key: str, base: BaseIndex, names: Names, *, bare: bool = False) -> Mapping[str, Piece] | None:
+def pieces(key: str, base: BaseIndex, names: ModuleNames, *, bare: bool = False) -> Mapping[str, Piece] | None:
     """Target -> piece, for one tensor of a single file; None if its name is not understood.
 
     ``bare`` says that the file is a transformer alone, without a prefix.
@@ -82,7 +82,7 @@ def pieces(key: str, base: BaseIndex, names: Names, *, bare: bool = False) -> Ma
     return None
 
 
-def _denoiser(key: str, name: str, base: BaseIndex, names: Names) -> dict[str, Piece] | None:
+def _denoiser(key: str, name: str, base: BaseIndex, names: ModuleNames) -> dict[str, Piece] | None:
     if "." in name:
         return _place(key, f"{_DENOISER}{name}", base, names)
     own = f"{base.denoiser}.{name}"  # a parameter of the model itself; SD3's positions have a module of their own here
@@ -90,7 +90,7 @@ def _denoiser(key: str, name: str, base: BaseIndex, names: Names) -> dict[str, P
     return {nested if nested in base.params else own: Piece(key)}
 
 
-def _place(key: str, name: str, base: BaseIndex, names: Names) -> dict[str, Piece] | None:
+def _place(key: str, name: str, base: BaseIndex, names: ModuleNames) -> dict[str, Piece] | None:
     module, _, parameter = name.rpartition(".")
     parameter = "weight" if parameter == "scale" else parameter
     place = names.find(module)

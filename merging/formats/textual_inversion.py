@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ...bases.index import BaseIndex
 from ...errors import UserError
-from ...files.header import FLOATS, FileKind, Header, read_header
-from .format import Format, TargetInfo, expert_error, load_tensors, register
+from ...files.header import FLOATS, Header, read_header
+from .format import Format, TargetInfo, expert_error, register
+from .tensors import load_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,7 +78,7 @@ class Embedding:
 class TextualInversion(Format):
     name = "textual_inversion"
 
-    def detect(self, header: Header) -> FileKind | None:
+    def detect(self, header: Header) -> str | None:
         if len(header.tensors) > _MAX_TENSORS:
             return None
         known = all(key == "emb_params" or key in _KNOWN or _is_token(key) for key in header.keys)

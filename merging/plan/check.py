@@ -16,7 +16,8 @@ from ...errors import DiffGraphError
 from ..engine.estimate import Estimate, Load, Rates, estimate
 from ..engine.merge_report import coverage_problem
 from ..export.model_card import parents_of
-from ..formats.format import check_shapes, detect, expert_files
+from ..formats.detect import detect
+from ..formats.read import check_shapes, expert_files
 from ..methods.method import make
 from .block_weights import BlockWeights
 from .licence import OutputLicence, output_licence

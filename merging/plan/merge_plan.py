@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
@@ -23,6 +22,7 @@ from pydantic import (
 
 from ...errors import PlanError
 from ...files.atomic import write_bytes
+from ...plugins import closest
 
 PLAN_VERSION: Literal[1] = 1
 
@@ -164,7 +164,7 @@ class MergePlan(_Frozen):
         if not self.seeds:
             raise ValueError("a plan needs at least one seed")
         if isinstance(self.schedule, Ramp) and (lost := sorted(set(self.schedule.weights) - set(ids))):
-            close = {name: difflib.get_close_matches(name, ids, n=1, cutoff=0.0) for name in lost}
+            close = {name: closest(name, ids, n=1, at_least=0.0) for name in lost}
             hints = ", ".join(
                 f"{name!r} (closest: {found[0]!r})" if found else f"{name!r}" for name, found in close.items()
             )

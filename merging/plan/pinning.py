@@ -9,7 +9,7 @@ from pathlib import Path
 from ...bases.index import BaseIndex
 from ...errors import ExpertError, PlanError
 from ...files.hashing import weights_sha256
-from ..formats.format import expert_files
+from ..formats.read import expert_files
 from .merge_plan import MergePlan, PlanExpert
 
 Locate = Callable[[PlanExpert], Path]

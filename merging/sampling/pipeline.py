@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from PIL import Image
 
 from ...errors import PlanError, UserError
+from ...plugins import closest
 from ..plan.merge_plan import MergePlan, Sampler
 from ..plan.pinning import Locate
 from ..plan.schedule import plain
@@ -216,7 +216,7 @@ def make_scheduler(own: Any, name: str) -> Any:
     if name == "default":
         return type(own).from_config(own.config)
     if name not in SCHEDULERS:
-        close = difflib.get_close_matches(name, [*SCHEDULERS, "default"], n=3, cutoff=0.4) or ["default", *SCHEDULERS]
+        close = closest(name, [*SCHEDULERS, "default"], at_least=0.4) or ["default", *SCHEDULERS]
         raise PlanError(f"there is no sampler {name!r}; did you mean {', '.join(close)}?")
     import diffusers
 

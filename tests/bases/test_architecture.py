@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from diffgraph.bases.architecture import family_of_header
-from diffgraph.graph.experts.header import Header
+from diffgraph.files.header import Header, TensorInfo
 
 
 def header(metadata=None, **modules):
@@ -14,7 +16,7 @@ def header(metadata=None, **modules):
     for name, (rows, columns) in modules.items():
         down, up = ("lora_A", "lora_B") if "." in name else ("lora_down", "lora_up")
         shapes |= {f"{name}.{down}.weight": (4, columns), f"{name}.{up}.weight": (rows, 4)}
-    return Header(shapes, dict.fromkeys(shapes, "F16"), metadata or {}, 0, 0)
+    return Header(Path("x.safetensors"), 0, {k: TensorInfo("F16", s, 0, 0) for k, s in shapes.items()}, metadata or {})
 
 
 CASES = [

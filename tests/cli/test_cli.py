@@ -17,12 +17,12 @@ from typer.testing import CliRunner, Result
 from diffgraph import errors
 from diffgraph.cli.console import Commands
 from diffgraph.cli.main import app
+from diffgraph.files.hashing import file_sha256
 from diffgraph.graph.calibration.record import Calibration
 from diffgraph.graph.experts.expert import Expert, Skill, SourceRef
 from diffgraph.graph.store.graph_store import GraphStore
 from diffgraph.graph.store.opening import MARKER, open_graph, take_in
 from diffgraph.settings import Settings
-from diffgraph.world import sha256_of
 
 HEAVY = ("torch", "diffusers", "transformers", "langgraph", "langchain_core")
 
@@ -70,7 +70,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sealed(root: Path) -> Path:
     """The folder, with a manifest over all that is in it."""
     files = {
-        p.relative_to(root).as_posix(): sha256_of(p)
+        p.relative_to(root).as_posix(): file_sha256(p)
         for p in root.rglob("*")
         if p.is_file() and p.name != "manifest.json"
     }

@@ -16,7 +16,7 @@ from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 
 from ...errors import ExpertError
-from .. import sha256_of
+from ...files.hashing import file_sha256
 from . import variety
 from .art import Art
 from .base import DROP, NOISE_LEVELS, captions_for, diffusion_loss, encode, plain_pictures, scheduler, tokens
@@ -203,7 +203,7 @@ def course(lesson: Lesson, start: Path | None) -> Lesson:
     """The lesson under the name of its checkpoints: going on from a file resumes neither the lesson that the file came
     from nor one that went on from another file.
     """
-    return lesson if start is None else replace(lesson, name=f"{lesson.name}-on-{sha256_of(start)[:8]}")
+    return lesson if start is None else replace(lesson, name=f"{lesson.name}-on-{file_sha256(start)[:8]}")
 
 
 def draw(

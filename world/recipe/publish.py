@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from .. import sha256_of
+from ...files.hashing import file_sha256
 from . import cards
 from .art import NPM_PACKAGES, Art
 from .base import BROADENED
@@ -217,7 +217,7 @@ def publish_decoys(art: Art, hub: Path, seed: int = 99) -> None:
 def write_manifest(world: Path, out: Path, extra: dict[str, Any]) -> None:
     """``manifest.json``: sha256 of every shipped file, data packages, and the training curves."""
     files = {
-        str(p.relative_to(world)): sha256_of(p)
+        str(p.relative_to(world)): file_sha256(p)
         for top in ("hub", "oracle", "scorers", "graph")
         for p in sorted((world / top).rglob("*"))
         if p.is_file()

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from .. import sha256_of
+from ...files.hashing import file_sha256
 from .art import Art
 from .train import precision
 
@@ -124,7 +124,7 @@ def teach_on(net: torch.nn.Module, folder: Path) -> str:
     """Give the net a published scorer's weights, as a start; returns the sha256 of their file."""
     file = folder / "model.safetensors"
     net.load_state_dict({k: v.float() for k, v in load_file(file).items() if not k.startswith("bank.")})
-    return sha256_of(file)
+    return file_sha256(file)
 
 
 def nudge(x: Tensor, most: int) -> Tensor:

@@ -6,15 +6,13 @@ named by the entry-point group ``diffgraph.sources``) and decorate it. Nothing e
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from ....errors import ExpertError, UserError
+from ....files.header import Header
 from ....plugins import Registry
 from ..expert import Frozen, SourceRef
-from ..header import Header
 
 
 class Listing(Frozen):
@@ -45,9 +43,16 @@ class RepoInfo(Frozen):
 
 @runtime_checkable
 class Source(Protocol):
-    """A place that experts come from. A source reaches its own host or folder only."""
+    """A place that experts come from. A source reaches its own host or folder only.
+
+    Attributes:
+        name: what it is registered as.
+        searches: whether `list` looks for what a query asks for, as a hub's search does. A source that only compares
+            names says no, and is listed whole when a skill is missing: names seldom say what an expert can do.
+    """
 
     name: str
+    searches: bool = False
 
     def list(self, query: str | None = None) -> Iterable[Listing]:
         """Repositories, in a stable order; ``query`` narrows them."""
@@ -62,7 +67,7 @@ class Source(Protocol):
         ...
 
     def header(self, ref: SourceRef) -> Header:
-        """A weight file's safetensors header, without its tensors where that can be had."""
+        """A weight file's checked safetensors header, without its tensors where that can be had."""
         ...
 
     def sha256(self, ref: SourceRef) -> str:
@@ -101,35 +106,3 @@ def get(name: str, **options: Any) -> Source:
         UserError: no such source; the message names the closest ones.
     """
     return _SOURCES.get(name)(**options)
-
-
-def locate(ref: SourceRef | str, sha256: str | None = None) -> Path:
-    """The local, verified file that a reference pins; fetches it if need be. What a merge calls to find its experts.
-
-    Raises:
-        ExpertError: the file's content is not ``sha256``.
-        UserError: the reference is malformed or its repository is gone.
-    """
-    try:
-        parsed = ref if isinstance(ref, SourceRef) else SourceRef.parse(ref)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    path = get(parsed.source).fetch(parsed)
-    if sha256 is not None:
-        actual = file_sha256(path)
-        if actual != sha256:
-            raise ExpertError(
-                f"{parsed} is not the file that was registered: its sha256 is {actual[:12]}…, not {sha256[:12]}…. "
-                "Register it anew.",
-                path=str(path),
-            )
-    return path
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file's content, read in 1 MiB pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -10,10 +10,11 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote
 
 from ....errors import ExpertError, UserError
+from ....files.hashing import file_sha256
+from ....files.header import Header, is_safetensors, read_header
 from ..card import MAX_CARD_BYTES
 from ..expert import SourceRef
-from ..header import Header, read_header
-from . import Listing, RepoFile, RepoInfo, file_sha256, source
+from . import Listing, RepoFile, RepoInfo, source
 
 MAX_FILES = 10_000
 
@@ -24,6 +25,7 @@ class LocalRepos:
     """
 
     name = "local"
+    searches = False
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -53,7 +55,7 @@ class LocalRepos:
         digest = hashlib.sha256()
         for path in sorted(_walk(folder)):
             relative = path.relative_to(folder).as_posix()
-            sha = file_sha256(path) if path.suffix == ".safetensors" else None
+            sha = file_sha256(path) if is_safetensors(path) else None
             files.append(RepoFile(path=relative, size=path.stat().st_size, sha256=sha))
             digest.update(f"{relative}\0{sha or ''}\n".encode())
         return RepoInfo(repo=repo, revision=digest.hexdigest()[:12], files=tuple(files))
@@ -75,7 +77,7 @@ class LocalRepos:
         return file_sha256(self._file(ref))
 
     def fetch(self, ref: SourceRef) -> Path:
-        """The file where it lies, its header verified. Its hash is checked by ``sources.locate``, which knows it."""
+        """The file where it lies, its header verified. Its hash is for whoever knows it to compare."""
         path = self._file(ref)
         read_header(path)
         return path
@@ -89,7 +91,7 @@ class LocalRepos:
         path = folder.joinpath(*parts)
         if not parts or ".." in parts or PurePosixPath(ref.file).is_absolute():
             raise UserError(f"{ref.file!r} is not a file name within a repository.")
-        if path.suffix != ".safetensors":
+        if not is_safetensors(path):
             raise ExpertError(f"{ref.file} is not opened: only .safetensors files are.", path=ref.file)
         if not path.is_file():
             raise UserError(f"{ref} is no longer there ({path}).")

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from ....errors import ExpertError, ExternalError, UserError
+from ....files.hashing import file_sha256
+from ....files.header import MAX_HEADER_BYTES, Header, header_length, is_safetensors, parse_header, read_header
 from ..card import MAX_CARD_BYTES, clean
 from ..expert import SourceRef
-from ..header import MAX_HEADER_BYTES, Header, header_length, parse_header, read_header
-from . import Listing, RepoFile, RepoInfo, file_sha256, source
+from . import Listing, RepoFile, RepoInfo, source
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -42,6 +43,7 @@ class HuggingFace:
     """
 
     name = "huggingface"
+    searches = True
 
     def __init__(
         self,
@@ -115,9 +117,7 @@ class HuggingFace:
         size = self._file(ref).size
         name = f"{ref.repo}/{ref.file}"
         first = self._read(ref.repo, ref.revision, ref.file, 0, min(_FIRST_BYTES, size))
-        length = header_length(first, name)
-        if length > size - 8:
-            raise ExpertError(f"{name} is cut short: its header alone needs {length} bytes.", path=ref.file)
+        length = header_length(first, name, file_size=size)
         raw = first[8 : 8 + length]
         if len(raw) < length:
             raw += self._read(ref.repo, ref.revision, ref.file, len(first), 8 + length - len(first))
@@ -171,7 +171,7 @@ class HuggingFace:
         read_header(path)
 
     def _file(self, ref: SourceRef) -> RepoFile:
-        if not ref.file.endswith(".safetensors"):
+        if not is_safetensors(ref.file):
             raise ExpertError(f"{ref.file} is not opened: only .safetensors files are.", path=ref.file)
         for file in self._info(ref.repo, ref.revision).files:
             if file.path == ref.file:

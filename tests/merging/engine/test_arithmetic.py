@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from diffgraph.errors import PlanError
-from diffgraph.merging.deltas.delta import Delta, Factors, add
+from diffgraph.merging.deltas.delta import Delta, add
+from diffgraph.merging.deltas.factors import Factors
 from diffgraph.merging.engine import arithmetic
 from diffgraph.merging.engine.arithmetic import exact_products, harmless, stacked, write_merged
 

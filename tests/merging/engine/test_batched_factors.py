@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffgraph.errors import UserError
-from diffgraph.merging.deltas.delta import Delta, Factors
+from diffgraph.merging.deltas.delta import Delta
+from diffgraph.merging.deltas.factors import Factors
 from diffgraph.merging.engine.arithmetic import exact_products, harmless
 from diffgraph.merging.engine.batched_factors import Group, grouped, packed, write_group
 from diffgraph.merging.engine.engine import Engine

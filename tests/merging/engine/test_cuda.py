@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffgraph.merging.deltas.delta import Delta, Factors
+from diffgraph.merging.deltas.delta import Delta
+from diffgraph.merging.deltas.factors import Factors
 from diffgraph.merging.engine.arithmetic import exact_products
 from diffgraph.merging.engine.batched_factors import grouped, packed
 from diffgraph.merging.engine.engine import Engine

@@ -14,7 +14,7 @@ from diffgraph.errors import ExpertError
 from diffgraph.files.header import TensorInfo
 from diffgraph.merging.formats import read_expert
 from diffgraph.merging.formats.layouts import original_names
-from diffgraph.merging.formats.names import Names
+from diffgraph.merging.formats.names import ModuleNames
 
 
 def at_width(function, width):
@@ -269,10 +269,10 @@ def test_text_encoders_of_several_trainers():
         (flux, f"text_encoders.t5xxl.transformer.{t5}", f"text_encoder_2.{t5}"),
         (flux, f"text_encoder.text_model.{clip}", f"text_encoder.{clip}"),
     ]:
-        place = Names(base).find(written)
+        place = ModuleNames(base).find(written)
         assert place is not None
         assert place.modules == (ours,)
-    assert Names(three).find("lora_te1_nowhere") is None
+    assert ModuleNames(three).find("lora_te1_nowhere") is None
 
 
 def test_names_of_another_family_are_refused(family, write_file, tmp_path):

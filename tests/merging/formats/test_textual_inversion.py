@@ -10,6 +10,7 @@ from diffgraph.bases.index import BaseIndex
 from diffgraph.errors import ExpertError, UserError
 from diffgraph.files.header import TensorInfo, read_header
 from diffgraph.merging.formats import read_expert
+from diffgraph.merging.formats.detect import kind_and_rank
 from diffgraph.merging.formats.textual_inversion import read_embedding
 
 WIDTHS = {"text_encoder": 768, "text_encoder_2": 1280}
@@ -35,7 +36,7 @@ def test_one_encoder_in_each_spelling(world):
         ("d", {"text_encoders_0": vectors}, "d"),
     ]:
         path = world.write(name, tensors)
-        assert read_header(path).kind == "textual_inversion"
+        assert kind_and_rank(read_header(path)).kind == "textual_inversion"
         found = read_embedding(path, world.base)
         assert (found.token, found.tokens) == (token, (token, f"{token}_1"))
         assert torch.equal(found.vectors["text_encoder"], next(iter(tensors.values())).float())

@@ -74,18 +74,19 @@ def test_folders_of_yours(tmp_path: Path) -> None:
     (expert,) = register(source, listed[0].repo)
     assert expert.id.startswith("folder/my lora@home-")
     # The reference alone finds the file again, in another process too.
-    path = sources.locate(str(expert.ref), expert.sha256)
+    ref = SourceRef.parse(str(expert.ref))
+    path = sources.get(ref.source).fetch(ref)
     assert path == tmp_path / "my lora@home" / "a.safetensors"
+    assert source.sha256(ref) == expert.sha256
     assert register(source, "plain")[0].title == "Two"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
-    with pytest.raises(ExpertError, match="Register it anew"):
-        sources.locate(expert.ref, expert.sha256)
+    assert source.sha256(ref) != expert.sha256
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ExpertError, match="cut short"):
-        sources.locate(expert.ref, expert.sha256)
+        source.fetch(ref)
     path.unlink()
     with pytest.raises(UserError, match="no longer there"):
-        sources.locate(expert.ref)
+        source.fetch(ref)
 
 
 @pytest.mark.parametrize("repo", ["../evil", "/etc", "absent", ".hidden", ""])
@@ -165,5 +166,27 @@ def test_the_registry() -> None:
         sources.get("hugingface")
     with pytest.raises(ValueError, match="two sources"):
         sources.source("folder")(Folder.__mro__[1])
-    with pytest.raises(UserError, match="source:repo@revision:file"):
-        sources.locate("nonsense")
+    with pytest.raises(ValueError, match="source:repo@revision:file"):
+        SourceRef.parse("nonsense")
+
+
+def test_capitals_in_a_suffix_hide_no_expert(tmp_path: Path) -> None:
+    make(tmp_path / "loud", file="A.SAFETENSORS")
+    (expert,) = register(Folder(tmp_path), "loud")
+    assert (expert.kind, expert.rank, expert.ref.file) == ("lora", 4, "A.SAFETENSORS")
+    assert Folder(tmp_path).fetch(expert.ref).name == "A.SAFETENSORS"
+
+
+def test_a_base_is_told_by_its_card(tmp_path: Path) -> None:
+    """Whatever its denoiser is called inside; but an adapter stays one, whatever its card says."""
+    card = "---\ntags: [base]\n---\n# Mine\n"
+    unet, other = {"down_blocks.0.conv.weight": (4, 4)}, {"blocks.0.strange.weight": (4, 4)}
+    for name, tensors in (("known", unet), ("strange", other)):
+        arrays = {key: np.ones(shape, np.float16) for key, shape in tensors.items()}
+        make(tmp_path / name, arrays, "transformer/diffusion_pytorch_model.safetensors", card)
+        assert register(Folder(tmp_path), name)[0].kind == "base"
+    make(tmp_path / "adapter", LORA, "transformer/pytorch_lora_weights.safetensors", card)
+    assert register(Folder(tmp_path), "adapter")[0].kind == "lora"
+    make(tmp_path / "nobody", {"blocks.0.strange.weight": np.ones(4)}, "transformer/x.safetensors")
+    with pytest.raises(ExpertError, match="no known expert kind"):
+        register(Folder(tmp_path), "nobody")

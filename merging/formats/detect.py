@@ -1,0 +1,58 @@
+"""Which format a file has, what kind of expert it is and of which rank: told by its header alone. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...files.header import Header
+from .format import Format, expert_error, formats
+
+_FOREIGN = (
+    ("GLoRA", (".a1.weight", ".b1.weight")),
+    ("(IA)³", (".on_input", ".ia3_l", "_ia3_l")),
+)
+"""Kinds that are not understood, but known: (name, ends of tensor names)."""
+
+
+class KindAndRank(NamedTuple):
+    """What a header says of an expert.
+
+    Attributes:
+        kind: one of `kinds`.
+        rank: the largest rank in the file, or None where rank has no meaning.
+    """
+
+    kind: str
+    rank: int | None
+
+
+def kinds() -> frozenset[str]:
+    """Every kind of expert that some format brings along."""
+    return frozenset().union(*(fmt.kinds() for fmt in formats().values()))
+
+
+def kind_and_rank(header: Header) -> KindAndRank:
+    """The kind and the rank of an expert. Raises ExpertError as `detect`."""
+    fmt, kind = detect(header)
+    return KindAndRank(kind, fmt.rank(header))
+
+
+def detect(header: Header) -> tuple[Format, str]:
+    """The one format that knows this header, and the kind it says.
+
+    Raises:
+        ExpertError: no format knows the keys, or more than one claims them.
+    """
+    claims = [(fmt, kind) for fmt in formats().values() if (kind := fmt.detect(header)) is not None]
+    if len(claims) > 1:
+        names = ", ".join(kind for _, kind in claims)
+        raise expert_error(header, f"mixes keys of several kinds ({names}); that is not understood")
+    if not claims:
+        for name, ends in _FOREIGN:
+            if own := [key for key in header.keys if key.endswith(ends)]:
+                raise expert_error(header, f"is {name}, a kind of adapter that is not understood", own)
+        raise expert_error(header, "has keys of no known expert kind", header.keys)
+    fmt, kind = claims[0]
+    if kind not in kinds():
+        raise expert_error(header, f"is called a {kind!r} by the format {fmt.name}, and no format brings such a kind")
+    return fmt, kind
