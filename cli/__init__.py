@@ -1,1 +1,1 @@
-"""The `diffgraph` command: one module a group of commands."""
+"""The `diffgraph` command: its console, its tables, and what its groups of commands share."""

@@ -9,7 +9,8 @@ from ..errors import ToolFailed
 from ..settings import Settings
 from ..tools.context import Context
 from . import tables
-from .console import Progress, say
+from .console import say
+from .progress import Progress
 
 PROMPT = "a soccer ball in blueprint style under a starry night sky"
 

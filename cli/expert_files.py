@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 MAX_FILES = 10_000
 
 
-class Finder:
-    """A `Locate` by sha256.
+class ExpertFinder:
+    """Finds the file of a plan's expert by its sha256, wherever it lies and whatever it is called: a `Locate`.
 
     Args:
         ctx: its graph knows where registered experts lie, its sources keep their caches.

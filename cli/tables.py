@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
-from rich.markup import escape
 from rich.table import Table
 
 from .console import out, say
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
     from ..graph.calibration.record import Calibration
     from ..graph.experts.expert import Expert
     from ..graph.relations.relation import Relation
+    from ..merging.export.export import ExportReport
+    from ..merging.plan.check import CheckReport
 
 
 def table(*columns: str) -> Table:
@@ -70,13 +71,13 @@ def experts(found: Sequence[Expert], measured: Mapping[str, Calibration]) -> Ren
     for expert in found:
         seen = measured.get(expert.id)
         rows.add_row(
-            escape(expert.id),
+            expert.id,
             expert.kind + (f" r{expert.rank}" if expert.rank else ""),
-            escape(expert.base_family),
-            escape(some([s.name for s in expert.skills])),
+            expert.base_family,
+            some([s.name for s in expert.skills]),
             seen.verdict if seen else "not calibrated",
             f"{seen.best_weight:.2f}" if seen else "",
-            escape(expert.licence),
+            expert.licence,
         )
     return rows
 
@@ -97,14 +98,14 @@ def expert(
 ) -> RenderableType:
     """Everything about one expert; overlaps below ``near`` are left out."""
     rows = _pairs()
-    rows.add_row("expert", f"{escape(found.id)}  ({escape(found.title)})")
+    rows.add_row("expert", f"{found.id}  ({found.title})")
     size = f"{found.size_bytes / 2**20:.1f} MiB"
-    rows.add_row("file", f"{escape(str(found.ref))}, {size}, sha256 {found.sha256[:12]}…")
+    rows.add_row("file", f"{found.ref}, {size}, sha256 {found.sha256[:12]}…")
     rank = f" of rank {found.rank}" if found.rank else ""
-    rows.add_row("kind", f"{found.kind}{rank}, for base family {escape(found.base_family)}")
-    rows.add_row("licence", escape(found.licence))
+    rows.add_row("kind", f"{found.kind}{rank}, for base family {found.base_family}")
+    rows.add_row("licence", found.licence)
     for facet in dict.fromkeys(s.facet for s in found.skills):
-        rows.add_row(facet, escape(", ".join(s.trigger for s in found.skills if s.facet == facet)))
+        rows.add_row(facet, ", ".join(s.trigger for s in found.skills if s.facet == facet))
     if calibrations:
         seen = calibrations[-1]
         figures = f"best weight {seen.best_weight:.2f}, consistency {seen.consistency:.2f}"
@@ -112,16 +113,16 @@ def expert(
         gains = sorted(seen.gain.items(), key=lambda pair: (-pair[1], pair[0]))
         if seen.unasked:
             left = ", ".join(f"{name} {share:.0%}" for name, share in sorted(seen.unasked.items()))
-            rows.add_row("without its trigger", escape(left))
+            rows.add_row("without its trigger", left)
         if seen.coarse != 1.0:
             rows.add_row("beside a subject", f"best with {seen.coarse:.0%} of its weight in the coarsest blocks")
-        rows.add_row("gain", escape(", ".join(f"{name} {gain:+.2f}" for name, gain in gains)))
+        rows.add_row("gain", ", ".join(f"{name} {gain:+.2f}" for name, gain in gains))
     else:
-        rows.add_row("calibrated", f"not yet: diffgraph calibrate {escape(found.id)}")
+        rows.add_row("calibrated", f"not yet: diffgraph calibrate {found.id}")
     for relation in relations:
         if relation.kind != "overlap" or abs(relation.value) >= near:
-            other = escape(relation.other(found.id))
-            rows.add_row(relation.kind, f"{other}  {relation.value:.2f}  {escape(relation.note)}")
+            other = relation.other(found.id)
+            rows.add_row(relation.kind, f"{other}  {relation.value:.2f}  {relation.note}")
     return rows
 
 
@@ -137,35 +138,67 @@ def expert_json(found: Expert, calibrations: Sequence[Calibration], relations: S
 def plan(found: Mapping[str, Any]) -> RenderableType:
     """What would be merged."""
     rows = _pairs()
-    rows.add_row("prompt", escape(found["prompt"]))
+    rows.add_row("prompt", found["prompt"])
     for facet in found["facets"]:
-        rows.add_row(facet["facet"], f"{escape(facet['trigger'])}  by {escape(str(facet['by']))}")
+        rows.add_row(facet["facet"], f"{facet['trigger']}  by {facet['by']}")
     for chosen in found["experts"]:
-        rows.add_row("expert", f"{escape(chosen['id'])} × {chosen['weight']:.2f}")
+        rows.add_row("expert", f"{chosen['id']} × {chosen['weight']:.2f}")
     for text in found["uncovered"]:
-        rows.add_row("uncovered", f"nothing here draws {escape(repr(text))}")
+        rows.add_row("uncovered", f"nothing here draws {text!r}")
     for refused in found["rejected"]:
-        rows.add_row("left out", f"{escape(refused['id'])}: {escape(refused['why'])}")
+        rows.add_row("left out", f"{refused['id']}: {refused['why']}")
     rows.add_row("plan", found["plan_id"] or "none: nothing of this can be drawn")
     return rows
+
+
+def check(report: CheckReport) -> None:
+    """Whether a plan can be carried out, and what it would do."""
+    for problem in sorted(report.problems, key=lambda p: not p.fatal):
+        out.line_of(f"{'WRONG' if problem.fatal else 'note '} {problem.message}")
+    for one in report.experts:
+        rank = f", rank {one.rank}" if one.rank is not None else ""
+        out.line_of(f"      {one.id}: {one.kind}{rank}, {one.targets} weights, {one.coverage:.0%} of them in this base")
+    where = ", ".join(f"{count} in {component}" for component, count in report.modules.items())
+    out.line_of(f"      changes {report.targets} weights ({where or 'none'}); {report.shared} by more than one expert")
+    if report.estimate is not None:
+        e = report.estimate
+        out.line_of(
+            f"      about {e.peak_bytes / 1e9:.2f} GB and {e.seconds:.2g} s to merge on {e.device} in {e.dtype}"
+        )
+    if report.licence is not None and not report.licence.unknown:
+        out.line_of(f"      {report.licence.sentence()}")
+    out.line_of(f"{'ok   ' if report.ok else 'NO   '} {report.plan_id}")
+
+
+def merged(report: ExportReport) -> None:
+    """What a merge wrote."""
+    rank = f", rank {report.rank}" if report.rank is not None else ""
+    size = f"{report.size_bytes / 1e6:.1f} MB"
+    out.line_of(f"{report.path}: {report.form}{rank}, {report.targets} weights merged, {size}")
+    if report.energy_lost:
+        out.line_of(f"{report.energy_lost:.2%} of the merge's energy is lost to the form")
+    if report.left_out:
+        some_of_them = ", ".join(report.left_out[:5])
+        out.line_of(f"left out, as no LoRA can hold them: {some_of_them} ({len(report.left_out)} in all)")
+    out.line_of(f"licence of the output: {report.licence}")
 
 
 def run(result: RunResult) -> None:
     """How a request ended: notes on stderr, the rest on stdout."""
     for note in result.notes:
         say(note)
-    out.print(f"{result.status}: {result.message}", markup=False, soft_wrap=True)
+    out.line_of(f"{result.status}: {result.message}")
     if result.plan and result.plan.experts:
         used = ", ".join(f"{e.id} × {e.weight:.2f}" for e in result.plan.experts)
-        out.print(f"experts  {used}", markup=False, soft_wrap=True)
+        out.line_of(f"experts  {used}")
     for path in result.images:
-        out.print(f"image    {path}", markup=False, soft_wrap=True)
-    out.print(f"page     {result.page}", markup=False, soft_wrap=True)
+        out.line_of(f"image    {path}")
+    out.line_of(f"page     {result.page}")
 
 
 def settings(rows: Iterable[tuple[str, str, str]]) -> RenderableType:
     """Variable, value, meaning."""
     made = table("setting", "value", "meaning")
     for row in rows:
-        made.add_row(*map(escape, row))
+        made.add_row(*row)
     return made

@@ -16,13 +16,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SKIP = {"tests", "build", "dist", "node_modules", "docs"}
 
-FOUNDATION = {"errors", "settings", "plugins"}
+FOUNDATION = {"errors", "settings", "plugins", "cleaning", "terminal"}
 LOW = {"bases", "files"}
 # room -> the rooms it may import (besides itself and the foundation): DESIGN.md 1, one way only
 MAY_IMPORT = {
     "errors": set(),
     "settings": set(),
     "plugins": set(),
+    "cleaning": set(),
+    "terminal": set(),
     "files": set(),
     "bases": {"files"},
     "prompts": set(),

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
-from rich.console import Console
 
 from diffgraph.agents.chat.repl import chat
 from diffgraph.settings import Settings
+from diffgraph.terminal import CleanConsole
 from diffgraph.tools.context import Context
 
 
@@ -28,7 +28,7 @@ def say(settings: Settings, *lines: str) -> str:
         return line
 
     out = io.StringIO()
-    chat(settings, console=Console(file=out, width=160, force_terminal=False), read=read)
+    chat(settings, console=CleanConsole(file=out, width=160), read=read)
     return out.getvalue()
 
 
@@ -81,7 +81,7 @@ def test_the_terminal_prompt(make_settings: Callable[..., Settings]) -> None:
     out = io.StringIO()
     with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
         keys.send_text("/seed 5\n/quit\n")
-        chat(settings, console=Console(file=out, width=100))
+        chat(settings, console=CleanConsole(file=out, width=100))
     assert "seed 5" in out.getvalue()
     assert "/seed 5" in (settings.root / "history").read_text()
 

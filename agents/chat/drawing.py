@@ -1,0 +1,59 @@
+"""A prompt in the chat: the whole machine, told while it works, then how it ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.status import Status
+
+from ...terminal import styled
+from ..runs.generate import RunResult, generate
+from .session import Session
+
+AT_WORK = {
+    "planner": "planning",
+    "tools": "using tools",
+    "check": "checking the plan",
+    "merge": "merging",
+    "sample": "sampling",
+    "critic": "judging",
+    "scout": "scouting",
+    "calibrator": "calibrating",
+    "record": "writing",
+    "compare": "drawing the base alone and each expert alone",
+}
+QUIET = ("start", "node", "step", "tool", "brain", "checked", "finished", "interrupted")
+"""Events that get no line of their own."""
+COLOURS = {"accepted": "green", "no image": "red"}
+
+
+def draw(session: Session, prompt: str) -> None:
+    """Draw a prompt, and say where the page is."""
+    with session.console.status("starting") as status:
+        result = generate(
+            prompt,
+            n=session.n,
+            seed=session.seed,
+            context=session.ctx,
+            on_event=lambda event: _tell(session, event, status),
+        )
+    _show(session, result)
+
+
+def _tell(session: Session, event: dict[str, Any], status: Status) -> None:
+    if event["kind"] == "start":
+        status.update(AT_WORK.get(event["node"], event["node"]))
+    elif event["kind"] == "step":
+        status.update(f"sampling, step {event['done']} of {event['total']}")
+    elif event["kind"] not in QUIET:
+        session.console.print(styled((f"  {event['t']:6.1f} s ", "dim"), event["text"]))
+
+
+def _show(session: Session, result: RunResult) -> None:
+    console = session.console
+    for note in result.notes:
+        console.print(f"  {note}", style="yellow")
+    console.print(styled((result.status, COLOURS.get(result.status, "yellow")), f" {result.message}"))
+    if result.plan and result.plan.experts:
+        console.print("  " + ", ".join(f"{e.id} × {e.weight:.2f}" for e in result.plan.experts))
+    console.line_of(styled("  ", (str(result.page), "bold")))

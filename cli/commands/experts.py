@@ -1,0 +1,142 @@
+"""``scout``, ``calibrate``, ``experts`` and ``expert``: what the graph holds and how it gets there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..console import FAILED, out, say, write_json
+from ..options import Json
+
+POSITION = 50
+app = typer.Typer()
+
+
+@app.command()
+def scout(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help="a source (world, huggingface), source:repository, or a folder; default: DIFFGRAPH_SOURCES"
+        ),
+    ] = None,
+    query: Annotated[str, typer.Option(help="what to look for, at sources that can search")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=200, help="register at most so many new repositories")] = 200,
+    json_: Json = False,
+) -> None:
+    """Find experts at a source and register them: card and file header only, no weights.
+
+    Examples:
+
+      diffgraph scout ~/loras
+
+      diffgraph scout huggingface --query "pixel art" --limit 10
+
+      diffgraph scout huggingface:nerijs/pixel-art-xl
+    """
+    from ...agents.scout import scout as look
+    from ...graph.experts import sources
+    from ...graph.experts.registration import register
+    from ...settings import Settings
+    from ...tools.context import Context
+    from ...tools.register_experts import register_new
+    from .. import tables
+    from ..progress import Progress
+
+    with Progress() as progress, Context.open(Settings.load(), progress.emit) as ctx:
+        name, _, repo = (source or "").partition(":")
+        refused: list[dict[str, str]] = []
+        if source and Path(source).expanduser().is_dir():
+            found, refused = register_new(ctx, sources.get("folder", root=Path(source)), query, limit)
+        elif repo:
+            found = register(ctx.source(name), repo)
+            ctx.store.add_experts(found)
+        else:
+            found, refused = look(ctx, source, query, limit=limit)
+    if json_:
+        write_json({"registered": [e.id for e in found], "refused": refused})
+        return
+    out.print(
+        f"{len(found)} new, {len(refused)} refused. {'diffgraph calibrate --all measures them.' if found else ''}"
+    )
+    if found:
+        out.print(tables.experts(found, {}))
+
+
+@app.command()
+def calibrate(
+    expert_id: Annotated[str | None, typer.Argument(help="an expert's id; or say --all", show_default=False)] = None,
+    all_: Annotated[bool, typer.Option("--all", help="every expert of the base that was not measured yet")] = False,
+    json_: Json = False,
+) -> None:
+    """Measure what experts really do: they draw reference prompts, the critic scores them. It goes on where it stopped.
+
+    Examples:  diffgraph calibrate world/sea-life   |   diffgraph calibrate --all
+    """
+    from ...agents.calibrator import calibrate as measure
+    from ...errors import UserError
+    from ...settings import Settings
+    from ...tools.context import Context
+    from ..progress import Progress
+
+    if (expert_id is None) is not all_:
+        raise UserError("Name one expert (`diffgraph experts` lists them), or say --all.")
+    with Progress() as progress, Context.open(Settings.load(), progress.emit) as ctx:
+        ids = [ctx.store.expert(expert_id).id] if expert_id else None
+        done = list(measure(ctx, ids))
+    failed = [one for one in done if "failed" in one]
+    if json_:
+        write_json({"calibrated": done})
+    else:
+        for one in done:
+            text = one.get("failed") or f"{one['verdict']}, best weight {one['best_weight']:.2f}"
+            out.line_of(f"{one['expert']}: {text}")
+    raise typer.Exit(FAILED if failed and len(failed) == len(done) else 0)
+
+
+@app.command()
+def experts(
+    family: Annotated[str | None, typer.Option(help="only experts of this base family")] = None,
+    json_: Json = False,
+) -> None:
+    """List the experts in the graph.
+
+    Examples:  diffgraph experts   |   diffgraph experts --family emoji --json
+    """
+    from ...graph.store.opening import open_graph
+    from ...settings import Settings
+    from .. import tables
+
+    with open_graph(Settings.load()) as store:
+        found = store.experts(family)
+        measured = {c.expert_id: c for c in store.calibrations()}
+    if json_:
+        write_json(tables.experts_json(found, measured))
+    elif found:
+        out.print(tables.experts(found, measured))
+    else:
+        say("The graph holds no such expert yet. `diffgraph scout` finds some.")
+
+
+@app.command()
+def expert(
+    expert_id: Annotated[str, typer.Argument(help="an id, as `diffgraph experts` lists it", show_default=False)],
+    json_: Json = False,
+) -> None:
+    """Show one expert: where it is from, what it says it can do, what was measured, how it stands to others.
+
+    Example:  diffgraph expert world/sea-life
+    """
+    from ...graph.store.opening import open_graph
+    from ...settings import Settings
+    from .. import tables
+
+    with open_graph(Settings.load()) as store:
+        found = store.expert(expert_id)
+        calibrations, relations = store.calibrations(expert_id), store.relations(expert_id)
+    if json_:
+        write_json(tables.expert_json(found, calibrations, relations))
+    else:
+        out.print(tables.expert(found, calibrations, relations))

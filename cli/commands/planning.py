@@ -1,0 +1,117 @@
+"""``plan``: say what would be merged, check a plan, compare two, print the schema. No agent is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..console import FAILED, out, write_json
+from ..options import Base, Count, ExpertFolders, Json, MethodName, Seed, settings_with
+
+if TYPE_CHECKING:
+    from ...settings import Settings
+
+POSITION = 20
+app = typer.Typer()
+
+
+@app.command()
+def plan(
+    prompt: Annotated[str | None, typer.Argument(help="what to draw, in plain words", show_default=False)] = None,
+    n: Count = 1,
+    seed: Seed = 0,
+    json_: Json = False,
+    method: MethodName = None,
+    check: Annotated[Path | None, typer.Option("--check", help="check this plan against base and experts")] = None,
+    diff: Annotated[tuple[Path, Path] | None, typer.Option("--diff", help="say what differs between two plans")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="print the JSON Schema of plan files")] = False,
+    base: Base = None,
+    experts: ExpertFolders = None,
+) -> None:
+    """Say what would be merged for a prompt, and draw nothing. Or check a plan, or compare two.
+
+    Examples:
+
+      diffgraph plan "octopus, blueprint style" --json
+
+      diffgraph plan --check plan.json --experts ~/loras
+
+      diffgraph plan --diff old.json new.json
+
+    Ends with 1 if nothing of the prompt can be drawn, the plan cannot be carried out, or the two plans differ.
+    """
+    from ...errors import UserError
+
+    asked = [prompt is not None, check is not None, diff is not None, schema]
+    if sum(asked) != 1:
+        raise UserError("Say one thing: a prompt in quotes, --check PLAN, --diff ONE OTHER, or --schema.")
+    if prompt is not None:
+        _propose(prompt, n, seed, method, json_)
+    elif check is not None:
+        _check(check, base, experts, json_)
+    elif diff is not None:
+        _diff(*diff, json_)
+    else:
+        from ...merging.plan.merge_plan import json_schema
+
+        write_json(json_schema())
+
+
+def _propose(prompt: str, n: int, seed: int, method: str | None, json_: bool) -> None:
+    from ...agents.runs.generate import plan as propose
+    from .. import tables
+    from ..progress import working
+
+    with working("Reading the prompt against the graph"):
+        found = propose(prompt, n=n, seed=seed, settings=settings_with(method))
+    write_json(found) if json_ else out.print(tables.plan(found))
+    raise typer.Exit(0 if found["plan"] else FAILED)
+
+
+def _diff(one: Path, other: Path, json_: bool) -> None:
+    from ...merging.plan.diff import differences
+    from ..plan_inputs import read_plan_file
+
+    before, after = read_plan_file(one), read_plan_file(other)
+    changes = differences(before, after)
+    if json_:
+        ids = {"before": before.plan_id, "after": after.plan_id}
+        write_json({**ids, "changes": [change.model_dump(mode="json") for change in changes]})
+    else:
+        for change in changes:
+            out.line_of(change.sentence())
+        out.line_of(f"{len(changes)} differences" if changes else f"the same plan, {before.plan_id}")
+    raise typer.Exit(FAILED if changes else 0)
+
+
+def _check(path: Path, base: str | None, experts: list[Path] | None, json_: bool) -> None:
+    from ...merging.engine.estimate import measure
+    from ...merging.plan.check import check
+    from .. import tables
+    from ..plan_inputs import open_inputs, read_plan_file
+    from ..progress import working
+
+    made = read_plan_file(path)
+    with working("Reading headers"), open_inputs(base, experts) as inputs:
+        known = inputs.known(made)
+        report = check(
+            made,
+            inputs.ctx.machinery.index,
+            inputs.finder,
+            families=known.families,
+            overlaps=known.overlaps,
+            licences=known.licences,
+            rates=measure(_device(inputs.ctx.settings)),
+            dtype=inputs.ctx.settings.dtype,
+        )
+    write_json(report.model_dump(mode="json")) if json_ else tables.check(report)
+    raise typer.Exit(0 if report.ok else FAILED)
+
+
+def _device(settings: Settings) -> str:
+    """The device that would merge, without loading torch on a machine that has only a CPU."""
+    if settings.device != "auto":
+        return settings.device
+    return "auto" if Path("/proc/driver/nvidia/version").exists() or Path("/System/Library").exists() else "cpu"

@@ -1,0 +1,86 @@
+"""What a plan needs and does not hold: its base, the files of its experts, and what the graph knows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ExpertError, PlanError, UserError
+from ..settings import Settings
+from ..tools.context import Context
+from .expert_files import ExpertFinder
+
+if TYPE_CHECKING:
+    from ..merging.plan.merge_plan import MergePlan
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the graph knows of a plan's experts: by the plan's ids, "" for the base."""
+
+    families: dict[str, str]
+    licences: dict[str, str]
+    overlaps: dict[tuple[str, str], float]
+
+
+@dataclass(frozen=True)
+class PlanInputs:
+    """The graph, the base and the finder of experts, for one command."""
+
+    ctx: Context
+    finder: ExpertFinder
+
+    def known(self, plan: MergePlan) -> Known:
+        """Families, licences and overlaps of the plan's experts, as far as they are registered."""
+        by_sha = {expert.sha256: expert for expert in self.ctx.store.experts()}
+        found = {spec.id: by_sha[spec.sha256] for spec in plan.experts if spec.sha256 in by_sha}
+        names = {expert.id: plan_id for plan_id, expert in found.items()}
+        overlaps = {
+            (names[r.a], names[r.b]): r.value
+            for r in (self.ctx.store.relations() if len(found) > 1 else [])
+            if r.kind in ("overlap", "duplicate") and r.a in names and r.b in names
+        }
+        licences = {plan_id: expert.licence for plan_id, expert in found.items()}
+        families = {plan_id: expert.base_family for plan_id, expert in found.items()}
+        return Known(families, {"": self._base_licence(), **licences}, overlaps)
+
+    def _base_licence(self) -> str:
+        from ..graph.experts.card import MAX_CARD_BYTES, parse_card
+
+        card = self.ctx.machinery.base_dir / "README.md"
+        if not card.is_file() or card.stat().st_size > MAX_CARD_BYTES:
+            return "unknown"
+        try:
+            return parse_card(card.read_text(encoding="utf-8", errors="replace")).licence
+        except ExpertError:
+            return "unknown"  # a card that cannot be read says nothing
+
+    def check_base(self, plan: MergePlan) -> None:
+        """Raise UserError unless this is the plan's base."""
+        from ..merging.plan.pinning import pin_base
+
+        try:
+            pin_base(plan, self.ctx.machinery.index)
+        except PlanError as error:
+            raise UserError(f"{error}. Say --base FOLDER with the base that it was made from.") from error
+
+
+@contextmanager
+def open_inputs(base: str | None, experts: list[Path] | None) -> Iterator[PlanInputs]:
+    """The inputs that ``--base`` and ``--experts`` name, closed at the end. Loads no model."""
+    with Context.open(Settings.load(base=base)) as ctx:
+        yield PlanInputs(ctx, ExpertFinder(ctx, experts or []))
+
+
+def read_plan_file(path: Path) -> MergePlan:
+    """A plan from its own file, or from a PNG that carries it."""
+    if path.suffix.lower() == ".png":
+        from ..merging.sampling.png_record import read_plan
+
+        return read_plan(path)
+    from ..merging.plan.merge_plan import MergePlan
+
+    return MergePlan.load(path)
