@@ -125,7 +125,7 @@ _AREA = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) \S+ ([0-9a-f]+) ([0-9a-f]+):([0-9a
 _COPIED = re.compile(r"^(?:Anonymous|Swap): +([1-9]\d*) kB", re.M)
 
 
-class Views:
+class MappedAreas:
     """Where this process has mapped files, by whomever, without having written there.
 
     Loaders map a file, too, rather than copy it: a tensor that is found to be the file's own bytes need not be read to

@@ -73,7 +73,7 @@ class RowReader:
 
 
 @dataclass(frozen=True)
-class Entry:
+class TensorEntry:
     """One tensor to be written: its name, its dtype as headers name it, its shape."""
 
     name: str
@@ -97,7 +97,7 @@ class RowWriter:
         metadata: strings for ``__metadata__``; the hash of the tensors' bytes is added under `HASH_KEY` by `finish`.
     """
 
-    def __init__(self, file: BinaryIO, entries: Sequence[Entry], metadata: Mapping[str, str]) -> None:
+    def __init__(self, file: BinaryIO, entries: Sequence[TensorEntry], metadata: Mapping[str, str]) -> None:
         self._file, self._digest = file, hashlib.sha256()
         self._left = sum(entry.nbytes for entry in entries)
         head = header_bytes(entries, metadata)
@@ -123,12 +123,12 @@ class RowWriter:
 _NO_HASH = "0x" + "-" * 64
 
 
-def ordered(entries: Iterable[Entry]) -> list[Entry]:
+def ordered(entries: Iterable[TensorEntry]) -> list[TensorEntry]:
     """Wider dtypes first, then by name."""
     return sorted(entries, key=lambda entry: (-BITS[entry.dtype], entry.name))
 
 
-def header_bytes(entries: Sequence[Entry], metadata: Mapping[str, str]) -> bytes:
+def header_bytes(entries: Sequence[TensorEntry], metadata: Mapping[str, str]) -> bytes:
     """Length and header of a file of ``entries`` in that order, padded to 8 bytes, the hash still blank."""
     if len({entry.name for entry in entries}) != len(entries) or HASH_KEY in metadata:
         raise ValueError("two tensors of one name, or a hash given beforehand")
@@ -144,14 +144,14 @@ def header_bytes(entries: Sequence[Entry], metadata: Mapping[str, str]) -> bytes
     return struct.pack("<Q", len(raw)) + raw
 
 
-def file_size(entries: Sequence[Entry], metadata: Mapping[str, str]) -> int:
+def file_size(entries: Sequence[TensorEntry], metadata: Mapping[str, str]) -> int:
     """How many bytes the file will have."""
     return len(header_bytes(entries, metadata)) + sum(entry.nbytes for entry in entries)
 
 
-def entries_of(tensors: Mapping[str, Tensor]) -> list[Entry]:
+def entries_of(tensors: Mapping[str, Tensor]) -> list[TensorEntry]:
     """The entries of tensors that are all at hand, in order."""
-    return ordered(Entry(name, NAMES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items())
+    return ordered(TensorEntry(name, NAMES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items())
 
 
 def write_tensors(file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

@@ -210,9 +210,13 @@ def test_imports_are_resolved(source: str, name: str) -> None:
 
 def light_modules() -> list[str]:
     """Modules that must be importable in a process that never pays for torch."""
-    files = [p for p in package_files() if is_inside(p, "graph", "prompts", "cli") or len(p.parts) == 1]
+    files = [
+        p
+        for p in package_files()
+        if is_inside(p, "graph", "prompts", "bases", "cli", "merging/plan") or len(p.parts) == 1
+    ]
     files = [p for p in files if p.name != "__main__.py"]
-    return sorted({module_name(p) for p in files} | {"diffgraph.merging.plan.merge_plan", "diffgraph.world"})
+    return sorted({module_name(p) for p in files} | {"diffgraph.world"})
 
 
 def test_light_modules_do_not_load_torch() -> None:

@@ -87,7 +87,7 @@ def _diff(one: Path, other: Path, json_: bool) -> None:
 
 
 def _check(path: Path, base: str | None, experts: list[Path] | None, json_: bool) -> None:
-    from ...merging.engine.estimate import measure
+    from ...merging.engine.device_rates import measure
     from ...merging.plan.check import check
     from .. import tables
     from ..plan_inputs import open_inputs, read_plan_file

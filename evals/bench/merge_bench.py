@@ -20,7 +20,7 @@ from typing import Any
 
 from ...errors import UserError
 from ...files.atomic import write_bytes
-from ...merging.engine.engine import pick_device
+from ...merging.engine.device import pick_device
 from .merge_contenders import Task, contenders, missing, to_json
 from .merge_inputs import ACTIVE
 

@@ -56,10 +56,10 @@ def write_random(path: Path, named: dict[str, tuple[int, ...]], seed: int) -> No
     """A float16 weight file of these shapes; its values are drawn from a pool of normal numbers, so it is quick."""
     import torch
 
-    from ...files.tensor_io import Entry, RowWriter, ordered
+    from ...files.tensor_io import RowWriter, TensorEntry, ordered
 
     pool = (torch.randn(_POOL, generator=torch.Generator().manual_seed(seed)) * 0.02).to(torch.float16)
-    entries = ordered(Entry(name, "F16", shape) for name, shape in named.items())
+    entries = ordered(TensorEntry(name, "F16", shape) for name, shape in named.items())
     with new_file(path) as file:
         writer = RowWriter(file, entries, {"format": "pt"})
         for entry in entries:

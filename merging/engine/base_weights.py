@@ -16,12 +16,12 @@ from torch import Tensor
 from ...bases.index import BaseIndex
 from ...errors import ExpertError, UserError
 from ...files.header import FLOATS, read_header
-from ...files.mapped_file import MappedFile, Views
+from ...files.mapped_file import MappedAreas, MappedFile
 from .arithmetic import norm
 
 
 @dataclass(frozen=True)
-class _Place:
+class _StoredWeight:
     """Where a weight stands in its file, and what it was loaded as."""
 
     file: MappedFile
@@ -29,7 +29,7 @@ class _Place:
     dtype: torch.dtype
 
 
-class Pristine(Mapping[str, Tensor]):
+class BaseWeights(Mapping[str, Tensor]):
     """Target -> base weight, on the device and in the dtype of the pipeline. Read only.
 
     Every weight that is left to its file is first compared with what the pipeline made of it, bit for bit, unless that
@@ -45,11 +45,11 @@ class Pristine(Mapping[str, Tensor]):
 
     def __init__(self, params: Mapping[str, torch.nn.Parameter], base: BaseIndex, *, mapped: bool) -> None:
         self._names = tuple(params)
-        self._places: dict[str, _Place] = {}
+        self._places: dict[str, _StoredWeight] = {}
         self._held: dict[str, Tensor] = {}
         self._norms: dict[str, float] = {}
         files: dict[Path, MappedFile] = {}
-        views = Views() if mapped else None
+        views = MappedAreas() if mapped else None
         for target, param in params.items():
             place = None if views is None else _placed(target, param, base, files, views)
             if place is None:
@@ -78,7 +78,7 @@ class Pristine(Mapping[str, Tensor]):
             place.file.release(place.key)
 
     def norm(self, target: str, weight: Tensor) -> float:
-        """`executor.norm` of a weight, measured once.
+        """`arithmetic.norm` of a weight, measured once.
 
         Args:
             target: its name.
@@ -96,8 +96,8 @@ class Pristine(Mapping[str, Tensor]):
 
 
 def _placed(
-    target: str, param: torch.nn.Parameter, base: BaseIndex, files: dict[Path, MappedFile], views: Views
-) -> _Place | None:
+    target: str, param: torch.nn.Parameter, base: BaseIndex, files: dict[Path, MappedFile], views: MappedAreas
+) -> _StoredWeight | None:
     """Where ``param`` can be read again, bit for bit; None if nowhere."""
     entry = base.params.get(target)
     if entry is None or param.device.type != "cpu":
@@ -115,4 +115,4 @@ def _placed(
     same = stored.dtype == param.dtype and views.shows(param.data, file, key)
     same = same or torch.equal(stored.to(param.dtype), param.data)
     file.release(key)
-    return _Place(file, key, param.dtype) if same else None
+    return _StoredWeight(file, key, param.dtype) if same else None

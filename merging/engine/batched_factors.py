@@ -2,10 +2,10 @@
 
 A GPU merges one of SDXL's weights in some microseconds; asking it to takes as long for every kernel call. So the
 factors that an expert has at weights of one shape lie in one piece of memory (`FactorStack`), weights that take them
-from the same stacks are prepared together (`Group`), and `gpu_merge` has a kernel that merges a group in one launch.
-Where that does not run, `write_group` brings a plan's factors at all those weights together by one call an expert, not
-by eight a weight, and multiplies them by one call a weight. Either way a weight's bits depend on its recipe alone
-(`arithmetic`).
+from the same stacks are prepared together (`TaskGroup`), and `gpu_merge` has a kernel that merges a group in one
+launch. Where that does not run, `write_group` brings a plan's factors at all those weights together by one call an
+expert, not by eight a weight, and multiplies them by one call a weight. Either way a weight's bits depend on its recipe
+alone (`arithmetic`).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from torch import Tensor
 from ..deltas.delta import Delta
 from ..deltas.factors import FactorStack, Numbers
 from .arithmetic import Contribution, stackable
-from .merge_tasks import Task
+from .merge_tasks import MergeTask
 
 
 @dataclass(frozen=True, eq=False)
-class Group:
+class TaskGroup:
     """Weights of one shape that add up factors out of the same stacks.
 
     Attributes:
@@ -34,7 +34,7 @@ class Group:
         terms: for every expert its stack, which entry of it each weight takes, and the expert's weight.
     """
 
-    tasks: Sequence[Task]
+    tasks: Sequence[MergeTask]
     terms: Sequence[tuple[FactorStack, Sequence[int], float]]
 
     def stackable(self, dtype: torch.dtype, norms: Sequence[float]) -> list[bool]:
@@ -53,10 +53,10 @@ class Group:
         fits: list[bool] = stackable(dtype, first.ups.shape[2] * first.downs.shape[2], np.array(norms), terms).tolist()
         return fits
 
-    def only(self, which: Sequence[bool]) -> Group:
+    def only(self, which: Sequence[bool]) -> TaskGroup:
         """The weights that ``which`` says, one truth for each."""
         terms = [(stack, list(compress(entries, which)), weight) for stack, entries, weight in self.terms]
-        return Group(list(compress(self.tasks, which)), terms)
+        return TaskGroup(list(compress(self.tasks, which)), terms)
 
 
 def packed(deltas: Mapping[str, Delta], device: torch.device) -> dict[str, Delta]:
@@ -76,11 +76,11 @@ def packed(deltas: Mapping[str, Delta], device: torch.device) -> dict[str, Delta
     return {target: out[target] for target in deltas}
 
 
-def grouped(tasks: Sequence[Task]) -> tuple[list[Group], list[Task]]:
+def grouped(tasks: Sequence[MergeTask]) -> tuple[list[TaskGroup], list[MergeTask]]:
     """The tasks that add up what lies in stacks, in groups; and the others, which are more than that."""
-    groups: list[Group] = []
-    left: list[Task] = []
-    same: dict[int, list[Task]] = {}
+    groups: list[TaskGroup] = []
+    left: list[MergeTask] = []
+    same: dict[int, list[MergeTask]] = {}
     for task in tasks:
         same.setdefault(id(task.recipe), []).append(task)
     for some in same.values():
@@ -95,7 +95,7 @@ def grouped(tasks: Sequence[Task]) -> tuple[list[Group], list[Task]]:
     return groups, left
 
 
-def _groups(tasks: Sequence[Task]) -> Iterator[Group]:
+def _groups(tasks: Sequence[MergeTask]) -> Iterator[TaskGroup]:
     """Groups of tasks of one recipe, all in stacks; each in the order of its entries in the first stack."""
     names, shares = [task.target for task in tasks], tasks[0].recipe.shares
     columns = [[expert.places[name] for name in names] for expert in tasks[0].experts]
@@ -109,10 +109,10 @@ def _groups(tasks: Sequence[Task]) -> Iterator[Group]:
             (column[which[0]][0], [column[at][1] for at in which], weight)
             for column, (_, _, weight) in zip(columns, shares, strict=True)
         ]
-        yield Group([tasks[at] for at in which], terms)
+        yield TaskGroup([tasks[at] for at in which], terms)
 
 
-def write_group(group: Group, outs: Sequence[Tensor], bases: Sequence[Tensor]) -> None:
+def write_group(group: TaskGroup, outs: Sequence[Tensor], bases: Sequence[Tensor]) -> None:
     """Merge a group's weights: factors scaled in float32 and rounded once to the base's dtype, then one product a
     weight, which is added to a copy of the base's.
 
@@ -127,7 +127,7 @@ def write_group(group: Group, outs: Sequence[Tensor], bases: Sequence[Tensor]) -
         out.addmm_(up, down)
 
 
-def _side_by_side(group: Group, like: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+def _side_by_side(group: TaskGroup, like: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
     """Up factors (rows, R) and down factors (R, columns) of every weight, R being all ranks."""
     rank = sum(stack.downs.shape[1] for stack, _, _ in group.terms)
     up, down = (like.new_empty(len(group.tasks), rank, side) for side in like.shape)

@@ -18,52 +18,30 @@ import torch
 from torch import Tensor
 
 from ...bases.index import COMPONENTS, BaseIndex, target_name
-from ...errors import PlanError, UserError
-from ..formats import ExpertDelta, read_expert
-from ..methods import Whole, make
+from ...errors import PlanError
+from ..deltas.expert_delta import ExpertDelta
+from ..formats.read import read_expert
+from ..methods.method import Whole, make
+from ..plan.coverage import coverage_problem
 from ..plan.merge_plan import MergePlan, PlanExpert
 from ..plan.pinning import Locate, located, pin_base, pin_experts
 from .arithmetic import exact_products, write_merged
-from .base_weights import Pristine
+from .base_weights import BaseWeights
 from .batched_factors import grouped, packed
-from .expert_cache import ByteCache
+from .device import pick_device, pick_dtype
+from .expert_cache import expert_cache
 from .free_memory import available_bytes, uncollected
-from .gpu_merge import Launcher, Place
-from .merge_report import ExpertReport, MergeReport, coverage_problem
-from .merge_tasks import Task, changed, tasks_of
-from .merged_memory import Buffers
-
-_DTYPES = MappingProxyType({"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16})
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """``auto`` takes CUDA, then MPS, then the CPU. Raises UserError for a device that is not there."""
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"there is no device called {name!r}: use auto, cpu, cuda, cuda:1 or mps") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("this machine has no CUDA device that PyTorch can use; set DIFFGRAPH_DEVICE=cpu")
-    return device
-
-
-def pick_dtype(dtype: str | torch.dtype) -> torch.dtype:
-    """A torch dtype by name. Raises UserError for any but float32, bfloat16, float16."""
-    if isinstance(dtype, torch.dtype):
-        dtype = str(dtype).removeprefix("torch.")
-    if dtype not in _DTYPES:
-        raise UserError(f"{dtype!r} is no dtype for weights: use one of {', '.join(_DTYPES)}")
-    return _DTYPES[dtype]
+from .gpu_merge import GpuMerger, WeightSlot
+from .merge_report import ExpertReport, MergeReport
+from .merge_tasks import MergeTask, changed, tasks_of
+from .merged_memory import MergedMemory
+from .pipeline_loading import load_pipeline
 
 
 class Engine:
     """One base pipeline on one device, and whatever plan is merged into it at the moment. Not thread-safe.
 
-    Nothing ever writes to the base: a merged weight is computed from it afresh, into a place of its own that the
+    Nothing ever writes to the base: a merged weight is computed from it afresh, into a slot of its own that the
     parameter is pointed at, and going back is pointing it at the base again. So no drift can build up, a switch
     allocates nothing, and what two plans share is not computed twice. A target's bits depend on its own recipe
     (method, experts, weights) alone, so after any number of switches they are those of a fresh process.
@@ -77,12 +55,12 @@ class Engine:
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         dtype: dtype of the pipeline's weights; deltas are added in float32 whatever it is.
         expert_cache_bytes: how much memory experts that were read may keep, the least recently used leave first; by
-            default 1 GiB on the CPU, where the factors of a LoRA stay in its file (`mapped`) and count for little, and
-            a quarter of what is free on a GPU once the base is there.
+            default 1 GiB on the CPU, where the factors of a LoRA stay in its file (`files.mapped_file`) and count for
+            little, and a quarter of what is free on a GPU once the base is there.
         base_in: "file" (CPU only) reads the base's weights from its files whenever they are needed, so that base and
             merged weights together take the memory of the base once; "memory" keeps them as they were loaded; "auto" is
             "file" on the CPU, where reading a mapped file is as fast, else "memory".
-        stacked: keep the factors of an expert in `stacks` and merge by them; by default on CUDA only.
+        stacked: keep the factors of an expert in stacks (`batched_factors`) and merge by them; by default on CUDA only.
 
     Attributes:
         base: index of the base's parameters.
@@ -102,14 +80,12 @@ class Engine:
         base_in: Literal["auto", "file", "memory"] = "auto",
         stacked: bool | None = None,
     ) -> None:
-        from ..sampling.pipeline import load_pipeline
-
         self.device, self.dtype = pick_device(device), pick_dtype(dtype)
         self.base = BaseIndex.open(base_dir)
-        self._buffers = Buffers(self.device)
+        self._memory = MergedMemory(self.device)
         if available_bytes() > 2 * (merging := _matrix_bytes(self.base, self.dtype)):
-            self._buffers.prepare(merging)  # while the base is loaded, which is mostly the work of one core
-        self._launcher = Launcher(self.device, self.dtype)
+            self._memory.prepare(merging)  # while the base is loaded, which is mostly the work of one core
+        self._merger = GpuMerger(self.device, self.dtype)
         self.pipe: Any = load_pipeline(Path(base_dir), self.device, self.dtype)
         self._params: dict[str, torch.nn.Parameter] = {}
         for component in COMPONENTS:
@@ -119,12 +95,12 @@ class Engine:
                 self._params.update((target_name(component, n), p) for n, p in module.named_parameters())
         self._stacked = self.device.type == "cuda" if stacked is None else stacked
         mapped = self.device.type == "cpu" and not self._stacked if base_in == "auto" else base_in == "file"
-        self._pristine = Pristine(self._params, self.base, mapped=mapped)
-        self._live: dict[str, Task | None] = {}
-        self._places: dict[str, Place] = {}
+        self._base_weights = BaseWeights(self._params, self.base, mapped=mapped)
+        self._live: dict[str, MergeTask | None] = {}
+        self._slots: dict[str, WeightSlot] = {}
         self._moved: set[str] = set()  # targets whose parameter is their merged weight's place
         budget = _room_for_experts(self.device) if expert_cache_bytes is None else expert_cache_bytes
-        self._experts: ByteCache[ExpertDelta] = ByteCache(budget, _held_bytes)
+        self._experts = expert_cache(budget)
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
@@ -139,7 +115,7 @@ class Engine:
     @property
     def pristine(self) -> Mapping[str, Tensor]:
         """Target -> base weight. Read only."""
-        return self._pristine
+        return self._base_weights
 
     def apply(self, plan: MergePlan, locate: Locate, *, measure: bool = False) -> MergeReport:
         """Make the pipeline's weights those of ``plan``: all of them, or on any error none of them.
@@ -157,7 +133,7 @@ class Engine:
         """
         start = time.perf_counter()
         pin_base(plan, self.base)
-        self._pristine.check()
+        self._base_weights.check()
         method = make(plan.method)
         active = pin_experts(plan)
         with exact_products(), uncollected():
@@ -192,10 +168,10 @@ class Engine:
     def fingerprint(self) -> str:
         """sha256 over the names and bytes of the pristine weights: equal as long as the base is untouched."""
         digest = hashlib.sha256()
-        for target in sorted(self._pristine):
+        for target in sorted(self._base_weights):
             digest.update(target.encode())
-            digest.update(self._pristine[target].cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-            self._pristine.release(target)
+            digest.update(self._base_weights[target].cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            self._base_weights.release(target)
         return digest.hexdigest()
 
     def read(self, path: Path, sha256: str, kind: str | None = None) -> ExpertDelta:
@@ -208,7 +184,7 @@ class Engine:
             expert = replace(expert, deltas=packed(expert.deltas, self.device))
         elif self.device.type != "cpu":
             expert = replace(expert, deltas={t: delta.to(self.device) for t, delta in expert.deltas.items()})
-        self._experts.put(sha256, expert)
+        self._experts[sha256] = expert
         return expert
 
     def _read_all(self, specs: Sequence[PlanExpert], locate: Locate) -> list[ExpertDelta]:
@@ -217,7 +193,7 @@ class Engine:
             paths = pool.map(lambda spec: located(spec, locate), specs)
             return [self.read(path, spec.sha256) for path, spec in zip(paths, specs, strict=True)]
 
-    def _switch(self, todo: Sequence[Task], gone: Sequence[str]) -> None:
+    def _switch(self, todo: Sequence[MergeTask], gone: Sequence[str]) -> None:
         """Merge some targets and put others back to the base. If anything stops this, everything is as it was."""
         before = {target: self._live.get(target) for target in (*gone, *(task.target for task in todo))}
         try:
@@ -231,7 +207,7 @@ class Engine:
                     self._restore(target)
             raise
 
-    def _write_all(self, tasks: Sequence[Task]) -> None:
+    def _write_all(self, tasks: Sequence[MergeTask]) -> None:
         """Merge some targets, each the same way whichever others there are."""
         for task in self._write_together(tasks) if self._stacked else tasks:
             self._write(task)
@@ -240,50 +216,50 @@ class Engine:
         """Frobenius norm of all that is merged in now; that of a target is measured once for a recipe."""
         return math.sqrt(math.fsum(task.norm() ** 2 for task in self._live.values() if task is not None))
 
-    def _write_together(self, tasks: Sequence[Task]) -> list[Task]:
+    def _write_together(self, tasks: Sequence[MergeTask]) -> list[MergeTask]:
         """Merge all targets whose parts lie in stacks; returns the tasks that are left to do one by one."""
         groups, left = grouped(tasks)
         work = []
         for group in groups:
-            places = [self._place(task) for task in group.tasks]
-            fits = group.stackable(self.dtype, [place.norm for place in places])
+            slots = [self._slot(task) for task in group.tasks]
+            fits = group.stackable(self.dtype, [slot.norm for slot in slots])
             if not all(fits):
                 left += [task for task, fit in zip(group.tasks, fits, strict=True) if not fit]
-                group, places = group.only(fits), list(compress(places, fits))
-            if places:
-                work.append((group, places))
+                group, slots = group.only(fits), list(compress(slots, fits))
+            if slots:
+                work.append((group, slots))
         done = {task.target: task for group, _ in work for task in group.tasks}
         self._live.update(dict.fromkeys(done))  # in doubt before they change, as in `_write`
-        self._launcher.write(work)
+        self._merger.write(work)
         for target in done.keys() - self._moved:
-            self._point(target, self._places[target].shaped)
+            self._point(target, self._slots[target].shaped)
         self._live.update(done)
         return left
 
-    def _place(self, task: Task) -> Place:
+    def _slot(self, task: MergeTask) -> WeightSlot:
         """Where a target's weight is merged, remembered."""
-        if (place := self._places.get(task.target)) is None:
+        if (slot := self._slots.get(task.target)) is None:
             target, shape = task.target, task.parts[0].delta.matrix_shape
-            pristine = self._pristine[target]
-            norm = self._pristine.norm(target, pristine)
-            place = self._places[target] = Place.of(self._buffers.of(target, pristine), pristine, shape, norm)
-        return place
+            pristine = self._base_weights[target]
+            norm = self._base_weights.norm(target, pristine)
+            slot = self._slots[target] = WeightSlot.of(self._memory.of(target, pristine), pristine, shape, norm)
+        return slot
 
-    def _write(self, task: Task) -> None:
+    def _write(self, task: MergeTask) -> None:
         """Merge one target."""
         target = task.target
-        pristine = self._pristine[target]
+        pristine = self._base_weights[target]
         # In doubt before it changes: whatever interrupts this, a recipe on record is never wrong about its weight, and
         # the next plan either merges the target again or puts it back.
         self._live[target] = None
-        out = self._buffers.of(target, pristine)
-        write_merged(out, pristine, task.delta(), self._pristine.norm(target, pristine), target)
-        self._pristine.release(target)
+        out = self._memory.of(target, pristine)
+        write_merged(out, pristine, task.delta(), self._base_weights.norm(target, pristine), target)
+        self._base_weights.release(target)
         self._point(target, out)
         self._live[target] = task
 
     def _point(self, target: str, merged: Tensor) -> None:
-        """Let a parameter be its merged weight, which has one place for good."""
+        """Let a parameter be its merged weight, which has one slot for good."""
         if target not in self._moved:
             self._params[target].data = merged
             self._moved.add(target)
@@ -292,7 +268,7 @@ class Engine:
         """Put one target back to the base."""
         self._live[target] = None
         self._moved.discard(target)
-        self._params[target].data = self._pristine[target]
+        self._params[target].data = self._base_weights[target]
         del self._live[target]
 
 
@@ -305,11 +281,6 @@ def _matrix_bytes(base: BaseIndex, dtype: torch.dtype) -> int:
 def _room_for_experts(device: torch.device) -> int:
     """Bytes that experts may keep on a device."""
     return torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else 2**30
-
-
-def _held_bytes(expert: ExpertDelta) -> int:
-    """Memory an expert takes: its tensors, and some for each delta that is but a view of a file."""
-    return expert.nbytes + 4096 * len(expert.deltas)
 
 
 def _report(spec: PlanExpert, expert: ExpertDelta, plan: MergePlan, measure: bool) -> ExpertReport:

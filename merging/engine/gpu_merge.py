@@ -1,4 +1,4 @@
-"""Merges groups of weights (`stacks`): by the kernel of `triton_kernel` where that runs, else by a product a weight."""
+"""Merges groups of weights (`batched_factors`): by the kernel of `triton_kernel` where it runs, else one by one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..deltas.factors import Numbers
-from .batched_factors import Group, write_group
+from .batched_factors import TaskGroup, write_group
 
 _ALIGNED = 16
 """Bytes that addresses, and values that sides, must be multiples of for the kernel."""
@@ -24,13 +24,13 @@ _MOST = 2**16 - 1
 """Weights in one launch."""
 
 
-class Place(NamedTuple):
+class WeightSlot(NamedTuple):
     """Where a weight is merged.
 
     Attributes:
-        out: the place as a matrix, contiguous.
+        out: the slot as a matrix, contiguous.
         base: the base's weight as one.
-        shaped: the place in the weight's own shape.
+        shaped: the slot in the weight's own shape.
         norm: Frobenius norm of the base's weight.
         addresses: of out and base.
     """
@@ -42,13 +42,13 @@ class Place(NamedTuple):
     addresses: tuple[int, int]
 
     @classmethod
-    def of(cls, out: Tensor, base: Tensor, shape: tuple[int, int], norm: float) -> Place:
+    def of(cls, out: Tensor, base: Tensor, shape: tuple[int, int], norm: float) -> WeightSlot:
         """``out`` and ``base`` of the weight's own shape, ``shape`` of its matrix."""
         matrix, weight = out.view(shape), base.reshape(shape)
         return cls(matrix, weight, out, norm, (matrix.data_ptr(), weight.data_ptr()))
 
 
-class Launcher:
+class GpuMerger:
     """Writes merged weights. The kernel is compiled, which takes seconds the first time, and tried in a thread that is
     started here: a base is loaded meanwhile.
 
@@ -78,33 +78,33 @@ class Launcher:
         """Whether the kernel is used; waits for the trial."""
         return self._kernel.result() is not None
 
-    def write(self, work: Sequence[tuple[Group, Sequence[Place]]]) -> None:
-        """Merge every group's weights into their places, one for each task."""
+    def write(self, work: Sequence[tuple[TaskGroup, Sequence[WeightSlot]]]) -> None:
+        """Merge every group's weights into their slots, one for each task."""
         kernel = self._kernel.result()
-        tables = [None if kernel is None else _table(kernel, group, places) for group, places in work]
+        tables = [None if kernel is None else _table(kernel, group, slots) for group, slots in work]
         wanted = [table for table in tables if table is not None]
         # All in one piece before the first launch: a copy to the device waits for what was launched before it.
         uploads = iter(_uploaded(wanted, work[0][1][0].out.device) if wanted else ())
-        for (group, places), table in zip(work, tables, strict=True):
+        for (group, slots), table in zip(work, tables, strict=True):
             if kernel is None or table is None:
-                write_group(group, [place.out for place in places], [place.base for place in places])
+                write_group(group, [slot.out for slot in slots], [slot.base for slot in slots])
             else:
-                kernel.merge(*next(uploads), *places[0].out.shape)
+                kernel.merge(*next(uploads), *slots[0].out.shape)
 
 
 _Table = tuple[np.ndarray[Any, np.dtype[np.int64]], Numbers]
 """(4 experts + 2, n) and (experts, n): what `triton_kernel.merge` asks for."""
 
 
-def _table(kernel: ModuleType, group: Group, places: Sequence[Place]) -> _Table | None:
+def _table(kernel: ModuleType, group: TaskGroup, slots: Sequence[WeightSlot]) -> _Table | None:
     """What the kernel needs to know of a group; None if it cannot do it."""
-    first = places[0].out
+    first = slots[0].out
     rows, columns = first.shape
-    if rows % _ALIGNED or columns % _ALIGNED or first.numel() >= _LONGEST or len(places) > _MOST:
+    if rows % _ALIGNED or columns % _ALIGNED or first.numel() >= _LONGEST or len(slots) > _MOST:
         return None
-    addresses = np.empty((2 + 4 * len(group.terms), len(places)), np.int64)
-    scales = np.empty((len(group.terms), len(places)))
-    addresses[:2] = np.array([place.addresses for place in places]).T
+    addresses = np.empty((2 + 4 * len(group.terms), len(slots)), np.int64)
+    scales = np.empty((len(group.terms), len(slots)))
+    addresses[:2] = np.array([slot.addresses for slot in slots]).T
     for at, (stack, entries, weight) in enumerate(group.terms):
         chosen = np.array(entries)
         if stack.ups.dtype != stack.downs.dtype:

@@ -32,7 +32,7 @@ class Recipe(NamedTuple):
 
 
 @dataclass(eq=False)
-class Task:
+class MergeTask:
     """Merge some experts' parts into one weight.
 
     Attributes:
@@ -78,7 +78,7 @@ def tasks_of(
     weights: Sequence[float],
     base: BaseIndex,
     known: Container[str],
-) -> dict[str, Task]:
+) -> dict[str, MergeTask]:
     """Target -> task, for all targets in ``known`` that some expert has a weight at.
 
     Args:
@@ -96,7 +96,7 @@ def tasks_of(
     sharing = _sharing(specs, experts, weights, base)
     head, place = _method_text(plan), base.order
     recipes: dict[tuple[_Share, ...], tuple[Recipe, tuple[ExpertDelta, ...]]] = {}
-    out: dict[str, Task] = {}
+    out: dict[str, MergeTask] = {}
     # Disks and caches like to be read forwards.
     for target in sorted(sharing, key=lambda target: (place.get(target, -1), target)):
         some = sharing[target]
@@ -106,7 +106,7 @@ def tasks_of(
             shares = tuple([share.what for share in some])
             recipes[some] = Recipe(head, shares), tuple([share.expert for share in some])
         recipe, takes_part = recipes[some]
-        out[target] = Task(target, recipe, method, takes_part, seed_at(plan, target) if method.seeded else 0)
+        out[target] = MergeTask(target, recipe, method, takes_part, seed_at(plan, target) if method.seeded else 0)
     return out
 
 
@@ -148,6 +148,6 @@ def _method_text(plan: MergePlan) -> str:
     return json.dumps(plan.method.model_dump(mode="json"), sort_keys=True)
 
 
-def changed(tasks: Mapping[str, Task], live: Mapping[str, Recipe]) -> list[Task]:
+def changed(tasks: Mapping[str, MergeTask], live: Mapping[str, Recipe]) -> list[MergeTask]:
     """The tasks whose weight is not merged by that very recipe now."""
     return [task for target, task in tasks.items() if live.get(target) != task.recipe]

@@ -20,7 +20,7 @@ class _Chunk:
     used: int = 0
 
 
-class Buffers:
+class MergedMemory:
     """Target -> a tensor to write its merged weight into, the same one every time.
 
     So a switch between plans allocates nothing. Memory is taken as targets are first merged, or by `prepare` before,

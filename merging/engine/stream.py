@@ -21,16 +21,16 @@ from ...bases.index import BaseIndex, target_name
 from ...errors import BudgetExceeded, PlanError
 from ...files.header import read_header
 from ...files.mapped_file import DTYPES
-from ...files.tensor_io import COPY_BYTES, NAMES, Entry, RowReader, RowWriter, ordered
+from ...files.tensor_io import COPY_BYTES, NAMES, RowReader, RowWriter, TensorEntry, ordered
 from ..deltas.delta import Delta
 from ..methods import Part, Whole, make
 from ..plan.block_weights import BlockWeights
+from ..plan.coverage import coverage_problem
 from ..plan.merge_plan import MergePlan
 from ..plan.pinning import Locate, located, pin_base, pin_experts
 from .arithmetic import merged
-from .merge_report import coverage_problem
 from .merge_tasks import seed_at
-from .streamed_expert import BaseReader, LazyExpert, blocks
+from .streamed_expert import BaseReader, StreamedExpert, blocks
 
 DEFAULT_BUDGET = 2 * 2**30
 """Bytes of tensors that may be alive at a time."""
@@ -40,7 +40,7 @@ DEFAULT_BUDGET = 2 * 2**30
 class _Source:
     """One expert with a weight at one target."""
 
-    expert: LazyExpert
+    expert: StreamedExpert
     weight: float
 
 
@@ -72,7 +72,7 @@ class FileMerge:
         self.plan, self.base, self.budget = plan, base, budget
         self._method = make(plan.method)
         self._reader = BaseReader(base)
-        self.experts = [LazyExpert(spec, located(spec, locate), self._reader) for spec in pin_experts(plan)]
+        self.experts = [StreamedExpert(spec, located(spec, locate), self._reader) for spec in pin_experts(plan)]
         if not self.experts:
             raise PlanError("the plan has no expert of non-zero weight, so there is nothing to merge")
         for expert in self.experts:
@@ -216,10 +216,10 @@ class OutputFile:
         return cls({key: reader for reader in readers for key in reader.header.keys}, component, dtype)
 
     @cached_property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[TensorEntry]:
         """The tensors in the order in which they are written."""
         infos = [(key, reader.header.tensors[key]) for key, reader in self.readers.items()]
-        return ordered(Entry(key, self._dtype_of(info.dtype), info.shape) for key, info in infos)
+        return ordered(TensorEntry(key, self._dtype_of(info.dtype), info.shape) for key, info in infos)
 
     def _dtype_of(self, own: str) -> str:
         return own if self.dtype is None or not DTYPES[own].is_floating_point else NAMES[self.dtype]
@@ -247,7 +247,7 @@ class OutputFile:
                     writer.write(piece)
         return writer.finish()
 
-    def _untouched(self, entry: Entry, budget: int) -> Iterator[Tensor]:
+    def _untouched(self, entry: TensorEntry, budget: int) -> Iterator[Tensor]:
         reader = self.readers[entry.name]
         info = reader.header.tensors[entry.name]
         if entry.dtype == info.dtype:

@@ -46,7 +46,7 @@ class BaseReader:
         return BITS[self.index.params[target][2].dtype] // 8
 
 
-class LazyExpert:
+class StreamedExpert:
     """An expert of a plan, checked against a base by its headers, its deltas read when asked for.
 
     Attributes:

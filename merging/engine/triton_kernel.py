@@ -1,4 +1,4 @@
-"""The GPU kernel of `stacks`, in Triton: ``out = base + sum_e scale_e * up_e @ down_e`` for many weights in one launch.
+"""The GPU kernel of `gpu_merge`, in Triton: ``out = base + sum_e scale_e * up_e @ down_e`` for many weights at once.
 
 A tile of a weight is read once, all products are added to it in float32, and it is rounded and written once: half the
 bytes of a copy followed by a product. What a tile computes depends on its own weight alone, not on how many others

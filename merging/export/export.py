@@ -20,9 +20,9 @@ from ...files.atomic import check_room, new_file, new_folder, write_bytes
 from ...files.tensor_io import copy_file, entries_of, file_size, write_tensors
 from ..deltas.delta import Delta
 from ..engine.stream import FileMerge, OutputFile
-from ..plan.licence import output_licence
+from ..plan.licence import output_licence, parents_of
 from .lora_names import Layout, fits_lora, lora_tensors
-from .model_card import model_card, parents_of
+from .model_card import model_card
 
 Form = Literal["lora", "denoiser", "pipeline"]
 LISTING = "model_index.json"

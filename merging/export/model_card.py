@@ -8,14 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from ..plan.licence import output_licence
+from ..plan.licence import output_licence, parents_of
 from ..plan.merge_plan import MergePlan
-
-
-def parents_of(plan: MergePlan, licences: Mapping[str, str]) -> dict[str, str]:
-    """Parent -> licence (``unknown`` where none is given), for the base (by its ref) and each expert with a weight."""
-    ids = [(plan.base.ref, licences.get("", "unknown"))]
-    return dict(ids + [(e.id, licences.get(e.id, "unknown")) for e in plan.experts if e.weight != 0.0])
 
 
 def model_card(plan: MergePlan, licences: Mapping[str, str], what: str, details: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Merge methods, one file a family (see `registry.MergeMethod`).
+"""Merge methods, one file a family (see `method.MergeMethod`).
 
 All act on deltas from the base. Methods that merge tools apply to whole weights (SLERP, Karcher mean, Model Stock) are
 defined on task vectors here. Weighting by block needs no method of its own: a plan's ``blocks`` scale each expert's

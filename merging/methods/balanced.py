@@ -37,6 +37,7 @@ class MagnitudeBalanced(MergeMethod[BalancedParams]):
 
     name = "magnitude_balanced"
     reference_url = "https://arxiv.org/abs/2502.18461"
+    low_rank = True
     Params: ClassVar[type[Params]] = BalancedParams
 
     def weights(self, experts: Sequence[Whole]) -> list[float]:

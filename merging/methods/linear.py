@@ -24,7 +24,7 @@ class Linear(MergeMethod[LinearParams]):
 
     name = "linear"
     reference_url = "https://arxiv.org/abs/2212.04089"
-    rowwise = sums = True
+    rowwise = sums = low_rank = True
     Params: ClassVar[type[Params]] = LinearParams
 
     def weights(self, experts: Sequence[Whole]) -> list[float]:
@@ -55,7 +55,7 @@ class ConcatSum(MergeMethod[Params]):
 
     name = "concat_sum"
     reference_url = "https://huggingface.co/docs/peft/developer_guides/lora#merge-lora-weights-into-the-base-model"
-    sums = True
+    sums = low_rank = True
 
     def combine(self, parts: Sequence[Part], seed: int) -> Delta:
         from ..deltas.delta import add

@@ -76,6 +76,8 @@ class MergeMethod(ABC, Generic[P]):
     """True if the result depends on the seed, which the engine derives from the method's parameters and the target."""
     sums: ClassVar[bool] = False
     """True if `combine` gives the sum of the parts' deltas, each times its weight, and no more."""
+    low_rank: ClassVar[bool] = False
+    """True if parts in factors are merged without forming a full matrix; a merge then takes less memory and time."""
     rowwise: ClassVar[bool] = False
     """True if rows of a full-rank merge depend on the same rows of the parts only, so a merge may work by rows."""
     Params: ClassVar[type[Params]] = Params

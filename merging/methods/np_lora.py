@@ -46,6 +46,7 @@ class NpLora(MergeMethod[NpLoraParams]):
     name = "np_lora"
     reference_url = "https://arxiv.org/abs/2511.11051"
     symmetric = False
+    low_rank = True
     Params: ClassVar[type[Params]] = NpLoraParams
 
     def combine(self, parts: Sequence[Part], seed: int) -> Delta:

@@ -34,6 +34,7 @@ class SharedMean(MergeMethod[SharedParams]):
 
     name = "shared_mean"
     reference_url = "https://arxiv.org/abs/2212.09849"
+    low_rank = True
     Params: ClassVar[type[Params]] = SharedParams
 
     def combine(self, parts: Sequence[Part], seed: int) -> Delta:

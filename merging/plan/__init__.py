@@ -1,1 +1,1 @@
-"""The merge plan as data, and what can be said of it without weights: differences, pins, schedule, check, licence."""
+"""The merge plan as data, and what can be said of it without weights: differences, pins, check, cost, licence."""

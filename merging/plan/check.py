@@ -13,14 +13,13 @@ from pydantic import BaseModel, ConfigDict
 
 from ...bases.index import BaseIndex
 from ...errors import DiffGraphError
-from ..engine.estimate import Estimate, Load, Rates, estimate
-from ..engine.merge_report import coverage_problem
-from ..export.model_card import parents_of
 from ..formats.detect import detect
 from ..formats.read import check_shapes, expert_files
-from ..methods.method import make
+from ..methods.method import MergeMethod, make
 from .block_weights import BlockWeights
-from .licence import OutputLicence, output_licence
+from .coverage import coverage_problem
+from .estimate import DeviceRates, Estimate, ExpertLoad, estimate
+from .licence import OutputLicence, output_licence, parents_of
 from .merge_plan import MergePlan, PlanExpert
 from .pinning import Locate, located, pin_base, pin_experts
 from .schedule import passes
@@ -33,8 +32,6 @@ OVERLAP = 0.5
 """Cosine of two experts' deltas from which they push the same weights the same way."""
 HUGE = 4.0
 """A weight beyond this, either way, drowns the base in nearly every published expert."""
-_SUMS = frozenset({"linear", "concat_sum", "magnitude_balanced", "np_lora", "shared_mean"})
-"""Methods that stay in factors; any other is taken to form full matrices, which only raises the estimate."""
 
 
 class _Frozen(BaseModel):
@@ -93,7 +90,7 @@ def check(
     families: Mapping[str, str] | None = None,
     overlaps: Mapping[tuple[str, str], float] | None = None,
     licences: Mapping[str, str] | None = None,
-    rates: Rates | None = None,
+    rates: DeviceRates | None = None,
     dtype: str = "float32",
 ) -> CheckReport:
     """Check a plan against its base and its experts' files.
@@ -112,9 +109,9 @@ def check(
         Every problem found, not only the first. Raises UserError only where the base itself is missing.
     """
     index = base if isinstance(base, BaseIndex) else BaseIndex.open(base)
-    problems = _of_the_plan(plan, index)
+    method, problems = _of_the_plan(plan, index)
     checks: list[ExpertCheck] = []
-    loads: list[Load] = []
+    loads: list[ExpertLoad] = []
     touched: Counter[str] = Counter()
     for spec in plan.experts:
         found, targets, wrong = _expert(spec, plan, index, locate, families or {})
@@ -128,7 +125,7 @@ def check(
     licence = None if licences is None else output_licence(parents_of(plan, licences))
     if licence is not None and (licence.problem or licence.unknown):
         problems.append(Problem(code="licence", message=licence.sentence(), fatal=False))
-    dense = plan.method.name not in _SUMS
+    dense = method is None or not method.low_rank  # taken for dense where unsure: that only raises the estimate
     return CheckReport(
         plan_id=plan.plan_id,
         ok=not any(problem.fatal for problem in problems),
@@ -142,15 +139,16 @@ def check(
     )
 
 
-def _of_the_plan(plan: MergePlan, index: BaseIndex) -> list[Problem]:
-    """What is wrong with the plan itself, whatever its experts' files say."""
+def _of_the_plan(plan: MergePlan, index: BaseIndex) -> tuple[MergeMethod | None, list[Problem]]:
+    """(the plan's method, what is wrong with the plan itself, whatever its experts' files say)."""
+    method: MergeMethod | None = None
     problems: list[Problem] = []
     try:
         pin_base(plan, index)
     except DiffGraphError as error:
         problems.append(Problem(code="base", message=str(error)))
     try:
-        make(plan.method)
+        method = make(plan.method)
     except DiffGraphError as error:
         problems.append(Problem(code="method", message=str(error)))
     else:
@@ -159,7 +157,7 @@ def _of_the_plan(plan: MergePlan, index: BaseIndex) -> list[Problem]:
         pin_experts(plan)
     except DiffGraphError as error:
         problems.append(Problem(code="experts", message=str(error)))
-    return problems
+    return method, problems
 
 
 def _of_the_schedule(plan: MergePlan) -> list[Problem]:
@@ -189,7 +187,7 @@ def _overlapping(plan: MergePlan, overlaps: Mapping[tuple[str, str], float]) -> 
             yield Problem(code="overlap", message=message, fatal=False)
 
 
-def _load(found: ExpertCheck, targets: Iterable[str], base: BaseIndex) -> Load:
+def _load(found: ExpertCheck, targets: Iterable[str], base: BaseIndex) -> ExpertLoad:
     """What an expert costs: its factors at the rank its header shows, or full matrices where there is none."""
     delta_bytes = flops = 0
     for target in targets:
@@ -200,7 +198,7 @@ def _load(found: ExpertCheck, targets: Iterable[str], base: BaseIndex) -> Load:
             flops += 2 * found.rank * rows * columns
         else:
             delta_bytes += 4 * rows * columns
-    return Load(file_bytes=found.size_bytes, delta_bytes=delta_bytes, flops=flops)
+    return ExpertLoad(file_bytes=found.size_bytes, delta_bytes=delta_bytes, flops=flops)
 
 
 def _expert(

@@ -11,6 +11,8 @@ from types import MappingProxyType
 
 from pydantic import BaseModel, ConfigDict
 
+from .merge_plan import MergePlan
+
 UNKNOWN = "unknown"
 _A = "attribution"
 _SHARE = "share-alike"
@@ -62,6 +64,12 @@ class OutputLicence(BaseModel):
             return f"licence of the output: unknown, because that of {', '.join(self.unknown)} is"
         asks = f" ({', '.join(self.conditions)})" if self.conditions else ""
         return f"licence of the output: {self.id}{asks}{'; ' + self.problem if self.problem else ''}"
+
+
+def parents_of(plan: MergePlan, licences: Mapping[str, str]) -> dict[str, str]:
+    """Parent -> licence (``unknown`` where none is given), for the base (by its ref) and each expert with a weight."""
+    ids = [(plan.base.ref, licences.get("", "unknown"))]
+    return dict(ids + [(e.id, licences.get(e.id, "unknown")) for e in plan.experts if e.weight != 0.0])
 
 
 def output_licence(parents: Mapping[str, str]) -> OutputLicence:

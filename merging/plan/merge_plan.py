@@ -1,4 +1,4 @@
-"""The merge plan: everything that decides an image, as frozen, versioned, canonical JSON (DESIGN.md 2)."""
+"""The merge plan: everything that decides an image, as frozen, versioned, canonical JSON."""
 
 from __future__ import annotations
 

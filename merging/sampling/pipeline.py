@@ -1,26 +1,22 @@
-"""A diffusers pipeline from a local folder, and images from plans: the same plan and seed give the same pixels."""
+"""Images from plans, by the pipeline that an engine merges into: the same plan and seed give the same pixels."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from ...errors import PlanError, UserError
+from ...errors import PlanError
 from ...plugins import closest
+from ..engine.engine import Engine
 from ..plan.merge_plan import MergePlan, Sampler
 from ..plan.pinning import Locate
 from ..plan.schedule import plain
-from .scheduled import Stepper
-
-if TYPE_CHECKING:
-    from ..engine.engine import Engine
+from .scheduled import ScheduledDenoiser
 
 _SHARED = ("base", "experts", "method", "sampler", "allow_partial", "schedule")
 """The fields of a plan that decide its merge and how it is sampled, whatever the prompt and the seeds."""
@@ -42,52 +38,6 @@ SCHEDULERS = {
     "unipc": "UniPCMultistepScheduler",
 }
 """Names that ``Sampler.name`` may have besides "default" -> diffusers classes."""
-
-
-def load_pipeline(base_dir: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    """Load a diffusers pipeline folder: local files, safetensors only, no safety checker, no progress bars of its own.
-
-    Raises:
-        UserError: there is no pipeline, or diffusers cannot load it; the message says where and why.
-    """
-    listing = base_dir / "model_index.json"
-    if not listing.is_file():
-        raise UserError(f"there is no diffusers pipeline in {base_dir}: model_index.json is missing")
-    import diffusers
-
-    # From 0.42 on, torch_dtype is called dtype, and the old name warns.
-    name = "dtype" if tuple(map(int, diffusers.__version__.split(".")[:2])) >= (0, 42) else "torch_dtype"
-    declared = json.loads(listing.read_text(encoding="utf-8"))
-    extra: dict[str, Any] = {name: dtype} | ({"safety_checker": None} if "safety_checker" in declared else {})
-    if "requires_safety_checker" in declared:
-        extra["requires_safety_checker"] = False
-    try:
-        with _quiet():
-            pipe = diffusers.DiffusionPipeline.from_pretrained(
-                str(base_dir), local_files_only=True, use_safetensors=True, **extra
-            )
-    except (OSError, ValueError, RuntimeError, AttributeError, KeyError) as error:
-        raise UserError(f"the pipeline in {base_dir} cannot be loaded: {error}") from error
-    pipe.set_progress_bar_config(disable=True)
-    return pipe.to(device)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the loaders' progress bars; both libraries are left as they were."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    libraries = (diffusers_logging, transformers_logging)
-    were_on = [library.is_progress_bar_enabled() for library in libraries]
-    for library in libraries:
-        library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for library, was_on in zip(libraries, were_on, strict=True):
-            if was_on:
-                library.enable_progress_bar()
 
 
 def render(
@@ -118,7 +68,7 @@ def render_seed(
     engine.apply(plain(plan), locate)
     steps = plan.sampler.steps
     step = None if on_step is None else _counted(on_step, 0, steps)
-    with Stepper(engine, plan, locate) as stepper:
+    with ScheduledDenoiser(engine, plan, locate) as stepper:
         image = _sample(engine, plan.sampler, [(plan.prompt, plan.negative_prompt, seed)], stepper, step)[0]
     if on_step is not None:
         on_step(steps, steps)
@@ -150,7 +100,7 @@ def render_all(
         engine.apply(plain(first), locate)
         step = None if on_step is None else _counted(on_step, done, total)
         prompts = [(plans[i].prompt, plans[i].negative_prompt, plans[i].seeds[at]) for i, at in jobs]
-        with Stepper(engine, first, locate) as stepper:
+        with ScheduledDenoiser(engine, first, locate) as stepper:
             made = _sample(engine, first.sampler, prompts, stepper, step)
         images.update(zip(jobs, made, strict=True))
         done += first.sampler.steps
@@ -172,7 +122,7 @@ def _sample(
     engine: Engine,
     sampler: Sampler,
     prompts: Sequence[tuple[str, str, int]],
-    stepper: Stepper,
+    stepper: ScheduledDenoiser,
     on_step: Callable[[int], None] | None,
 ) -> list[Image.Image]:
     pipe = engine.pipe

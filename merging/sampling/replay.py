@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from ..engine.engine import Engine
 from ..plan.pinning import Locate
 from .pipeline import OnStep, render_seed
 from .png_record import PngRecord, libraries, pixels_sha256, read_png
-
-if TYPE_CHECKING:
-    from ..engine.engine import Engine
 
 
 @dataclass(frozen=True)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...errors import PlanError
+from ..engine.engine import Engine
 from ..plan.merge_plan import MergePlan
 from ..plan.pinning import Locate
 from ..plan.schedule import passes
 
-if TYPE_CHECKING:
-    from ..engine.engine import Engine
 
-
-class Stepper:
+class ScheduledDenoiser:
     """Holds an engine to a plan's schedule while a pipeline samples. Use as a context manager around one call of it.
 
     The denoiser's ``forward`` is stood in for, so that this works for every pipeline that calls its denoiser: each
@@ -37,7 +35,7 @@ class Stepper:
         self._step = 0
         self._merged = ""
 
-    def __enter__(self) -> Stepper:
+    def __enter__(self) -> ScheduledDenoiser:
         if self._plan.schedule is not None:
             self._own = self._denoiser.__dict__.get("forward")
             self._denoiser.forward = self._standing_in(self._denoiser.forward)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from diffgraph.errors import ExpertError
 from diffgraph.files.header import read_header
-from diffgraph.files.mapped_file import MappedFile, Views
+from diffgraph.files.mapped_file import MappedAreas, MappedFile
 
 
 @pytest.fixture
@@ -97,14 +97,14 @@ def test_changes_are_noticed(path):
 def test_a_tensor_that_is_the_files_own_memory_is_told_from_any_other(path, tmp_path):
     file, again = MappedFile(read_header(path)), MappedFile(read_header(path))
     tensor, loaded = again.tensor("a"), load_file(path)
-    assert Views().shows(tensor, file, "a")
-    assert Views().shows(loaded["b"], file, "b")
-    assert not Views().shows(tensor, file, "b")
-    assert not Views().shows(tensor.clone(), file, "a")
-    assert not Views().shows(tensor.t(), file, "a")
-    assert not Views().shows(file.tensor("none"), file, "none")
+    assert MappedAreas().shows(tensor, file, "a")
+    assert MappedAreas().shows(loaded["b"], file, "b")
+    assert not MappedAreas().shows(tensor, file, "b")
+    assert not MappedAreas().shows(tensor.clone(), file, "a")
+    assert not MappedAreas().shows(tensor.t(), file, "a")
+    assert not MappedAreas().shows(file.tensor("none"), file, "none")
     twin = MappedFile(read_header(shutil.copyfile(path, tmp_path / "twin.safetensors"))).tensor("a")
-    assert not Views().shows(twin, file, "a")
+    assert not MappedAreas().shows(twin, file, "a")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells what is mapped where")
@@ -112,9 +112,9 @@ def test_memory_that_was_written_to_is_no_longer_the_files(path):
     file, again = MappedFile(read_header(path)), MappedFile(read_header(path))
     mine, tensor, other = file.tensor("a"), again.tensor("a"), again.tensor("b")
     tensor[0, 0] += 1.0
-    assert not Views().shows(tensor, file, "a")
-    assert not Views().shows(other, file, "b")  # who wrote once may have written anywhere
-    assert Views().shows(mine, file, "a")
+    assert not MappedAreas().shows(tensor, file, "a")
+    assert not MappedAreas().shows(other, file, "b")  # who wrote once may have written anywhere
+    assert MappedAreas().shows(mine, file, "a")
 
 
 def test_where_the_system_does_not_tell_nothing_is_found(path, monkeypatch):
@@ -126,5 +126,5 @@ def test_where_the_system_does_not_tell_nothing_is_found(path, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr("diffgraph.files.mapped_file.Path.read_text", kept)
-        views = Views()
+        views = MappedAreas()
     assert not views.shows(tensor, file, "a")

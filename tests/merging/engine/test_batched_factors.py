@@ -14,10 +14,10 @@ from diffgraph.errors import UserError
 from diffgraph.merging.deltas.delta import Delta
 from diffgraph.merging.deltas.factors import Factors
 from diffgraph.merging.engine.arithmetic import exact_products, harmless
-from diffgraph.merging.engine.batched_factors import Group, grouped, packed, write_group
+from diffgraph.merging.engine.batched_factors import TaskGroup, grouped, packed, write_group
 from diffgraph.merging.engine.engine import Engine
-from diffgraph.merging.engine.gpu_merge import Launcher, Place
-from diffgraph.merging.engine.merge_tasks import Recipe, Task
+from diffgraph.merging.engine.gpu_merge import GpuMerger, WeightSlot
+from diffgraph.merging.engine.merge_tasks import MergeTask, Recipe
 from diffgraph.merging.formats import ExpertDelta
 from diffgraph.merging.methods.method import make
 from diffgraph.merging.plan.merge_plan import MergePlan, Method
@@ -55,11 +55,11 @@ def read(deltas: dict[str, Delta]) -> ExpertDelta:
     return ExpertDelta(Path("made.safetensors"), "adapter", "lora", 3, packed(deltas, CPU))
 
 
-def tasks_for(experts: list[ExpertDelta], who: dict[str, tuple[int, ...]], weight: float) -> list[Task]:
+def tasks_for(experts: list[ExpertDelta], who: dict[str, tuple[int, ...]], weight: float) -> list[MergeTask]:
     """One task a target: the sum of the experts whose numbers are given, in shared recipes as `tasks_of` makes them."""
     recipes = {some: Recipe("linear", tuple((str(i), "style", weight) for i in some)) for some in set(who.values())}
     method = make(Method())
-    return [Task(name, recipes[some], method, tuple(experts[i] for i in some)) for name, some in who.items()]
+    return [MergeTask(name, recipes[some], method, tuple(experts[i] for i in some)) for name, some in who.items()]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -98,7 +98,7 @@ def test_what_is_more_than_a_sum_or_lies_in_no_stack_is_left() -> None:
     groups, left = grouped(tasks_for([one, two], {"a": (0, 1), "full": (0, 1)}, 1.0))
     assert [[task.target for task in group.tasks] for group in groups] == [["a"]]
     assert [task.target for task in left] == ["full"]
-    trimmed = [Task(t.target, t.recipe, make(Method(name="ties")), t.experts) for t in groups[0].tasks]
+    trimmed = [MergeTask(t.target, t.recipe, make(Method(name="ties")), t.experts) for t in groups[0].tasks]
     assert grouped(trimmed) == ([], trimmed)
 
 
@@ -114,7 +114,7 @@ def test_a_product_of_rounded_factors_is_allowed_where_it_does_no_harm(
     made = [lora(256, 256, 2, i, stored, 10.0**s) for i, (s, _) in enumerate(strengths)]
     experts = [read({"a": delta}) for delta in made]
     recipe = Recipe("linear", tuple((str(i), "style", 10.0**w) for i, (_, w) in enumerate(strengths)))
-    groups, _ = grouped([Task("a", recipe, make(Method()), tuple(experts))])
+    groups, _ = grouped([MergeTask("a", recipe, make(Method()), tuple(experts))])
     terms = [d.factors[0].scaled(10.0**w) for d, (_, w) in zip(made, strengths, strict=True)]
     reach = norm + sum(term.reach for term in terms)
     finite = reach <= torch.finfo(dtype).max / 2
@@ -176,16 +176,16 @@ def test_a_failure_half_way_leaves_everything_as_it_was(
     stacked: Engine, world, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = apply(stacked, world, plan(world, {"owl": 0.8, "stars": 0.2}))
-    real = Launcher.write
+    real = GpuMerger.write
 
-    def half(launcher: Launcher, work: list[tuple[Group, list[Place]]]) -> None:
+    def half(launcher: GpuMerger, work: list[tuple[TaskGroup, list[WeightSlot]]]) -> None:
         group, places = work[0]
         first = [at < (len(places) + 1) // 2 for at in range(len(places))]
         real(launcher, [(group.only(first), places[: sum(first)])])
-        monkeypatch.setattr(Launcher, "write", real)
+        monkeypatch.setattr(GpuMerger, "write", real)
         raise UserError("out of memory")
 
-    monkeypatch.setattr(Launcher, "write", half)
+    monkeypatch.setattr(GpuMerger, "write", half)
     with pytest.raises(UserError, match="out of memory"):
         stacked.apply(plan(world, {"owl": 0.1, "ink": 0.6}), world.locate)
     assert same(before, dict(stacked.weights))

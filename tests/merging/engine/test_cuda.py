@@ -13,8 +13,8 @@ from diffgraph.merging.deltas.factors import Factors
 from diffgraph.merging.engine.arithmetic import exact_products
 from diffgraph.merging.engine.batched_factors import grouped, packed
 from diffgraph.merging.engine.engine import Engine
-from diffgraph.merging.engine.gpu_merge import Launcher, Place
-from diffgraph.merging.engine.merge_tasks import Recipe, Task
+from diffgraph.merging.engine.gpu_merge import GpuMerger, WeightSlot
+from diffgraph.merging.engine.merge_tasks import MergeTask, Recipe
 from diffgraph.merging.formats import ExpertDelta
 from diffgraph.merging.methods.method import make, methods
 from diffgraph.merging.plan.merge_plan import Method
@@ -96,17 +96,17 @@ def experts_on(device: torch.device) -> list[ExpertDelta]:
     return out
 
 
-def written(launcher: Launcher, base: dict[str, torch.Tensor], names: list[str]) -> dict[str, torch.Tensor]:
+def written(launcher: GpuMerger, base: dict[str, torch.Tensor], names: list[str]) -> dict[str, torch.Tensor]:
     recipe = Recipe("linear", tuple((str(i), "style", weight) for i, weight in enumerate((0.7, -0.4, 1.1))))
     experts = tuple(experts_on(CUDA))
-    groups, left = grouped([Task(name, recipe, make(Method()), experts) for name in names])
+    groups, left = grouped([MergeTask(name, recipe, make(Method()), experts) for name in names])
     assert not left
     outs = {name: torch.full_like(base[name], torch.nan) for name in names}
     work = []
     for group in groups:
         weights = [base[task.target] for task in group.tasks]
         assert all(group.stackable(torch.bfloat16, [float(w.float().norm()) for w in weights]))
-        places = [Place.of(outs[t.target], base[t.target], tuple(base[t.target].shape), 0.0) for t in group.tasks]
+        places = [WeightSlot.of(outs[t.target], base[t.target], tuple(base[t.target].shape), 0.0) for t in group.tasks]
         work.append((group, places))
     with exact_products():
         launcher.write(work)
@@ -117,9 +117,9 @@ def test_one_launch_for_many_weights_rounds_each_sum_once() -> None:
     base = {
         n: torch.randn(s, generator=torch.Generator().manual_seed(9)).bfloat16().to(CUDA) for n, s in SHAPES.items()
     }
-    launcher = Launcher(CUDA, torch.bfloat16)
+    launcher = GpuMerger(CUDA, torch.bfloat16)
     assert launcher.has_kernel
-    found, products = written(launcher, base, list(SHAPES)), written(Launcher(CUDA, torch.float32), base, list(SHAPES))
+    found, products = written(launcher, base, list(SHAPES)), written(GpuMerger(CUDA, torch.float32), base, list(SHAPES))
     for name, weight in base.items():
         exact = weight.double()
         for expert, share in zip(experts_on(CUDA), (0.7, -0.4, 1.1), strict=True):

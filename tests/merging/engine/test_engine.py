@@ -11,11 +11,11 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from diffgraph.errors import ExpertError, PlanError, UserError
+from diffgraph.merging.engine import pipeline_loading
 from diffgraph.merging.engine.engine import Engine
-from diffgraph.merging.engine.merged_memory import Buffers
+from diffgraph.merging.engine.merged_memory import MergedMemory
 from diffgraph.merging.formats import read_expert
 from diffgraph.merging.methods import methods
-from diffgraph.merging.sampling import pipeline
 
 
 def snapshot(engine):
@@ -228,7 +228,7 @@ def test_a_base_in_its_files_and_one_in_memory_merge_alike(world, dtype):
     seen = []
     for where in ("file", "memory"):
         engine = Engine(world.base_dir, "cpu", dtype, base_in=where)
-        held = len(engine._pristine._held)
+        held = len(engine._base_weights._held)
         assert held == (0 if where == "file" else len(engine.pristine))
         fingerprint = engine.fingerprint()
         engine.apply(plan, world.locate)
@@ -243,7 +243,7 @@ def test_a_base_in_its_files_and_one_in_memory_merge_alike(world, dtype):
 
 def test_a_weight_that_the_loader_changes_is_kept_as_loaded(world, monkeypatch):
     """The file is not what the pipeline computes with there, so it cannot be what merges start from."""
-    real = pipeline.load_pipeline
+    real = pipeline_loading.load_pipeline
 
     def turned(*args):
         pipe = real(*args)
@@ -251,10 +251,10 @@ def test_a_weight_that_the_loader_changes_is_kept_as_loaded(world, monkeypatch):
         weight.data = weight.data.T.contiguous()
         return pipe
 
-    monkeypatch.setattr(pipeline, "load_pipeline", turned)
+    monkeypatch.setattr("diffgraph.merging.engine.engine.load_pipeline", turned)
     engine = Engine(world.base_dir, device="cpu")
     target = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight"
-    assert list(engine._pristine._held) == [target]
+    assert list(engine._base_weights._held) == [target]
     assert torch.equal(engine.pristine[target], world.base.tensor(target).T)
     engine.apply(world.plan(world.expert("owl")), world.locate)
     engine.reset()
@@ -339,7 +339,9 @@ def test_memory_for_merged_matrices_is_touched_while_the_base_loads_if_there_is_
     size = sum(p.numel() for p in unet.parameters() if p.ndim == 2) * (4 if dtype == "float32" else 2)
     asked = []
     monkeypatch.setattr("diffgraph.merging.engine.engine.available_bytes", lambda: int(room * size))
-    monkeypatch.setattr("diffgraph.merging.engine.engine.Buffers.prepare", lambda self, nbytes: asked.append(nbytes))
+    monkeypatch.setattr(
+        "diffgraph.merging.engine.engine.MergedMemory.prepare", lambda self, nbytes: asked.append(nbytes)
+    )
     Engine(world.base_dir, "cpu", dtype)
     assert asked == ([size] if room > 2 else [])
 
@@ -352,12 +354,12 @@ def test_merging_into_memory_that_was_touched_beforehand_gives_the_same_bits(wor
     monkeypatch.setattr(
         "diffgraph.merging.engine.merged_memory._CHUNK", 2**12
     )  # the tiny base is smaller than a real chunk
-    begin = Buffers.prepare
-    monkeypatch.setattr(Buffers, "prepare", lambda self, nbytes: prepared.append(begin(self, nbytes)))
+    begin = MergedMemory.prepare
+    monkeypatch.setattr(MergedMemory, "prepare", lambda self, nbytes: prepared.append(begin(self, nbytes)))
     fresh = Engine(world.base_dir, "cpu")
     prepared[0].join()
-    assert fresh._buffers._touched
-    waiting = len(fresh._buffers._touched)
+    assert fresh._memory._touched
+    waiting = len(fresh._memory._touched)
     fresh.apply(plan, world.locate)
-    assert len(fresh._buffers._touched) < waiting
+    assert len(fresh._memory._touched) < waiting
     assert same_bits(snapshot(fresh), snapshot(engine))

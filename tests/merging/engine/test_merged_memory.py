@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from diffgraph.merging.engine.free_memory import available_bytes
-from diffgraph.merging.engine.merged_memory import Buffers
+from diffgraph.merging.engine.merged_memory import MergedMemory
 
 CPU = torch.device("cpu")
 CHUNK = 64 * 2**20
 
 
-def place(buffers: Buffers, name: str, mib: int) -> Tensor:
+def place(buffers: MergedMemory, name: str, mib: int) -> Tensor:
     return buffers.of(name, torch.empty(mib * 2**19, dtype=torch.bfloat16))
 
 
@@ -24,7 +24,7 @@ def faults() -> int:
 
 
 def test_every_target_keeps_a_place_of_its_own():
-    buffers = Buffers(CPU)
+    buffers = MergedMemory(CPU)
     buffers.prepare(3 * CHUNK).join()
     some = {name: place(buffers, name, mib) for name, mib in (("a", 20), ("b", 20), ("c", 40), ("d", 100), ("e", 1))}
     for value, tensor in enumerate(some.values()):
@@ -36,7 +36,7 @@ def test_every_target_keeps_a_place_of_its_own():
 
 
 def test_prepared_memory_is_touched_before_it_is_written():
-    cold, warm = Buffers(CPU), Buffers(CPU)
+    cold, warm = MergedMemory(CPU), MergedMemory(CPU)
     warm.prepare(4 * CHUNK).join()
     needed = {}
     for name, buffers in (("cold", cold), ("warm", warm)):
@@ -50,7 +50,7 @@ def test_prepared_memory_is_touched_before_it_is_written():
 
 
 def test_what_is_prepared_is_not_more_than_what_was_asked_for():
-    buffers = Buffers(CPU)
+    buffers = MergedMemory(CPU)
     tensors = [place(buffers, "own", 64)]
     buffers.prepare(2 * CHUNK).join()
     tensors += [place(buffers, str(i), 64) for i in range(3)]  # the third has to be made on the spot
@@ -62,7 +62,7 @@ def test_what_is_prepared_is_not_more_than_what_was_asked_for():
 
 
 def test_a_merge_that_is_ahead_leaves_the_thread_less_to_do():
-    buffers = Buffers(CPU)
+    buffers = MergedMemory(CPU)
     thread = buffers.prepare(8 * CHUNK)
     tensors = [place(buffers, str(i), 64) for i in range(8)]
     for value, tensor in enumerate(tensors):
@@ -77,7 +77,7 @@ def test_available_memory_is_told_in_bytes():
 
 
 def test_pieces_fill_the_chunks_that_are_there():
-    buffers = Buffers(CPU)
+    buffers = MergedMemory(CPU)
     buffers.prepare(3 * CHUNK).join()
     before = faults()
     for i, mib in enumerate((40, 40, 40, 20, 20, 20, 4, 4, 4)):  # in three chunks of 64, if tails are used

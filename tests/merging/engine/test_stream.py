@@ -23,7 +23,7 @@ from diffgraph.bases.index import target_name
 from diffgraph.errors import BudgetExceeded, DiffGraphError, ExpertError, PlanError, UserError
 from diffgraph.files import atomic
 from diffgraph.files.header import read_header
-from diffgraph.files.tensor_io import HASH_KEY, Entry, RowReader, RowWriter, file_size, write_tensors
+from diffgraph.files.tensor_io import HASH_KEY, RowReader, RowWriter, TensorEntry, file_size, write_tensors
 from diffgraph.merging.engine.free_memory import left_of, parse_bytes, resident_bytes
 from diffgraph.merging.engine.stream import FileMerge
 from diffgraph.merging.export.export import export_denoiser, export_lora, export_pipeline, refuse_existing
@@ -72,7 +72,7 @@ def test_a_written_file_is_a_safetensors_file_with_the_hash_of_its_tensors(tmp_p
 
 
 def test_a_file_that_is_not_full_or_became_shorter_is_refused(tmp_path):
-    entries = [Entry("a", "F32", (2, 2))]
+    entries = [TensorEntry("a", "F32", (2, 2))]
     with (tmp_path / "x").open("w+b") as file:
         writer = RowWriter(file, entries, {})
         writer.write(torch.zeros(1, 2))

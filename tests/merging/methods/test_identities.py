@@ -179,3 +179,12 @@ def test_degenerate_experts_merge_to_something_finite_and_repeatable(name, case)
     assert torch.equal(first.dense(), method(name).merge(degenerate()[case], seed=3).dense())
     if case == "all zero":
         assert first.norm() == 0.0
+
+
+@pytest.mark.parametrize("name", [name for name, cls in methods().items() if cls.low_rank])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_method_that_says_so_keeps_low_rank_low(name, seed):
+    parts = [part("a", low(seed, 40, 30)), part("b", low(seed + 10, 40, 30), 0.5, "style")]
+    merged = method(name).merge(parts)
+    assert merged.full is None
+    assert merged.rank <= 8

@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from diffgraph.errors import UserError
-from diffgraph.merging.engine.estimate import Rates, measure
+from diffgraph.merging.deltas.delta import add
+from diffgraph.merging.engine.device_rates import measure
+from diffgraph.merging.methods import method
 from diffgraph.merging.plan.check import check
+from diffgraph.merging.plan.estimate import DeviceRates
 from diffgraph.merging.plan.merge_plan import Method, Ramp
 
 
@@ -152,7 +155,7 @@ def test_the_estimate_adds_up_bytes_and_flops_of_a_plan_by_hand(world):
         "small",
         {f"unet.{weight}.lora_A.weight": torch.ones(2, columns), f"unet.{weight}.lora_B.weight": torch.ones(rows, 2)},
     )
-    rates = Rates(device="toy", copy_rate=1e6, matmul_rate=1e3)
+    rates = DeviceRates(device="toy", copy_rate=1e6, matmul_rate=1e3)
     found = check(world.plan(world.expert("small")), world.base, world.locate, rates=rates, dtype="bfloat16").estimate
     factors, size = 4 * 2 * (rows + columns), rows * columns
     everything = sum(info.numel for _, _, info in world.base.params.values())
@@ -165,6 +168,23 @@ def test_the_estimate_adds_up_bytes_and_flops_of_a_plan_by_hand(world):
     plain = check(both.model_copy(update={"method": Method()}), world.base, world.locate, rates=rates).estimate
     assert dense.peak_bytes > plain.peak_bytes
     assert dense.seconds > plain.seconds
+
+
+@pytest.mark.parametrize("low_rank", [True, False])
+def test_a_method_of_somebody_else_is_priced_by_what_it_says_of_itself(world, monkeypatch, low_rank):
+    def combine(self, parts, seed):
+        return add([part.delta for part in parts], [part.weight for part in parts])
+
+    said = {"name": "theirs", "reference_url": "https://example.org", "low_rank": low_rank, "combine": combine}
+    monkeypatch.setitem(method._REGISTRY._items, "theirs", type("Theirs", (method.MergeMethod,), said))
+    rates = DeviceRates(device="toy", copy_rate=1e6, matmul_rate=1e3)
+    experts = world.expert("owl"), world.expert("stars")
+    theirs, linear = (
+        check(world.plan(*experts, method=name), world.base, world.locate, rates=rates).estimate
+        for name in ("theirs", "linear")
+    )
+    assert (theirs == linear) is low_rank
+    assert theirs.peak_bytes >= linear.peak_bytes
 
 
 def test_the_rates_of_this_machine_are_believable():

@@ -1,12 +1,9 @@
-"""What a merge will take on this device, from headers and two measured rates. Imports torch only for a device that is
-no CPU.
-"""
+"""What a merge will take on a device, from headers and two rates that `engine.device_rates` measures. No torch."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from pydantic import BaseModel, ConfigDict
@@ -14,11 +11,9 @@ from pydantic import BaseModel, ConfigDict
 from ...bases.index import BaseIndex
 
 ITEM_BYTES: Mapping[str, int] = MappingProxyType({"float32": 4, "bfloat16": 2, "float16": 2})
-_COPY_BYTES = 64 * 2**20
-_SIDE = 768
 
 
-class Rates(BaseModel):
+class DeviceRates(BaseModel):
     """How fast a device copies (bytes/s, read and write counted once each) and multiplies in float32 (flop/s)."""
 
     model_config = ConfigDict(frozen=True)
@@ -28,7 +23,7 @@ class Rates(BaseModel):
     matmul_rate: float
 
 
-class Load(BaseModel):
+class ExpertLoad(BaseModel):
     """What one expert brings: its file, its deltas in float32, and the flops of adding its factors to the base."""
 
     model_config = ConfigDict(frozen=True)
@@ -54,7 +49,7 @@ class Estimate(BaseModel):
 
 
 def estimate(
-    base: BaseIndex, loads: Sequence[Load], targets: Sequence[str], dense: bool, rates: Rates, dtype: str
+    base: BaseIndex, loads: Sequence[ExpertLoad], targets: Sequence[str], dense: bool, rates: DeviceRates, dtype: str
 ) -> Estimate:
     """Estimate a merge.
 
@@ -84,57 +79,3 @@ def estimate(
         bytes_moved=moved,
         flops=flops,
     )
-
-
-def measure(device: str = "cpu") -> Rates:
-    """The rates of a device, measured in well under a second.
-
-    Args:
-        device: "cpu", or a torch device such as "cuda" or "cuda:1", for which torch is imported.
-
-    Raises:
-        UserError: no such device, as `pick_device`.
-    """
-    return _measure_cpu() if device == "cpu" else _measure_torch(device)
-
-
-def _measure_cpu() -> Rates:
-    import numpy as np
-
-    source, target = np.ones(_COPY_BYTES // 4, np.float32), np.empty(_COPY_BYTES // 4, np.float32)
-    square = np.ones((_SIDE, _SIDE), np.float32)
-    copy = _fastest(lambda: np.copyto(target, source))
-    product = _fastest(lambda: square @ square)
-    return Rates(device="cpu", copy_rate=2 * _COPY_BYTES / copy, matmul_rate=2 * _SIDE**3 / product)
-
-
-def _measure_torch(device: str) -> Rates:
-    import torch
-
-    from .engine import pick_device
-
-    where = pick_device(device)
-    source = torch.ones(_COPY_BYTES, dtype=torch.float32, device=where)
-    target, square = torch.empty_like(source), torch.ones(4096, 4096, device=where)
-
-    def timed(work: Callable[[], object]) -> Callable[[], object]:
-        def run() -> None:
-            work()
-            torch.accelerator.synchronize()
-
-        return run
-
-    copy = _fastest(timed(lambda: target.copy_(source)))
-    product = _fastest(timed(lambda: square @ square))
-    return Rates(device=str(where), copy_rate=8 * _COPY_BYTES / copy, matmul_rate=2 * 4096**3 / product)
-
-
-def _fastest(work: Callable[[], object], times: int = 4) -> float:
-    """Seconds of the fastest of some runs, the first of which only warms up."""
-    work()
-    seconds = []
-    for _ in range(times):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return max(min(seconds), 1e-9)
