@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .agents.runs.generate import RunResult as RunResult
     from .agents.runs.generate import generate as generate
+    from .errors import BaseMissing as BaseMissing
+    from .errors import BaseMissing as WorldMissing  # noqa: F401
     from .errors import BudgetExceeded as BudgetExceeded
     from .errors import DiffGraphError as DiffGraphError
     from .errors import ExpertError as ExpertError
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from .errors import ToolFailed as ToolFailed
     from .errors import ToolRetry as ToolRetry
     from .errors import UserError as UserError
-    from .errors import WorldMissing as WorldMissing
     from .graph.calibration.record import Calibration as Calibration
     from .graph.experts.expert import Expert as Expert
     from .graph.experts.expert import Skill as Skill
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "agents.runs.generate": ("RunResult", "generate"),
     "errors": (
+        "BaseMissing",
         "BudgetExceeded",
         "DiffGraphError",
         "ExpertError",
@@ -73,6 +75,8 @@ _HOMES = {
     "scoring.request": ("Verdict", "Wanted"),
     "settings": ("Settings",),
 }
+_CALLED = {"WorldMissing": "BaseMissing"}
+"""Public name -> its name at home, where that is another."""
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __version__ = "0.1.0"
@@ -83,7 +87,7 @@ def __getattr__(name: str) -> Any:
     module = _HOME_OF.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{module}", __name__), name)
+    value = getattr(importlib.import_module(f".{module}", __name__), _CALLED.get(name, name))
     globals()[name] = value
     return value
 

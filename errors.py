@@ -4,7 +4,7 @@
 
     DiffGraphError
     ├── UserError          one line, no traceback: bad setting, missing key, empty prompt
-    │   └── WorldMissing   the embedded world is absent or damaged
+    │   └── BaseMissing    a base, or a file that belongs to it, is absent or damaged
     ├── PlanError          a merge plan that cannot be carried out: what is incompatible, which keys
     ├── ExpertError        a bad expert file: which file, what, where
     ├── ToolRetry          goes back to the model, which may mend its arguments
@@ -26,8 +26,8 @@ class UserError(DiffGraphError):
     """Something the user can mend. Printed as one line, without a traceback."""
 
 
-class WorldMissing(UserError):
-    """The embedded world is not on this machine, or a file in it does not match its manifest."""
+class BaseMissing(UserError):
+    """A base or a file that belongs to it is not on this machine, or does not match its manifest."""
 
 
 class PlanError(DiffGraphError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,30 +15,48 @@ from .plugins import closest
 PREFIX = "DIFFGRAPH_"
 
 
-class Settings(BaseSettings):
-    """Everything a user may change without touching code. ``diffgraph doctor`` prints the values in force."""
+class FromEnvironment(BaseSettings):
+    """Values read from variables with our prefix, and from ``.env``."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
 
+    @classmethod
+    def load(cls, **changes: Any) -> Self:
+        """The values in force; a change of None leaves what the environment says.
+
+        Raises:
+            UserError: a value that cannot be, with the variable that holds it.
+        """
+        try:
+            return cls(**{name: value for name, value in changes.items() if value is not None})
+        except ValidationError as error:
+            problem = error.errors()[0]
+            name = PREFIX + "_".join(str(part) for part in problem["loc"]).upper()
+            raise UserError(f"{name}={problem['input']!r} will not do: {problem['msg']}.") from error
+
+
+class Settings(FromEnvironment):
+    """Everything a user may change without touching code. ``diffgraph doctor`` prints the values in force."""
+
     home: Path = Field(default=Path("~/.diffgraph"), description="graph, caches, checkpoints and runs live here")
     brain: str = Field(default="offline", description="'offline', or 'openai:MODEL' for any OpenAI-compatible server")
-    base: str = Field(default="world", description="'world', or a diffusers folder of your own")
-    world: Path | None = Field(default=None, description="another folder holding an embedded world")
-    sources: str = Field(
-        default="world", description="where the scout may look, comma separated: world, huggingface, …"
+    base: str | None = Field(
+        default=None, description="a base by name, name:argument, or a diffusers folder; none: the one that comes along"
+    )
+    critic: str = Field(
+        default="auto", description="who judges: auto (whom the base brings), a critic's name, name:argument, or none"
+    )
+    sources: str | None = Field(
+        default=None,
+        description="where the scout may look, comma separated: huggingface, folder:PATH, …; none: where the base says",
     )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32", description="dtype of the pipeline's weights: float32, bfloat16, float16"
     )
     method: str = Field(default="linear", description="merge method the planner writes into a plan")
-    steps: int = Field(default=16, ge=1, le=1000, description="sampling steps")
-    guidance: float | None = Field(
-        default=None,
-        ge=0,
-        le=50,
-        description="guidance scale; none: 1 on the embedded world (1.5 where experts are composed), 7 on other bases",
-    )
+    steps: int | None = Field(default=None, ge=1, le=1000, description="sampling steps; none: the base's own")
+    guidance: float | None = Field(default=None, ge=0, le=50, description="guidance scale; none: the base's own")
     rounds: int = Field(default=5, ge=0, le=20, description="how often the critic may send a plan back")
     accept: float = Field(default=0.8, ge=0, le=1, description="critic score from which an image is accepted")
     sure: float = Field(
@@ -54,34 +72,33 @@ class Settings(BaseSettings):
         """``home`` with ``~`` expanded, absolute."""
         return self.home.expanduser().absolute()
 
-    def guidance_scale(self, experts: int = 1) -> float:
-        """The guidance scale in force for a plan of so many experts.
 
-        On the embedded world one expert needs none (which is twice as fast); a subject that shares the weights with a
-        style or a background gains by a little, chosen on the suite ``develop``.
-        """
-        if self.guidance is not None:
-            return self.guidance
-        return 7.0 if self.base != "world" else 1.5 if experts > 1 else 1.0
+_declared: list[type[PluginSettings]] = []
+
+
+class PluginSettings(FromEnvironment):
+    """Settings that a plug-in brings: a subclass of this, whose fields are then variables like ours.
+
+    A subclass is known as soon as its module is imported. A field that is a setting already is an error at import.
+    """
 
     @classmethod
-    def load(cls, **changes: Any) -> Settings:
-        """The settings in force; a change of None leaves what the environment says.
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        for other in groups():
+            if taken := sorted(cls.model_fields.keys() & other.model_fields.keys()):
+                raise ValueError(f"{PREFIX}{taken[0].upper()} is a setting of {other.__module__} already")
+        _declared.append(cls)
 
-        Raises:
-            UserError: a value that cannot be, with the variable that holds it.
-        """
-        try:
-            return cls(**{name: value for name, value in changes.items() if value is not None})
-        except ValidationError as error:
-            problem = error.errors()[0]
-            name = PREFIX + "_".join(str(part) for part in problem["loc"]).upper()
-            raise UserError(f"{name}={problem['input']!r} will not do: {problem['msg']}.") from error
+
+def groups() -> list[type[FromEnvironment]]:
+    """`Settings`, then what the plug-ins that were loaded bring."""
+    return [Settings, *_declared]
 
 
 def misspelt(environment: dict[str, str] | None = None) -> dict[str, str]:
     """Variables that look like settings but are none, with the closest setting ("" if nothing is close)."""
-    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    known = [PREFIX + name.upper() for group in groups() for name in group.model_fields]
     names = [name for name in (os.environ if environment is None else environment) if name.startswith(PREFIX)]
     return {
         name: next(iter(closest(name, known, n=1, at_least=0.6)), "") for name in sorted(names) if name not in known

@@ -91,14 +91,18 @@ class PairingRules(Frozen):
     least_gain: float = 0.05
 
 
-class ReadingRules(Frozen):
-    """What is peculiar to prompts for this base.
+class ReadingWords(Frozen):
+    """What is peculiar to prompts for this base; `graph.reading.rules` says what each does.
 
     Attributes:
-        medium: words for the pictures that it makes ("icon"): they name nothing to draw.
+        filler: words that ask for nothing here, because all that it draws is of that sort ("icon").
+        plain: the word for a background of one colour ("plain" in "plain red"); "" where it draws none.
+        colours: other words for the colours of those backgrounds ("crimson" -> "red").
     """
 
-    medium: tuple[str, ...] = ()
+    filler: frozenset[str] = frozenset()
+    plain: str = ""
+    colours: dict[str, str] = Field(default_factory=dict)
 
 
 class Demo(Frozen):
@@ -173,7 +177,7 @@ class BaseProfile(Family):
     planner: PlannerRules = PlannerRules()
     measure: MeasureRules = MeasureRules()
     pairing: PairingRules = PairingRules()
-    reading: ReadingRules = ReadingRules()
+    reading: ReadingWords = ReadingWords()
 
     @field_validator("sources")
     @classmethod

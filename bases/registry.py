@@ -72,6 +72,14 @@ def chosen(setting: str | None) -> BaseProfile:
     return of_folder(Path(named).expanduser().absolute())
 
 
+def default_critic() -> str:
+    """The critic of the default base, who judges where a base brings none; "" if no such base is here."""
+    try:
+        return chosen(None).critic
+    except UserError:
+        return ""
+
+
 def of_folder(folder: Path) -> BaseProfile:
     """The profile of a diffusers folder: the values of its family, or generic ones.
 

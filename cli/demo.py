@@ -5,34 +5,43 @@ from __future__ import annotations
 from ..agents.calibrator import calibrate
 from ..agents.runs.generate import generate
 from ..agents.scout import scout
-from ..errors import ToolFailed
+from ..bases import registry
+from ..errors import ToolFailed, UserError
 from ..settings import Settings
 from ..tools.context import Context
 from . import tables
 from .console import say
 from .progress import Progress
 
-PROMPT = "a soccer ball in blueprint style under a starry night sky"
+
+def settings_in_force() -> Settings:
+    """The user's settings, but for the base: the demo is the default base's. Raises UserError if there is none."""
+    return Settings.load(base=registry.default_name())
 
 
 def show_all(settings: Settings, *, n: int, seed: int, progress: Progress) -> None:
-    """Scout the world, calibrate one expert that nobody has measured, draw the prompt, say where everything is.
+    """Scout where the base says, calibrate one expert that nobody has measured, draw the base's prompt, say where
+    everything is.
 
     Raises:
-        ToolFailed: the world has no expert for the prompt, so there is no image.
+        UserError: the base has nothing to show.
+        ToolFailed: there is no expert for the prompt, so there is no image.
     """
     with Context.open(settings, progress.emit) as ctx:
-        known = len(ctx.store.experts())
-        say(f"The graph holds {known} experts. Scouting the embedded world for more:")
-        scout(ctx, "world")
+        base = ctx.profile
+        if base.demo is None:
+            raise UserError(f"{base.title or base.name} brings no demo. `diffgraph generate` draws what you say.")
+        say(f"The graph holds {len(ctx.store.experts())} experts. Scouting {base.title or base.name} for more:")
+        for source in base.sources:
+            scout(ctx, source.partition(":")[0])
         newcomer = _newcomer(ctx)
         if newcomer:
             say(f"{newcomer} was never measured. Calibrating it (it draws reference prompts, the critic scores them):")
             list(calibrate(ctx, [newcomer]))
         else:
             say("Every expert that fits this base is calibrated already.")
-        say(f"Drawing: {PROMPT}")
-        result = generate(PROMPT, n=n, seed=seed, on_event=progress, context=ctx)
+        say(f"Drawing: {base.demo.prompt}")
+        result = generate(base.demo.prompt, n=n, seed=seed, on_event=progress, context=ctx)
     if not result.images:
         raise ToolFailed(result.message)
     tables.run(result)

@@ -1,4 +1,4 @@
-"""What ``diffgraph doctor`` looks at: the machine, the home, the world, the graph, the brain and the settings."""
+"""What ``diffgraph doctor`` looks at: machine, home, base, graph, critic, brain and settings."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from ..errors import DiffGraphError
-from ..settings import PREFIX, Settings, misspelt
+from ..settings import PREFIX, FromEnvironment, Settings, groups, misspelt
 
 LIBRARIES = ("torch", "diffusers", "transformers", "langgraph", "langchain", "chromadb", "pydantic")
 ENOUGH_MB = 500
@@ -31,8 +30,7 @@ class Check:
 def examine(settings: Settings) -> list[Check]:
     """Look at everything; a part that fails is a finding, not an exception."""
     checks = [_python(), *_libraries(), _device(settings), _home(settings)]
-    checks += _world(settings)
-    checks += [_graph(settings), _brain(settings)]
+    checks += [_base(settings), _graph(settings), _critic(settings), _brain(settings)]
     checks += [
         Check(name, False, f"is no setting{f'; did you mean {near}?' if near else ''}")
         for name, near in misspelt().items()
@@ -42,18 +40,27 @@ def examine(settings: Settings) -> list[Check]:
 
 def as_json(settings: Settings, checks: list[Check]) -> dict[str, object]:
     """The document of ``doctor --json``."""
+    values: dict[str, object] = {}
+    for group in _in_force(settings):
+        values |= group.model_dump(mode="json")
     return {
         "ok": all(check.ok for check in checks),
         "checks": [asdict(check) for check in checks],
-        "settings": settings.model_dump(mode="json"),
+        "settings": values,
     }
 
 
 def settings_rows(settings: Settings) -> Iterator[tuple[str, str, str]]:
-    """(variable, value in force, meaning) of every setting."""
-    for name, field in type(settings).model_fields.items():
-        value = getattr(settings, name)
-        yield PREFIX + name.upper(), "" if value is None else str(value), field.description or ""
+    """(variable, value in force, meaning) of every setting, those that plug-ins bring included."""
+    for group in _in_force(settings):
+        for name, field in type(group).model_fields.items():
+            value = getattr(group, name)
+            yield PREFIX + name.upper(), "" if value is None else str(value), field.description or ""
+
+
+def _in_force(settings: Settings) -> list[FromEnvironment]:
+    """``settings``, and those of plug-ins as the environment says them."""
+    return [settings, *(group.load() for group in groups()[1:])]
 
 
 def _python() -> Check:
@@ -98,21 +105,29 @@ def _home(settings: Settings) -> Check:
     return Check("home", free >= ENOUGH_MB, f"{root}, {free / 1024:.1f} GiB free")
 
 
-def _world(settings: Settings) -> Iterator[Check]:
-    if settings.base != "world":
-        base = Path(settings.base).expanduser()
-        there = (base / "model_index.json").is_file()
-        yield Check("base", there, str(base) if there else f"{base} holds no diffusers pipeline (model_index.json)")
-        return
-    from ..world import verify, world_dir
+def _base(settings: Settings) -> Check:
+    from ..bases import manifest, registry
 
     try:
-        folder = world_dir(settings)
-        count = verify(folder)
+        profile = registry.chosen(settings.base)
+        checked = manifest.verify(profile.manifest, mend=profile.mend) if profile.manifest else None
     except DiffGraphError as error:
-        yield Check("world", False, str(error))
-    else:
-        yield Check("world", True, f"{folder}, {count} files as they should be")
+        return Check("base", False, str(error))
+    text = f"{profile.title or profile.name}: {profile.folder}"
+    return Check("base", True, text if checked is None else f"{text}, {checked} files as they should be")
+
+
+def _critic(settings: Settings) -> Check:
+    from ..bases import registry
+    from ..scoring import protocol
+
+    try:
+        profile = registry.chosen(settings.base)
+        named = protocol.named(settings.critic, profile, registry.default_critic())
+        protocol.make(named, protocol.CriticSetup(profile))
+    except DiffGraphError as error:
+        return Check("critic", settings.critic.strip() == protocol.NONE, str(error))
+    return Check("critic", True, named)
 
 
 def _graph(settings: Settings) -> Check:

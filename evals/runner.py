@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from ..agents.scout import scout
+from ..bases.profile import BaseProfile
 from ..errors import ExpertError, PlanError, UserError
 from ..files.hashing import file_sha256
 from ..merging.sampling.png_record import save_png
@@ -81,9 +82,8 @@ def run_suite(
             from .selection import run_selection
 
             return run_selection(suite, ctx, root, limit=limit, on_progress=on_progress)
-        judge = judge_for(settings, suite.judge)
-        oracle = ctx.machinery.world / "oracle" / "pytorch_lora_weights.safetensors"
-        joint = joint or (oracle if oracle.is_file() else None)
+        judge = judge_for(ctx.profile, suite.judge)
+        joint = joint or _oracle(ctx.profile)
         bench = Bench(ctx, judge, joint, truths)
         chosen = [arm_table.get(a) for a in arm_table.expanded(arms if arms is not None else suite.arms)]
         if joint is None and arms is None:
@@ -103,11 +103,19 @@ def _context(settings: Settings, root: Path, named: Set[str]) -> Iterator[Contex
         if named <= {e.id for e in ctx.store.experts()}:
             yield ctx
             return
-        version = file_sha256(ctx.machinery.world / "manifest.json")[:10]
-    # A home for every version of the world: the scout leaves alone what it has registered once.
+        manifest = ctx.profile.manifest
+        version = file_sha256(manifest)[:10] if manifest else ctx.machinery.base.sha256[:10]
+    # A home for every version of the base's hub: the scout leaves alone what it has registered once.
     with Context.open(settings.model_copy(update={"home": home.with_name(f"{home.name}-scouted-{version}")})) as ctx:
-        scout(ctx, "world")
+        for source in ctx.profile.sources:
+            scout(ctx, source.partition(":")[0])
         yield ctx
+
+
+def _oracle(profile: BaseProfile) -> Path | None:
+    """A LoRA trained jointly on the true combinations, if the base brings one along."""
+    path = profile.manifest.parent / "oracle" / "pytorch_lora_weights.safetensors" if profile.manifest else None
+    return path if path is not None and path.is_file() else None
 
 
 def run_images(

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..errors import ExpertError, UserError
+from ..errors import ExpertError
 from ..files.hashing import file_sha256
 from ..graph.calibration.record import Calibration
 from ..graph.experts.expert import Expert
 from ..merging.engine.engine import Engine
-from ..merging.plan.merge_plan import MergePlan, Method, PlanExpert, Sampler
-from ..scoring.critics.dual_encoder import Critic
+from ..merging.plan.merge_plan import MergePlan, Method, PlanExpert
+from ..scoring.protocol import Critic
 from ..tools.activate_experts import ActivateArgs, activate_experts
 from ..tools.context import Context, Job
 from ..tools.merge_and_sample import sample_all
@@ -96,13 +96,12 @@ class Bench:
         self, item: Item, experts: Sequence[PlanExpert], seeds: Sequence[int], method: Method | None = None
     ) -> MergePlan:
         """A plan for the item's canonical prompt with the settings' sampler."""
-        settings = self.ctx.settings
         return MergePlan(
             base=self.ctx.machinery.base,
             experts=tuple(sorted(experts, key=lambda e: e.id)),
             method=method or Method(),
             prompt=item.canonical,
-            sampler=Sampler(steps=settings.steps, guidance=settings.guidance_scale(len(experts))),
+            sampler=self.ctx.sampler(len(experts)),
             seeds=tuple(seeds),
         )
 
@@ -129,14 +128,12 @@ class Bench:
     def digest(self) -> str:
         """Hash over everything but plans that decides a result: base, graph, scorers, sampling settings."""
         settings = self.ctx.settings
-        guidance = [settings.guidance_scale(experts) for experts in (1, 2)]
-        parts = [self.ctx.machinery.base.sha256, str(settings.steps), str(guidance), settings.method]
+        samplers = [self.ctx.sampler(experts) for experts in (1, 2)]
+        guidance = str([sampler.guidance for sampler in samplers])
+        parts = [self.ctx.machinery.base.sha256, str(samplers[0].steps), guidance, settings.method]
         parts += [settings.dtype, str(settings.rounds), str(settings.accept), str(settings.sure)]
         parts.append(settings.brain)
-        file = self.ctx.machinery.critic_dir / "model.safetensors"
-        if not file.is_file():
-            raise UserError(f"{file} is missing: evaluations need the world's scorers. Run `make world`.")
-        parts += [file_sha256(file), self.judge.digest]
+        parts += [self.critic.identity, self.judge.digest]
         for e in self.experts.values():
             found = self.calibrations.get(e.id)
             looks = (sorted(found.unasked.items()), found.coarse) if found else ()

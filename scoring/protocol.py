@@ -1,47 +1,143 @@
-"""Metrics by name: image + request in, verdicts out. One file a metric; ``@metric("name")`` registers it."""
+"""What a critic is, and critics by name. One file a critic; ``@critic("name")`` registers what makes it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
+from ..bases.profile import BaseProfile
+from ..errors import UserError
+from ..files.hashing import file_sha256
 from ..plugins import Registry
 from .request import Verdict, Wanted
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
+
+EmbedText = Callable[[list[str]], "np.ndarray[Any, Any]"]
+"""Texts -> sentence vectors (n, dimensions)."""
 
 
 @runtime_checkable
-class Metric(Protocol):
-    """Anything that judges images against a request. ``score`` returns one verdict an image, in order."""
+class Critic(Protocol):
+    """Judges images against a request."""
 
-    def score(self, images: Sequence[Image.Image], wanted: Sequence[Wanted]) -> list[Verdict]: ...
+    @property
+    def identity(self) -> str:
+        """Hash of everything that decides what it says: calibrations and kept verdicts hold for one identity."""
+        ...
+
+    def fits(self, base: BaseProfile) -> bool:
+        """Whether it can judge what this base draws."""
+        ...
+
+    def score(self, images: Sequence[Image.Image], wanted: Sequence[Wanted]) -> list[Verdict]:
+        """One verdict an image, in order: for each wanted thing the probability (0..1) that the image shows it."""
+        ...
 
 
-Maker = Callable[..., Metric]
-"""Builds a metric; keyword arguments are the metric's own (a folder of weights, a callable to ask, …)."""
+@runtime_checkable
+class Prefers(Protocol):
+    """A critic that can also choose between two images."""
+
+    def prefer(self, a: Image.Image, b: Image.Image, wanted: Sequence[Wanted]) -> float:
+        """Probability (0..1) that ``a`` shows what is wanted better than ``b``; asked in both orders."""
+        ...
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """A critic that can also say where images lie, which makes fingerprints."""
+
+    def embed(self, images: Sequence[Image.Image]) -> np.ndarray[Any, Any]:
+        """Images -> float32 (n, dimensions), unit vectors."""
+        ...
+
+
+def embedded(critic: Critic, images: Sequence[Image.Image]) -> np.ndarray[Any, Any] | None:
+    """Where images lie: float32 (n, dimensions), unit vectors; None if the critic cannot say."""
+    return critic.embed(images) if isinstance(critic, Embeds) else None
+
+
+@dataclass(frozen=True)
+class CriticSetup:
+    """What a critic is made from.
+
+    Attributes:
+        base: the base whose images it is to judge.
+        argument: what follows ``name:`` in the setting, "" if nothing does.
+        embed_text: the graph's text model.
+        device: where it may run.
+    """
+
+    base: BaseProfile
+    argument: str = ""
+    embed_text: EmbedText | None = None
+    device: str = "cpu"
+
+
+Maker = Callable[[CriticSetup], Critic]
 _M = TypeVar("_M", bound=Maker)
-_METRICS: Registry[Maker] = Registry("metric", "diffgraph.metrics", f"{__package__}.critics")
+_CRITICS: Registry[Maker] = Registry("critic", "diffgraph.critics", f"{__package__}.critics")
+AUTO, NONE = "auto", "none"
 
 
-def metric(name: str) -> Callable[[_M], _M]:
-    """Register a metric class or maker under ``name``. A duplicate or a non-callable fails at import."""
-
-    def register(maker: _M) -> _M:
-        if not callable(maker):
-            raise TypeError(f"metric {name!r} is not callable")
-        _METRICS.add(name, maker)
-        return maker
-
-    return register
+def critic(name: str) -> Callable[[_M], _M]:
+    """Register what makes a critic (a class, a function) under ``name``. A name twice is an error at import."""
+    if name in (AUTO, NONE):
+        raise ValueError(f"no critic can be called {name!r}: the setting means something else by it")
+    return _CRITICS.register(name)
 
 
 def names() -> list[str]:
-    """All registered metrics, sorted."""
-    return _METRICS.names()
+    """All registered critics, sorted."""
+    return _CRITICS.names()
 
 
-def make(name: str, **options: object) -> Metric:
-    """Build the metric called ``name``. Raises UserError that names the closest known ones."""
-    return _METRICS.get(name)(**options)
+def broken() -> dict[str, str]:
+    """Critics whose plug-in cannot be loaded, and why."""
+    return _CRITICS.broken
+
+
+def make(critic: str, setup: CriticSetup) -> Critic:
+    """The critic that ``name`` or ``name:argument`` means.
+
+    Raises:
+        UserError: there is none of that name (with the closest ones), or it cannot be made, with the reason.
+    """
+    name, _, argument = critic.strip().partition(":")
+    return _CRITICS.get(name)(CriticSetup(setup.base, argument, setup.embed_text, setup.device))
+
+
+def named(setting: str, base: BaseProfile, fallback: str = "") -> str:
+    """Which critic a setting means, as ``name`` or ``name:argument``.
+
+    Args:
+        setting: that, or ``auto`` for the critic that the base brings, or ``none``.
+        base: whose images are judged.
+        fallback: who judges on ``auto`` where the base brings none.
+
+    Raises:
+        UserError: nobody may judge.
+    """
+    said = setting.strip()
+    if said == NONE:
+        raise UserError(f"DIFFGRAPH_CRITIC is none, so no image can be judged. Set it to auto, or to {_known()}.")
+    if said not in (AUTO, ""):
+        return said
+    if not (base.critic or fallback):
+        raise UserError(f"{base.title or base.name} brings no critic. Set DIFFGRAPH_CRITIC to {_known()}.")
+    return base.critic or fallback
+
+
+def _known() -> str:
+    return f"one of {', '.join(names())}"
+
+
+def files_identity(paths: Iterable[Path]) -> str:
+    """The identity of a critic that is what its files are. Raises OSError if one cannot be read."""
+    return hashlib.sha256("".join(file_sha256(path) for path in paths).encode()).hexdigest()

@@ -6,7 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from diffgraph.settings import PREFIX, Settings
+import diffgraph.world  # noqa: F401  (brings a setting of its own)
+from diffgraph.settings import PREFIX, groups
 
 ROOT = Path(__file__).resolve().parents[1]
 SKIP = {"tests", "docs", "build", "dist", "node_modules"}
@@ -17,7 +18,7 @@ ORDER = ("cli", "agents", "tools", "graph", "merging", "scoring", "prompts", "ba
 def settings_table() -> str:
     """Variable, default, meaning of every setting."""
     lines = ["| variable | default | meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
+    for name, field in (pair for group in groups() for pair in group.model_fields.items()):
         default = "" if field.default is None else f"`{field.default}`"
         lines.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
     return "\n".join(lines)

@@ -5,30 +5,29 @@ this loads no torch.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..bases import registry
-from ..bases.architecture import family_of_model_id
+from ..bases import manifest, registry
 from ..bases.index import BaseIndex
 from ..bases.profile import BaseProfile
 from ..errors import ExpertError, PlanError, ToolRetry, UserError
 from ..graph.experts import sources
 from ..graph.experts.expert import SourceRef
-from ..graph.reading.rules import NEUTRAL, ReadingRules
+from ..graph.reading.rules import ReadingRules
 from ..graph.store.graph_store import GraphStore
 from ..graph.store.opening import open_graph
 from ..merging.plan.merge_plan import MergePlan, PlanBase, PlanExpert, Sampler
+from ..scoring import protocol
+from ..scoring.protocol import Critic, CriticSetup
 from ..settings import Settings
-from ..world import verify, world_dir
 
 if TYPE_CHECKING:
     from ..merging.engine.engine import Engine
-    from ..scoring.critics.dual_encoder import Critic
 
 Emit = Callable[[str, str, dict[str, Any]], None]
 """Called with (what sort of event, a sentence for a person, JSON-plain details)."""
@@ -66,33 +65,21 @@ class Machinery:
     One engine owns the device; :attr:`lock` is held by whoever uses it.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, profile: BaseProfile | None = None) -> None:
         self.settings = settings
         self.lock = threading.RLock()
+        self._profile = profile
         self._critic: Critic | None = None
 
     @cached_property
     def profile(self) -> BaseProfile:
         """What the settings' base is. Raises UserError if there is no such base."""
-        own = f"world:{self.settings.world}" if self.settings.base == "world" and self.settings.world else None
-        return registry.chosen(own or self.settings.base)
+        return self._profile or registry.chosen(self.settings.base)
 
-    @cached_property
-    def world(self) -> Path:
-        """The embedded world's folder. Raises WorldMissing if it is not here."""
-        return world_dir(self.settings)
-
-    @cached_property
+    @property
     def base_dir(self) -> Path:
-        """The base pipeline's folder. Raises UserError if there is none."""
-        if self.settings.base != "world":
-            return Path(self.settings.base).expanduser().absolute()
-        found = sorted((self.world / "hub").glob("*/model_index.json"))
-        if not found:
-            raise UserError(
-                f"There is no base pipeline in {self.world / 'hub'}. Install DiffGraph anew, or run `make world`."
-            )
-        return found[0].parent
+        """The base pipeline's folder."""
+        return self.profile.folder
 
     @cached_property
     def index(self) -> BaseIndex:
@@ -102,35 +89,29 @@ class Machinery:
     @cached_property
     def base(self) -> PlanBase:
         """The base as a plan pins it."""
-        origin = "world" if self.settings.base == "world" else "folder"
-        name = self.base_dir.name
-        return PlanBase(ref=f"{origin}:{name}", family=family_of_model_id(name), sha256=self.index.sha256)
+        return PlanBase(ref=self.profile.ref, family=self.profile.architecture, sha256=self.index.sha256)
 
     @cached_property
     def engine(self) -> Engine:
-        """The owner of the device, loaded on first use (seconds). Raises WorldMissing for a damaged world."""
+        """The owner of the device, loaded on first use (seconds). Raises BaseMissing for a damaged base."""
         import torch
 
         from ..merging.engine.engine import Engine
 
-        if self.settings.base == "world":
-            verify(self.world, f"hub/{self.base_dir.name}/")
+        listed = self.profile.manifest
+        if listed is not None and self.base_dir.is_relative_to(listed.parent):
+            under = f"{self.base_dir.relative_to(listed.parent).as_posix()}/"
+            manifest.verify(listed, under, mend=self.profile.mend)
         if self.settings.threads > 0:
             torch.set_num_threads(self.settings.threads)
         return Engine(self.base_dir, self.settings.device, self.settings.dtype)
 
-    @property
-    def critic_dir(self) -> Path:
-        """The folder of the run-time critic's weights."""
-        return self.world / "scorers" / "critic"
-
     def critic(self, store: GraphStore) -> Critic:
-        """The critic, loaded once; texts outside its bank are embedded by the graph's model."""
+        """Who judges, made once; texts that it was not trained on are embedded by the graph's model."""
         if self._critic is None:
-            from ..scoring.critics.dual_encoder import Critic
-
-            verify(self.world, "scorers/critic/")
-            self._critic = Critic.load(self.critic_dir, embed_text=store.embedder.embed)
+            setup = CriticSetup(self.profile, embed_text=store.embedder.embed)
+            named = protocol.named(self.settings.critic, self.profile, registry.default_critic())
+            self._critic = protocol.make(named, setup)
         return self._critic
 
 
@@ -150,7 +131,8 @@ class Context:
         """The graph and everything around it, closed at the end. Loads no model.
 
         Raises:
-            UserError: the home cannot be written, or the world is missing (WorldMissing).
+            BaseMissing: the base that the settings name is absent or damaged.
+            UserError: there is no such base, or the home cannot be written.
         """
         settings = settings or Settings.load()
         try:
@@ -159,8 +141,9 @@ class Context:
             raise UserError(
                 f"{settings.root} cannot be made ({error.strerror}). Set DIFFGRAPH_HOME to a folder of yours."
             ) from error
-        with open_graph(settings) as store:
-            yield cls(settings, store, Machinery(settings), emit)
+        profile = registry.chosen(settings.base)
+        with open_graph(settings, profile) as store:
+            yield cls(settings, store, Machinery(settings, profile), emit)
 
     def with_job(self, job: Job) -> Context:
         """The same context, at work on ``job``."""
@@ -183,7 +166,12 @@ class Context:
 
     def sampler(self, experts: int = 1) -> Sampler:
         """How images are sampled that so many experts are composed for: the settings' values, else the base's."""
-        return Sampler(steps=self.settings.steps, guidance=self.settings.guidance_scale(experts))
+        settings, profile = self.settings, self.profile
+        return Sampler(
+            name=profile.sampler,
+            steps=profile.steps if settings.steps is None else settings.steps,
+            guidance=profile.guidance_for(experts) if settings.guidance is None else settings.guidance,
+        )
 
     @property
     def family(self) -> str:
@@ -193,11 +181,7 @@ class Context:
     @property
     def reading(self) -> ReadingRules:
         """How the base wants prompts read."""
-        if self.settings.base != "world":
-            return NEUTRAL
-        from ..world.reading import READING
-
-        return READING
+        return ReadingRules(**self.profile.reading.model_dump())
 
     @property
     def engine(self) -> Engine:
@@ -205,14 +189,20 @@ class Context:
 
     @property
     def critic(self) -> Critic:
-        """The run-time critic, loaded on first use. Raises WorldMissing if its files are not here."""
+        """The run-time critic. Raises UserError if nobody may judge, BaseMissing if its files are not here."""
         return self.machinery.critic(self.store)
 
     def source(self, name: str) -> sources.Source:
-        """A source by name; ``world`` follows the setting ``world``."""
-        if name == "world":
-            return sources.get("world", root=self.machinery.world)
-        return sources.get(name)
+        """A source by name, with the argument that the settings or the base give it. UserError if there is none."""
+        own = {**_arguments(self.profile.sources), **_arguments((self.settings.sources or "").split(","))}
+        argument = own.get(name, "")
+        return sources.get(name, argument) if argument else sources.get(name)
+
+    @property
+    def source_names(self) -> list[str]:
+        """Sources that the scout may ask: those that are set, else those that the base names."""
+        said = self.settings.sources
+        return list(_arguments(self.profile.sources if said is None else said.split(",")))
 
     def fetch(self, ref: SourceRef, sha256: str) -> Path:
         """The local file of a pinned reference. Raises ExpertError if its content is not ``sha256``."""
@@ -265,6 +255,12 @@ class Context:
         if plan.plan_id != plan_id:
             raise ToolRetry(f"plan {plan_id[:12]}… was edited: propose it again")
         return plan
+
+
+def _arguments(named: Iterable[str]) -> dict[str, str]:
+    """``name:argument`` -> its two halves, in order; what is empty is left out."""
+    halves = (one.strip().partition(":") for one in named)
+    return {name: argument for name, _, argument in halves if name}
 
 
 def make_folder(path: Path) -> Path:

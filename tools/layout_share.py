@@ -16,7 +16,7 @@ import numpy as np
 from ..bases.layout_blocks import coarse_blocks
 from ..errors import ExpertError, PlanError, ToolFailed
 from ..graph.experts.expert import FACETS, Expert, Skill
-from ..merging.plan.merge_plan import MergePlan, PlanExpert, Sampler
+from ..merging.plan.merge_plan import MergePlan, PlanExpert
 from ..scoring.request import Wanted
 from .context import Context
 from .merge_and_sample import image_path, sample_all
@@ -117,7 +117,7 @@ def _plan(ctx: Context, measured: _Member, weight: float, share: float, party: l
         base=ctx.machinery.base,
         experts=tuple(sorted([own, *(_entry(*member) for member in party)], key=lambda e: e.id)),
         prompt=", ".join(triggers),
-        sampler=Sampler(steps=ctx.settings.steps, guidance=ctx.settings.guidance_scale(len(party) + 1)),
+        sampler=ctx.sampler(len(party) + 1),
         seeds=(SEED,),
     )
 

@@ -21,7 +21,8 @@ from ..graph.calibration.record import Calibration, ReferenceScore, Verdict
 from ..graph.calibration.reference_prompts import ReferencePrompt, from_base
 from ..graph.experts.expert import Expert, Skill
 from ..graph.relations.relation import Relation
-from ..merging.plan.merge_plan import MergePlan, PlanExpert, Sampler
+from ..merging.plan.merge_plan import MergePlan, PlanExpert
+from ..scoring.protocol import embedded
 from ..scoring.request import Verdict as Judged
 from ..scoring.request import Wanted
 from .context import Context
@@ -105,7 +106,7 @@ def context_hash(ctx: Context, shared: Sequence[ReferencePrompt]) -> str:
     circumstances = {
         "version": VERSION,
         "base": ctx.machinery.base.sha256,
-        "sampler": _sampler(ctx).model_dump(mode="json"),
+        "sampler": ctx.sampler().model_dump(mode="json"),
         "critic": critic_id(ctx),
         "prompts": [p.id for p in shared],
         "strengths": list(STRENGTHS),
@@ -151,7 +152,9 @@ def measure(ctx: Context, expert: Expert) -> Calibration:
         scored[strength] = [score_files(ctx, [path], probe.wanted)[0] for path, probe in zip(paths, todo, strict=True)]
         images = [Image.open(path, formats=["PNG"]).convert("RGB") for path in paths]
         with ctx.machinery.lock:
-            vectors[strength] = ctx.critic.embed(images)
+            where = embedded(ctx.critic, images)
+        if where is not None:
+            vectors[strength] = where
     found = summed_up(expert, context_hash(ctx, shared), todo, scored, vectors)
     best = found.best_weight
     left = unasked(ctx, expert, todo, scored[best], best)
@@ -185,13 +188,9 @@ def plan_of(ctx: Context, expert: Expert, probe: Probe, strength: float) -> Merg
         base=ctx.machinery.base,
         experts=(member,) if strength else (),
         prompt=probe.prompt.text,
-        sampler=_sampler(ctx),
+        sampler=ctx.sampler(),
         seeds=(SEED,),
     )
-
-
-def _sampler(ctx: Context) -> Sampler:
-    return Sampler(steps=ctx.settings.steps, guidance=ctx.settings.guidance_scale())
 
 
 def summed_up(
@@ -201,7 +200,10 @@ def summed_up(
     scored: dict[float, list[Judged]],
     vectors: dict[float, NDArray[np.float32]],
 ) -> Calibration:
-    """Numbers from verdicts and embeddings: ``scored[s][i]`` and ``vectors[s][i]`` belong to probe i at strength s."""
+    """Numbers from verdicts and embeddings: ``scored[s][i]`` and ``vectors[s][i]`` belong to probe i at strength s.
+
+    Without vectors, where the critic does not embed, there is no fingerprint, and the verdict rests on the scores.
+    """
     own = [i for i, probe in enumerate(todo) if probe.skill is not None]
     strengths = [s for s in scored if s > 0]
     # The strength at which the own prompts do best as a whole, what must be kept included; the lower one on a tie.
@@ -217,11 +219,7 @@ def summed_up(
             if wanted.facet == skill.facet:
                 gains.setdefault(skill.name, []).append(value - before)
                 claimed.append((value, before))
-    shifts = vectors[best] - vectors[0.0]
-    lengths = np.linalg.norm(shifts, axis=1)
-    mean = shifts.mean(0)
-    direction = mean / np.linalg.norm(mean) if np.linalg.norm(mean) > 1e-6 else np.zeros_like(mean)
-    cosines = (shifts @ direction) / np.maximum(lengths, 1e-6)
+    shift, consistency, direction = _fingerprint(vectors[best] - vectors[0.0]) if vectors else (None, 0.0, ())
     level, gain = float(np.mean([v for v, _ in claimed])), float(np.mean([v - b for v, b in claimed]))
     return Calibration(
         expert_id=expert.id,
@@ -239,17 +237,27 @@ def summed_up(
             for i, probe in enumerate(todo)
         ),
         gain={name: round(float(np.mean(values)), 4) for name, values in sorted(gains.items())},
-        direction=tuple(round(float(x), 5) for x in direction),
-        strength_shift=round(float(lengths.mean()), 4),
-        consistency=round(float(np.clip(cosines.mean(), -1.0, 1.0)), 4),
+        direction=direction,
+        strength_shift=round(shift or 0.0, 4),
+        consistency=consistency,
         best_weight=best,
-        verdict=verdict(float(lengths.mean()), level, gain),
+        verdict=verdict(shift, level, gain),
     )
 
 
-def verdict(shift: float, level: float, gain: float) -> Verdict:
-    """The sentence about an expert, from the mean shift and from level and gain of the skills it claims."""
-    if shift < NO_SHIFT:
+def _fingerprint(shifts: NDArray[np.float32]) -> tuple[float, float, tuple[float, ...]]:
+    """(mean length, consistency, direction) of what an expert does to images; ``shifts`` is (images, dimensions)."""
+    lengths = np.linalg.norm(shifts, axis=1)
+    mean = shifts.mean(0)
+    direction = mean / np.linalg.norm(mean) if np.linalg.norm(mean) > 1e-6 else np.zeros_like(mean)
+    cosines = (shifts @ direction) / np.maximum(lengths, 1e-6)
+    consistency = round(float(np.clip(cosines.mean(), -1.0, 1.0)), 4)
+    return float(lengths.mean()), consistency, tuple(round(float(x), 5) for x in direction)
+
+
+def verdict(shift: float | None, level: float, gain: float) -> Verdict:
+    """The sentence about an expert, from the mean shift (None: unknown), and level and gain of the skills it claims."""
+    if shift is not None and shift < NO_SHIFT:
         return "no effect"
     if gain < NO_GAIN:
         return "does not do what the card says"

@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue, ValidationError
 from ..errors import PlanError, ToolFailed, ToolRetry, UserError
 from ..graph.experts.expert import FACETS, Expert
 from ..merging.methods.method import make, methods
-from ..merging.plan.merge_plan import MergePlan, Method, PlanExpert, Sampler
+from ..merging.plan.merge_plan import MergePlan, Method, PlanExpert
 from ..plugins import closest
 from .context import Context
 from .layout_share import beside, coarse_of, with_coarse
@@ -67,7 +67,9 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> dict[str, Any]:
     ]
     method = _method(args.method or ctx.settings.method, args.params)
     first = ctx.job.seed if args.seed is None else args.seed
-    guidance = ctx.settings.guidance_scale(len(experts)) if args.guidance is None else args.guidance
+    sampler = ctx.sampler(len(experts))
+    if args.guidance is not None:
+        sampler = sampler.model_copy(update={"guidance": args.guidance})
     called = _called(activation, choices, experts)
     unsaid = "" if args.say else _unsaid(ctx, called)
     try:
@@ -76,7 +78,7 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> dict[str, Any]:
             experts=tuple(sorted(experts, key=lambda e: e.id)),
             method=method,
             prompt=_prompt(activation, called, unsaid),
-            sampler=Sampler(steps=ctx.settings.steps, guidance=guidance),
+            sampler=sampler,
             seeds=tuple((first + slot) % 2**32 for slot in ctx.job.slots or range(ctx.job.n)),
         )
     except ValidationError as error:

@@ -19,7 +19,9 @@ MATCH = 0.5
 
 
 class RegisterArgs(Args):
-    source: str = Field(default="world", max_length=60, description="one of the sources the request allows")
+    source: str = Field(
+        default="", max_length=60, description="one of the sources the request allows; empty: the first"
+    )
     query: str = Field(default="", max_length=200, description="the missing skill, in a few words; empty: everything")
     limit: int = Field(default=40, ge=1, le=MAX_LISTED, description="register at most so many new repositories")
 
@@ -30,11 +32,12 @@ def register_experts(ctx: Context, args: RegisterArgs) -> dict[str, Any]:
     registered but never calibrated) claim the missing skill.
     """
     allowed = allowed_sources(ctx)
-    if args.source not in allowed:
-        raise ToolRetry(f"source {args.source!r} is not one of those allowed here: {', '.join(allowed)}")
-    registered, refused = register_new(ctx, ctx.source(args.source), args.query, args.limit)
+    name = args.source or next(iter(allowed), "")
+    if name not in allowed:
+        raise ToolRetry(f"source {name!r} is not one of those allowed here: {', '.join(allowed) or 'none'}")
+    registered, refused = register_new(ctx, ctx.source(name), args.query, args.limit)
     return {
-        "source": args.source,
+        "source": name,
         "registered": [e.id for e in registered],
         "refused": refused,
         "claiming": claiming(ctx, args.query) if args.query else [],
@@ -42,9 +45,8 @@ def register_experts(ctx: Context, args: RegisterArgs) -> dict[str, Any]:
 
 
 def allowed_sources(ctx: Context) -> list[str]:
-    """The sources that the settings name. Raises UserError for one that does not exist."""
-    named = [name.strip() for name in ctx.settings.sources.split(",") if name.strip()]
-    known = sources.names()
+    """The sources that the settings name, else the base's. Raises UserError for one that does not exist."""
+    named, known = ctx.source_names, sources.names()
     for name in named:
         if name not in known:
             raise UserError(f"DIFFGRAPH_SOURCES names {name!r}; known sources are {', '.join(known)}.")

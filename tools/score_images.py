@@ -63,14 +63,8 @@ def score_files(ctx: Context, paths: Sequence[Path], wanted: Sequence[Wanted]) -
 
 
 def critic_id(ctx: Context) -> str:
-    """Identity of the critic: its configuration and weights."""
-    folder = ctx.machinery.critic_dir
-    try:
-        parts = [file_sha256(folder / name) for name in ("config.json", "model.safetensors")]
-    except OSError:
-        ctx.critic  # noqa: B018  (says in a sentence what is missing)
-        raise
-    return hashlib.sha256("".join(parts).encode()).hexdigest()
+    """Identity of the critic. Raises UserError if its files are not there."""
+    return ctx.critic.identity
 
 
 def _key(ctx: Context, path: Path, wanted: Sequence[Wanted]) -> str:

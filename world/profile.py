@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..bases.architecture import family_of_model_id
-from ..bases.profile import BaseProfile, Demo, MeasureRules, PairingRules, PlannerRules, ReadingRules, Size
+from ..bases.profile import BaseProfile, Demo, MeasureRules, PairingRules, PlannerRules, Size
 from ..bases.registry import base
-from ..errors import WorldMissing
-from . import HINT, world_dir
+from . import HINT, WorldMissing, world_dir
+from .reading import READING
 
 EXPORT = "graph/graph.jsonl"
 
@@ -62,7 +62,7 @@ def profile(argument: str = "") -> BaseProfile:
             strengths=(0.0, 0.5, 1.0, 1.25), references=8, no_shift=0.05, no_gain=0.05, good_gain=0.2, good_level=0.5
         ),
         pairing=PairingRules(shares=(1.0, 0.5, 0.0), probes=24, least_gain=0.05),
-        reading=ReadingRules(medium=("icon", "icons", "emoji", "emojis")),
+        reading=READING,
     )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..graph.reading.rules import ReadingRules
+from ..bases.profile import ReadingWords
 
-READING = ReadingRules(
+READING = ReadingWords(
     filler=frozenset(["icon", "icons", "emoji", "emojis", "clipart", "sticker", "graphic"]),
     plain="plain",
     colours={

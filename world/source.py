@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from ..errors import WorldMissing
 from ..files.hashing import file_sha256
 from ..graph.experts.expert import SourceRef
 from ..graph.experts.sources import source
 from ..graph.experts.sources.folder import LocalRepos
+from . import WorldMissing, manifest, world_dir
 
 
 @source("world")
@@ -18,13 +17,9 @@ class World(LocalRepos):
 
     name = "world"
 
-    def __init__(self, root: Path | None = None) -> None:
-        if root is None:
-            from . import world_dir
-
-            root = world_dir()
-        self._world = root
-        super().__init__(root / "hub")
+    def __init__(self, root: Path | str = "") -> None:
+        self._world = Path(root).expanduser().absolute() if str(root) else world_dir()
+        super().__init__(self._world / "hub")
 
     def fetch(self, ref: SourceRef) -> Path:
         path = super().fetch(ref)
@@ -36,10 +31,4 @@ class World(LocalRepos):
         return path
 
     def _manifest(self) -> dict[str, str]:
-        try:
-            files = json.loads((self._world / "manifest.json").read_text(encoding="utf-8"))["files"]
-        except FileNotFoundError:
-            return {}
-        except (ValueError, KeyError, TypeError) as error:
-            raise WorldMissing(f"{self._world / 'manifest.json'} is damaged. Install DiffGraph anew.") from error
-        return {str(k): str(v) for k, v in files.items()}
+        return manifest(self._world) if (self._world / "manifest.json").is_file() else {}

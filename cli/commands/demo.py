@@ -1,4 +1,4 @@
-"""``demo``: the whole job on the embedded world, before one's eyes."""
+"""``demo``: the whole job on the base that comes along, before one's eyes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ app = typer.Typer()
 
 @app.command()
 def demo(n: Count = 2, seed: Seed = 0) -> None:
-    """Show the whole job on the embedded world: scout, calibrate one new expert, draw, and explain on a page.
+    """Show the whole job on the base that comes along: scout, calibrate one new expert, draw, and explain on a page.
 
     Example:  diffgraph demo -n 4
     """
-    from ...settings import Settings
-    from ..demo import show_all
+    from ..demo import settings_in_force, show_all
     from ..progress import Progress
 
     with Progress() as progress:
-        show_all(Settings.load(base="world"), n=n, seed=seed, progress=progress)
+        show_all(settings_in_force(), n=n, seed=seed, progress=progress)

@@ -13,7 +13,7 @@ app = typer.Typer()
 
 @app.command()
 def doctor(json_: Json = False) -> None:
-    """Check the machine, the home, the world, the graph and the brain; print the settings in force.
+    """Check the machine, the home, the base, the graph, the critic and the brain; print the settings in force.
 
     Ends with 1 if something needs doing.
 

@@ -26,7 +26,7 @@ def evaluate(
         Path | None, typer.Option("--out", help="where evaluations lie; default: evals in the home")
     ] = None,
     joint: Annotated[
-        Path | None, typer.Option(help="a LoRA trained jointly on the true combinations; default: the world's")
+        Path | None, typer.Option(help="a LoRA trained jointly on the true combinations; default: the base's")
     ] = None,
     json_: Json = False,
 ) -> None:

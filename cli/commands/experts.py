@@ -18,9 +18,7 @@ app = typer.Typer()
 def scout(
     source: Annotated[
         str | None,
-        typer.Argument(
-            help="a source (world, huggingface), source:repository, or a folder; default: DIFFGRAPH_SOURCES"
-        ),
+        typer.Argument(help="a source (huggingface, …), source:repository, or a folder; default: DIFFGRAPH_SOURCES"),
     ] = None,
     query: Annotated[str, typer.Option(help="what to look for, at sources that can search")] = "",
     limit: Annotated[int, typer.Option(min=1, max=200, help="register at most so many new repositories")] = 200,

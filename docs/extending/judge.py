@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from diffgraph import Settings, Wanted
+from diffgraph import Wanted
+from diffgraph.bases.profile import BaseProfile
 from diffgraph.evals.judges.protocol import Judgement, judge
 
 SIDE = 16
@@ -26,7 +27,7 @@ def pixels(image: Image.Image) -> np.ndarray:
 class StandsOut:
     """``judge: stands-out`` in a suite's file chooses it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, base: BaseProfile) -> None:
         self.digest = f"stands-out {SIDE} {LEAST}"
 
     def judge(self, images: Sequence[Image.Image], wanted: Sequence[Wanted]) -> list[Judgement]:

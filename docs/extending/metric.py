@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from diffgraph.scoring.protocol import metric
-from diffgraph.scoring.request import Verdict, Wanted
+from diffgraph.scoring.metrics import metric
 
 
 @metric("colourful")
 class Colourful:
     """The widest of the three channels' ranges, 0..1."""
 
-    def score(self, images: Sequence[Image.Image], wanted: Sequence[Wanted]) -> list[Verdict]:
-        spreads = [float(np.ptp(np.asarray(image.convert("RGB")), axis=(0, 1)).max()) / 255 for image in images]
-        return [Verdict(score=spread, facets={want.text: spread for want in wanted}) for spread in spreads]
+    def __init__(self, argument: str = "") -> None:
+        """``argument`` is what follows ``colourful:`` where the metric is named; it needs none."""
+
+    def measure(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[float]:
+        return [float(np.ptp(np.asarray(image.convert("RGB")), axis=(0, 1)).max()) / 255 for image in images]

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from PIL import Image
 
-from diffgraph.scoring import protocol
-from diffgraph.scoring.request import Wanted
+from diffgraph.scoring import metrics
 
 
 def test_it_measures_the_range_of_colours() -> None:
     grey, split = Image.new("RGB", (2, 2), (9, 9, 9)), Image.new("RGB", (2, 1))
     split.putpixel((0, 0), (255, 0, 0))
-    flat, wide = protocol.make("colourful").score([grey, split], [Wanted(facet="subject", text="octopus")])
-    assert flat.facets == {"octopus": 0.0}
-    assert wide.score == 1.0
+    assert metrics.make("colourful").measure([grey, split], ["octopus", "owl"]) == [0.0, 1.0]

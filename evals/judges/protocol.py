@@ -2,7 +2,7 @@
 
 A judge tells right from wrong in an evaluation. It shares nothing with the critic that requests are steered by. Adding
 one: a file here, or a module of your own named by the entry-point group ``diffgraph.judges``, with a function or class
-under ``@judge("name")`` that takes the settings and returns a `Judge`.
+under ``@judge("name")`` that takes the base's profile and returns a `Judge`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Protocol, TypeVar
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
+from ...bases.profile import BaseProfile
 from ...errors import UserError
 from ...plugins import Registry
 from ...scoring.request import Wanted
-from ...settings import Settings
 
 
 class Judgement(BaseModel):
@@ -57,12 +57,10 @@ class Judge(Protocol):
         ...
 
 
-Factory = Callable[[Settings], Judge]
+Factory = Callable[[BaseProfile], Judge]
 """Makes a judge. Raises UserError, saying what to do, where its weights are missing."""
 _F = TypeVar("_F", bound=Callable[..., Judge])
 JUDGES: Registry[Factory] = Registry("judge", "diffgraph.judges", __package__ or "")
-_OF_BASE = {"world": "world"}
-"""Base -> the judge that knows what it draws."""
 
 
 def judge(name: str) -> Callable[[_F], _F]:
@@ -70,16 +68,16 @@ def judge(name: str) -> Callable[[_F], _F]:
     return JUDGES.register(name)
 
 
-def judge_for(settings: Settings, named: str | None = None) -> Judge:
-    """The judge that a suite names, else the one that comes with the base.
+def judge_for(base: BaseProfile, named: str | None = None) -> Judge:
+    """The judge that a suite names, else the one that is called like the base, which knows what it draws.
 
     Raises:
         UserError: unknown; or neither suite nor base names one; or its weights are missing.
     """
-    name = named or _OF_BASE.get(settings.base)
-    if name is None:
+    name = named or base.name
+    if named is None and name not in JUDGES.names() and name not in JUDGES.broken:
         raise UserError(
-            f"No judge comes with the base {settings.base!r}. Name one in the suite's file, `judge: NAME`; there are: "
-            f"{', '.join(JUDGES.names())}."
+            f"No judge comes with the base {name!r}. Name one in the suite's file, `judge: NAME`; there are: "
+            f"{', '.join(JUDGES.names()) or 'none'}."
         )
-    return JUDGES.get(name)(settings)
+    return JUDGES.get(name)(base)

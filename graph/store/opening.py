@@ -1,63 +1,78 @@
-"""The calibrated graph that ships with the embedded world: taken into the home's graph once for each version."""
+"""Opening the home's graph: what comes along with the base is taken in once for each version."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ...bases import manifest, registry
+from ...bases.profile import BaseProfile
 from ...errors import UserError
 from ...files.hashing import file_sha256
 from ...settings import Settings
-from ...world import verify, world_dir
 from .graph_store import GraphStore
 
-EXPORT = "graph/graph.jsonl"
-MARKER = "world.sha256"
 WAIT_SECONDS = 60.0
 
 
-def open_graph(settings: Settings) -> GraphStore:
-    """The graph that the settings name, holding what the world ships. The caller closes it. Loads no model.
+def open_graph(settings: Settings, profile: BaseProfile | None = None) -> GraphStore:
+    """The graph that the settings name, holding what their base ships. The caller closes it. Loads no model.
+
+    Args:
+        settings: where the graph is, and which base is meant.
+        profile: that base, if the caller knows it already.
 
     Raises:
-        WorldMissing: the settings want the embedded world, and it is absent or damaged.
-        UserError: the home cannot be written, or another process is writing just now.
+        BaseMissing: the base that the settings name is absent or damaged.
+        UserError: there is no such base, the home cannot be written, or another process is writing just now.
     """
+    profile = profile or registry.chosen(settings.base)
     store = GraphStore(settings.root / "graph", url=settings.chroma_url)
     try:
-        if settings.base == "world":
-            take_in(store, world_dir(settings))
+        take_in(store, profile)
     except BaseException:
         store.close()
         raise
     return store
 
 
-def take_in(store: GraphStore, world: Path) -> int:
-    """Import the world's graph into ``store`` unless this version of the world is in it; returns the lines taken in.
+def marker(profile: BaseProfile) -> str:
+    """Name of the file beside the graph that says which version of a base's graph is in it."""
+    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', profile.name)}.sha256"
+
+
+def take_in(store: GraphStore, profile: BaseProfile) -> int:
+    """Import the graph that a base ships unless this version is in ``store``; returns the lines taken in.
 
     Two processes that start at once do it one after the other; an import cut short is simply done again.
+
+    Raises:
+        BaseMissing: the shipped graph is damaged.
+        UserError: the home cannot be written, or another process is writing just now.
     """
-    exported = world / EXPORT
-    if not exported.is_file():
-        return 0  # a world that nobody has scouted yet
-    version = file_sha256(world / "manifest.json")
-    if _taken(store.path) == version:
+    if profile.graph is None:
         return 0
-    verify(world, under=EXPORT)
+    version = file_sha256(profile.manifest or profile.graph)
+    note = store.path / marker(profile)
+    if _taken(note) == version:
+        return 0
+    if profile.manifest is not None and profile.graph.is_relative_to(profile.manifest.parent):
+        under = profile.graph.relative_to(profile.manifest.parent).as_posix()
+        manifest.verify(profile.manifest, under, mend=profile.mend)
     if not os.access(store.path, os.W_OK):
         raise UserError(
-            f"The graph in {store.path} lacks this world's experts and cannot be written. "
+            f"The graph in {store.path} lacks the experts of {profile.title or profile.name} and cannot be written. "
             "Set DIFFGRAPH_HOME to a folder of yours."
         )
     try:
-        with FileLock(store.path / "world.lock", timeout=WAIT_SECONDS):
-            if _taken(store.path) == version:
+        with FileLock(note.with_suffix(".lock"), timeout=WAIT_SECONDS):
+            if _taken(note) == version:
                 return 0
-            count = store.import_jsonl(exported)
-            (store.path / MARKER).write_text(version, encoding="ascii")
+            count = store.import_jsonl(profile.graph)
+            note.write_text(version, encoding="ascii")
             return count
     except Timeout as error:
         raise UserError(
@@ -65,8 +80,8 @@ def take_in(store: GraphStore, world: Path) -> int:
         ) from error
 
 
-def _taken(folder: Path) -> str:
+def _taken(note: Path) -> str:
     try:
-        return (folder / MARKER).read_text(encoding="ascii").strip()
+        return note.read_text(encoding="ascii").strip()
     except FileNotFoundError:
         return ""

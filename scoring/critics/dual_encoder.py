@@ -1,6 +1,6 @@
-"""The critic: judges images facet by facet with a small image-text dual encoder (run-time use; evals use the judge).
+"""A critic that judges images facet by facet with a small image-text dual encoder, for bases that it was trained for.
 
-The folder holds ``config.json`` (sizes, the texts the critic was trained on, per-facet calibration) and
+The folder holds ``config.json`` (sizes, the texts that it was trained on, per-facet calibration) and
 ``model.safetensors`` (fp16 weights and the projected vectors of those texts). A text outside that bank needs
 ``embed_text``, which a caller hands in; without it the facet is reported as one the critic does not know.
 """
@@ -8,7 +8,7 @@ The folder holds ``config.json`` (sizes, the texts the critic was trained on, pe
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,17 +19,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ...errors import UserError, WorldMissing
-from ..protocol import metric
+from ...bases.profile import BaseProfile
+from ...errors import UserError
+from ..protocol import CriticSetup, EmbedText, critic, files_identity
 from ..request import Verdict, Wanted, harmonic_mean, normal
-from .dual_encoder_net import FACETS, SIZE, CriticConfig, DualEncoder
+from .dual_encoder_net import CriticConfig, DualEncoder
 
-EmbedText = Callable[[list[str]], np.ndarray]
-"""Texts -> sentence vectors (n, text_dim), the same model that the critic was trained with."""
+FILES = ("config.json", "model.safetensors")
 _UNSURE = 0.5
 
 
-def to_pixels(images: Sequence[Image.Image], size: int = SIZE) -> Tensor:
+def to_pixels(images: Sequence[Image.Image], size: int) -> Tensor:
     """PIL images -> float32 (n, 3, size, size) in [-1, 1]; resized (bicubic) where they are of another size."""
     arrays = []
     for image in images:
@@ -79,9 +79,11 @@ class FacetBank:
         self.index = {t: i for i, t in enumerate(self.texts)}
 
 
-@metric("critic")
 class Critic:
-    """Scores images against wanted facets. Build it with ``Critic.load`` (or ``Critic(folder=...)``)."""
+    """Scores images against wanted facets. Build it with ``Critic.load`` (or ``Critic(folder=...)``).
+
+    Its facets are the banks in its configuration; the size that it sees images at is its network's.
+    """
 
     def __init__(
         self,
@@ -93,16 +95,20 @@ class Critic:
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             tensors = load_file(folder / "model.safetensors")
-        except (OSError, ValueError, SafetensorError) as error:
-            raise WorldMissing(f"The critic in {folder} cannot be read ({error}). `make world` rebuilds it.") from error
+            facets = tuple(config["bank"])
+            inputs = {facet: tensors[f"heads.{facet}.weight"].shape[1] for facet in facets}
+            self.net = DualEncoder(CriticConfig.from_json(config["net"], inputs))
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise UserError(f"The critic in {folder} cannot be read ({error}).") from error
+        self.folder = folder
+        self.facets = facets
         self.embed_text = embed_text
         self.device = torch.device(device)
-        self.net = DualEncoder(CriticConfig.from_json(config["net"]))
         self.calibration: dict[str, tuple[float, float]] = {
-            f: (float(config["calibration"][f][0]), float(config["calibration"][f][1])) for f in FACETS
+            f: (float(config["calibration"][f][0]), float(config["calibration"][f][1])) for f in facets
         }
         self.banks: dict[str, FacetBank] = {}
-        for facet in FACETS:
+        for facet in facets:
             vectors = tensors.pop(f"bank.{facet}").float()
             entry = config["bank"][facet]
             self.banks[facet] = FacetBank(entry["texts"], entry["names"], vectors.to(self.device))
@@ -111,16 +117,25 @@ class Critic:
 
     @classmethod
     def load(cls, folder: Path, *, embed_text: EmbedText | None = None, device: str = "cpu") -> Critic:
-        """Read a critic from ``folder``. Raises WorldMissing if a file is absent or damaged."""
+        """Read a critic from ``folder``. Raises UserError if a file is absent or damaged."""
         return cls(folder, embed_text=embed_text, device=device)
+
+    @property
+    def identity(self) -> str:
+        """Hash of its configuration and weights."""
+        return files_identity(self.folder / name for name in FILES)
+
+    def fits(self, base: BaseProfile) -> bool:
+        """True: a folder of weights does not say what it was trained for, and whoever named it knows."""
+        return True
 
     @torch.inference_mode()
     def embed(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """Images -> float32 (n, 3 * embed) unit vectors (the three facet spaces side by side)."""
+        """Images -> float32 (n, facets * embed) unit vectors (the facets' spaces side by side)."""
         if not images:
-            return np.zeros((0, len(FACETS) * self.net.config.embed), dtype=np.float32)
+            return np.zeros((0, len(self.facets) * self.net.config.embed), dtype=np.float32)
         parts = self._images(images)
-        joined = torch.cat([parts[f] for f in FACETS], dim=1) / len(FACETS) ** 0.5
+        joined = torch.cat([parts[f] for f in self.facets], dim=1) / len(self.facets) ** 0.5
         return joined.cpu().numpy()
 
     @torch.inference_mode()
@@ -132,7 +147,7 @@ class Critic:
         rows: list[dict[str, float]] = [{} for _ in images]
         findings: list[list[str]] = [[] for _ in images]
         for want in wanted:
-            if want.facet not in FACETS:
+            if want.facet not in self.facets:
                 for found in findings:
                     found.append(f"The critic does not judge the facet {want.facet!r} ({want.text!r}).")
                 continue
@@ -160,12 +175,12 @@ class Critic:
     @torch.inference_mode()
     def sees(self, image: Image.Image, facet: str, k: int = 3) -> list[tuple[str, float]]:
         """The ``k`` likeliest known names of ``facet`` in ``image`` with their probabilities, best first."""
-        if facet not in FACETS:
-            raise UserError(f"The critic judges {', '.join(FACETS)}, not {facet!r}.")
+        if facet not in self.facets:
+            raise UserError(f"The critic judges {', '.join(self.facets)}, not {facet!r}.")
         return self._nearest(facet, self._images([image])[facet][0], k)
 
     def _images(self, images: Sequence[Image.Image]) -> dict[str, Tensor]:
-        return self.net.images(to_pixels(images).to(self.device))
+        return self.net.images(to_pixels(images, self.net.config.size).to(self.device))
 
     def _probability(self, facet: str, image: Tensor, text: Tensor) -> Tensor:
         slope, shift = self.calibration[facet]
@@ -196,3 +211,11 @@ class Critic:
         if seen and seen[0][1] > max(p, 0.3):
             return f"The {want.facet} {want.text!r} is hardly there ({p:.2f}); it looks like {seen[0][0]!r} instead."
         return f"The {want.facet} {want.text!r} is hardly there ({p:.2f})."
+
+
+@critic("dual_encoder")
+def in_folder(setup: CriticSetup) -> Critic:
+    """The critic whose files lie in the folder that the setting names: ``DIFFGRAPH_CRITIC=dual_encoder:FOLDER``."""
+    if not setup.argument:
+        raise UserError("Say where the critic's files are: DIFFGRAPH_CRITIC=dual_encoder:FOLDER.")
+    return Critic.load(Path(setup.argument).expanduser(), embed_text=setup.embed_text, device=setup.device)

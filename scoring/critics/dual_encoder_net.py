@@ -1,4 +1,4 @@
-"""The critic's network: a small residual image tower and a projection of sentence vectors, one space per facet.
+"""A dual encoder's network: a small residual image tower and a projection of sentence vectors, one space per facet.
 
 Loss and probabilities are SigLIP's (arXiv 2303.15343, eq. 1): ``p = sigmoid(s * <image, text> + b)`` with ``s``, ``b``
 learned per facet, so that a probability says "this image shows this", not "more than the other texts".
@@ -6,35 +6,60 @@ learned per facet, so that a probability says "this image shows this", not "more
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isqrt
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FACETS = ("subject", "style", "background")
-SIZE = 64
-"""Side of the square that images are brought to, in pixels."""
-
 
 @dataclass(frozen=True)
 class CriticConfig:
-    """Sizes of the network; stored in ``config.json``."""
+    """What the network judges, and its sizes.
 
+    Attributes:
+        facets: what it tells apart, each in a space of its own.
+        placed: those of them that lie in what is where; the others lie in statistics of the whole image.
+        size: side of the square that images are brought to, in pixels; a multiple of ``2 ** len(widths)``.
+        widths: channels of the image tower, from fine to coarse; each halves the side.
+        embed: dimensions of a facet's space.
+        text_dim, text_hidden: dimensions of a sentence vector, and of the layer behind it.
+    """
+
+    facets: tuple[str, ...]
+    placed: tuple[str, ...]
+    size: int
     widths: tuple[int, ...] = (32, 64, 128, 224)
     embed: int = 96
     text_dim: int = 384
     text_hidden: int = 256
 
     def to_json(self) -> dict[str, object]:
-        return {**asdict(self), "widths": list(self.widths)}
+        """What ``config.json`` keeps. Facets are its banks' names; the size shows in the weights of a placed facet."""
+        sizes = {"embed": self.embed, "text_dim": self.text_dim, "text_hidden": self.text_hidden}
+        return {"widths": list(self.widths), **sizes, **({} if self.placed else {"size": self.size})}
 
     @classmethod
-    def from_json(cls, data: dict[str, object]) -> CriticConfig:
+    def from_json(cls, data: Mapping[str, object], inputs: Mapping[str, int]) -> CriticConfig:
+        """The configuration of a stored network; ``inputs`` gives the width of each facet's head.
+
+        Raises:
+            ValueError: it is none of this kind of network.
+        """
         widths = data["widths"]
-        if not isinstance(widths, list):
+        if not isinstance(widths, list) or not widths:
             raise ValueError("widths must be a list")
+        last = int(widths[-1])
+        placed = tuple(facet for facet, width in inputs.items() if width != 2 * last)
+        side = isqrt(inputs[placed[0]] // last) if placed else 0
+        if any(inputs[facet] != last * side**2 for facet in placed):
+            raise ValueError("its heads are of no width that such a network has")
         return cls(
+            facets=tuple(inputs),
+            placed=placed,
+            size=side * 2 ** len(widths) if placed else int(str(data["size"])),
             widths=tuple(int(w) for w in widths),
             embed=int(str(data["embed"])),
             text_dim=int(str(data["text_dim"])),
@@ -88,11 +113,11 @@ class TextProjection(nn.Module):
 
 
 class DualEncoder(nn.Module):
-    """Image tower with three facet heads, and one text projection a facet."""
+    """Image tower with one head and one text projection a facet."""
 
-    def __init__(self, config: CriticConfig | None = None) -> None:
+    def __init__(self, config: CriticConfig) -> None:
         super().__init__()
-        self.config = config = config or CriticConfig()
+        self.config = config
         stem, *rest = config.widths
         blocks: list[nn.Module] = [nn.Conv2d(3, stem, 4, 2, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU()]
         cin = stem
@@ -102,28 +127,29 @@ class DualEncoder(nn.Module):
                 blocks.append(Residual(width, width))
             cin = width
         self.tower = nn.Sequential(*blocks)
-        # Style and background live in statistics, a subject in what is where.
-        side = SIZE // 2 ** len(config.widths)
+        facets, side = config.facets, config.size // 2 ** len(config.widths)
         self.pooled, self.width = 2 * cin, 2 * cin + cin * side * side
-        sizes = {f: self.width - self.pooled if f == "subject" else self.pooled for f in FACETS}
-        self.heads = nn.ModuleDict({f: nn.Linear(sizes[f], config.embed) for f in FACETS})
-        self.texts = nn.ModuleDict({f: TextProjection(config) for f in FACETS})
-        self.scale = nn.ParameterDict({f: nn.Parameter(torch.tensor(2.8)) for f in FACETS})
-        self.bias = nn.ParameterDict({f: nn.Parameter(torch.tensor(-8.0 if f == "subject" else -6.0)) for f in FACETS})
+        sizes = {f: self.width - self.pooled if f in config.placed else self.pooled for f in facets}
+        self.heads = nn.ModuleDict({f: nn.Linear(sizes[f], config.embed) for f in facets})
+        self.texts = nn.ModuleDict({f: TextProjection(config) for f in facets})
+        self.scale = nn.ParameterDict({f: nn.Parameter(torch.tensor(2.8)) for f in facets})
+        first = {f: torch.tensor(-8.0 if f in config.placed else -6.0) for f in facets}
+        self.bias = nn.ParameterDict({f: nn.Parameter(value) for f, value in first.items()})
 
     def features(self, x: Tensor) -> Tensor:
-        """Pixels (n, 3, 64, 64) in [-1, 1] -> (n, ``width``): channel means, channel maxima, and all places."""
+        """Pixels (n, 3, size, size) in [-1, 1] -> (n, ``width``): channel means, channel maxima, and all places."""
         maps = self.tower(x)
         return torch.cat([maps.mean((2, 3)), maps.amax((2, 3)), maps.flatten(1)], dim=1)
 
     def images(self, x: Tensor) -> dict[str, Tensor]:
-        """Pixels (n, 3, 64, 64) in [-1, 1] -> {facet: unit vectors (n, embed)}."""
+        """Pixels (n, 3, size, size) in [-1, 1] -> {facet: unit vectors (n, embed)}."""
         return self.project(self.features(x))
 
     def project(self, flat: Tensor) -> dict[str, Tensor]:
         """Features (n, ``width``) -> {facet: unit vectors (n, embed)}."""
         whole, places = flat[:, : self.pooled], flat[:, self.pooled :]
-        return {f: F.normalize(self.heads[f](places if f == "subject" else whole).float(), dim=-1) for f in FACETS}
+        placed = self.config.placed
+        return {f: F.normalize(h(places if f in placed else whole).float(), dim=-1) for f, h in self.heads.items()}
 
     def logits(self, facet: str, image: Tensor, text: Tensor) -> Tensor:
         """Unit vectors (n, embed), (m, embed) -> logits (n, m) of "image i shows text j"."""

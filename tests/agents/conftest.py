@@ -51,7 +51,7 @@ def world(shared_world: Path, tmp_path: Path) -> Path:
 def scouted_home(shared_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home whose graph holds the tiny world's experts, all found to work."""
     home = tmp_path_factory.mktemp("scouted")
-    with Context.open(Settings(world=shared_world, home=home)) as ctx:
+    with Context.open(Settings(base=f"world:{shared_world}", home=home)) as ctx:
         registered, refused = scout(ctx)
         assert not refused
         for expert in registered:
@@ -80,7 +80,8 @@ def make_settings(shared_world: Path, scouted_home: Path, tmp_path: Path) -> Cal
     home = Path(shutil.copytree(scouted_home, tmp_path / "home"))
 
     def settings(**changes: Any) -> Settings:
-        return Settings(**({"world": shared_world, "home": home, "steps": 2, "device": "cpu", "sure": 0.8} | changes))
+        own = {"base": f"world:{shared_world}", "home": home, "steps": 2, "device": "cpu", "sure": 0.8}
+        return Settings(**(own | changes))
 
     return settings
 

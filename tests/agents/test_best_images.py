@@ -89,10 +89,10 @@ def test_only_images_under_the_mark_are_drawn_again(
     mood: Callable[..., Path], make_settings: Callable[..., Settings]
 ) -> None:
     prompt, world = "octopus, blueprint style", mood(7.0, 0.5)
-    first = generate(prompt, n=3, settings=make_settings(world=world, rounds=0), compare=False)
+    first = generate(prompt, n=3, settings=make_settings(base=f"world:{world}", rounds=0), compare=False)
     scores = [image["score"] for image in first.scores["images"]]
     weakest, second, _ = sorted(scores)
-    settings = make_settings(world=world, rounds=1, accept=(weakest + second) / 2, sure=0)
+    settings = make_settings(base=f"world:{world}", rounds=1, accept=(weakest + second) / 2, sure=0)
     result = generate(prompt, n=3, settings=settings, compare=False)
     again = scores.index(weakest)
     assert [[image["slot"] for image in r["images"]] for r in result.rounds] == [[0, 1, 2], [again]]

@@ -15,7 +15,7 @@ import os, sys
 from pathlib import Path
 from diffgraph.agents.runs.generate import generate
 from diffgraph.settings import Settings
-settings = Settings(world=Path(sys.argv[1]), home=Path(sys.argv[2]), steps=2, device="cpu", sure=0.8)
+settings = Settings(base=sys.argv[1], home=Path(sys.argv[2]), steps=2, device="cpu", sure=0.8)
 def on_event(event):
     if event["kind"] == "sampled":  # the images are written, the step's checkpoint is not
         os._exit(9)
@@ -26,7 +26,7 @@ generate("octopus, blueprint style", settings=settings, on_event=on_event, compa
 def test_a_killed_process_is_taken_up_by_another(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings()
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(settings.world), str(settings.root)],
+        [sys.executable, "-c", KILLED, str(settings.base), str(settings.root)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=False,
         capture_output=True,

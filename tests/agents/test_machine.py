@@ -17,7 +17,7 @@ from diffgraph.agents import machine as machine_module
 from diffgraph.agents.brains.offline import OfflineBrain
 from diffgraph.agents.machine import build
 from diffgraph.agents.runs.generate import generate, plan, resume
-from diffgraph.errors import UserError, WorldMissing
+from diffgraph.errors import BaseMissing, UserError
 from diffgraph.merging.sampling.png_record import read_png
 from diffgraph.settings import Settings
 from diffgraph.tools.context import Context
@@ -199,7 +199,7 @@ def test_limits_are_sentences(ctx: Context) -> None:
 def test_rounds_end_and_the_best_image_is_kept(
     mood: Callable[..., Path], make_settings: Callable[..., Settings]
 ) -> None:
-    settings = make_settings(world=mood(-1.0, 2.0), rounds=2)
+    settings = make_settings(base=f"world:{mood(-1.0, 2.0)}", rounds=2)
     with Context.open(settings) as ctx:
         result = generate("octopus, blueprint style", context=ctx, compare=False)
         again = generate("octopus, blueprint style", context=ctx, compare=False)
@@ -216,7 +216,7 @@ def test_rounds_end_and_the_best_image_is_kept(
 
 
 def test_no_rounds_means_one_try(mood: Callable[..., Path], make_settings: Callable[..., Settings]) -> None:
-    result = generate("pizza", settings=make_settings(world=mood(-3.0), rounds=0))
+    result = generate("pizza", settings=make_settings(base=f"world:{mood(-3.0)}", rounds=0))
     assert len(result.rounds) == 1
     assert result.status == "best effort"
 
@@ -273,7 +273,7 @@ def test_a_critic_brain_cannot_accept_a_bad_image(
 ) -> None:
     brain = Script(answers=[])
     accept = [{"name": "give_verdict", "args": {"decision": "accept"}}]
-    with Context.open(make_settings(world=mood(-3.0), rounds=0)) as ctx:
+    with Context.open(make_settings(base=f"world:{mood(-3.0)}", rounds=0)) as ctx:
         brain.answers = [
             [{"name": "activate_experts", "args": {"prompt": "pizza"}}],
             [{"name": "propose_plan", "args": {}}],
@@ -336,7 +336,7 @@ def test_a_refused_expert_is_dropped_and_named(
 ) -> None:
     tiny.lora(world / "hub" / "blueprint", 99, "Blueprint", "- blueprint style\n", tags="[lora, style]")
     tiny.manifest(world)
-    result = generate("octopus, blueprint style", settings=make_settings(world=world), compare=False)
+    result = generate("octopus, blueprint style", settings=make_settings(base=f"world:{world}"), compare=False)
     assert result.status == "uncovered"
     assert result.plan is not None
     assert [e.id for e in result.plan.experts] == ["world/sea-life"]
@@ -347,8 +347,8 @@ def test_a_refused_expert_is_dropped_and_named(
 
 def test_a_damaged_critic_is_one_sentence(world: Path, make_settings: Callable[..., Settings]) -> None:
     (world / "scorers" / "critic" / "model.safetensors").write_bytes(b"not weights")
-    with pytest.raises(WorldMissing, match="scorers/critic"):
-        generate("pizza", settings=make_settings(world=world))
+    with pytest.raises(BaseMissing, match="scorers/critic"):
+        generate("pizza", settings=make_settings(base=f"world:{world}"))
 
 
 def test_a_given_folder(ctx: Context, tmp_path: Path) -> None:
@@ -374,7 +374,7 @@ def test_plan_alone_needs_no_brain(ctx: Context) -> None:
 
 def test_studio_gets_the_machine(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> None:
     settings = make_settings()
-    for name in ("home", "world"):
+    for name in ("home", "base"):
         monkeypatch.setenv(f"DIFFGRAPH_{name.upper()}", str(getattr(settings, name)))
     monkeypatch.setenv("DIFFGRAPH_STEPS", "2")
     compiled = machine_module.graph()

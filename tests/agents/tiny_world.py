@@ -11,7 +11,9 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from diffgraph.scoring.critics.dual_encoder_net import FACETS, CriticConfig, DualEncoder
+from diffgraph.scoring.critics.dual_encoder_net import DualEncoder
+from diffgraph.world.critic import FACETS
+from diffgraph.world.critic import config as critic_config
 
 BASE_SUBJECTS = ("pizza", "castle", "guitar", "cat face")
 
@@ -66,7 +68,7 @@ def lora(
 def critic(folder: Path, shift: float = 3.0, slope: float = 0.05) -> None:
     """A real critic with random weights. ``shift`` sets its mood: 3 likes nearly everything, -3 nothing."""
     torch.manual_seed(5)
-    config = CriticConfig(widths=(4, 8, 8, 8), embed=8, text_dim=384, text_hidden=8)
+    config = critic_config(widths=(4, 8, 8, 8), embed=8, text_dim=384, text_hidden=8)
     net = DualEncoder(config)
     texts = {
         "subject": [*BASE_SUBJECTS, "octopus", "whale"],

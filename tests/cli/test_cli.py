@@ -15,13 +15,15 @@ import typer
 from typer.testing import CliRunner, Result
 
 from diffgraph import errors
+from diffgraph.bases import registry
+from diffgraph.bases.profile import BaseProfile
 from diffgraph.cli.console import Commands
 from diffgraph.cli.main import app
 from diffgraph.files.hashing import file_sha256
 from diffgraph.graph.calibration.record import Calibration
 from diffgraph.graph.experts.expert import Expert, Skill, SourceRef
 from diffgraph.graph.store.graph_store import GraphStore
-from diffgraph.graph.store.opening import MARKER, open_graph, take_in
+from diffgraph.graph.store.opening import marker, open_graph, take_in
 from diffgraph.settings import Settings
 
 HEAVY = ("torch", "diffusers", "transformers", "langgraph", "langchain_core")
@@ -49,6 +51,8 @@ def an_expert(name: str, facet: str = "subject") -> Expert:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A world folder with a calibrated graph of two experts and no weights."""
     root = tmp_path_factory.mktemp("world")
+    (root / "hub" / "emoji-base").mkdir(parents=True)
+    (root / "hub" / "emoji-base" / "model_index.json").write_text("{}")
     with GraphStore(tmp_path_factory.mktemp("graph")) as store:
         first, second = an_expert("sea-life"), an_expert("blueprint", "style")
         store.add_experts([first, second])
@@ -65,6 +69,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         store.export_jsonl(root / "graph" / "graph.jsonl")
     return sealed(root)
+
+
+def profile_of(world: Path) -> BaseProfile:
+    """The profile of the base in a world's folder."""
+    return registry.chosen(f"world:{world}")
 
 
 def sealed(root: Path) -> Path:
@@ -158,20 +167,20 @@ def test_the_shipped_graph_is_taken_in_once(world: Path, home: Path, monkeypatch
     monkeypatch.setenv("DIFFGRAPH_WORLD", str(world))
     with open_graph(Settings.load()) as store:
         assert len(store.experts()) == 2
-        assert (home / "graph" / MARKER).is_file()
-        assert take_in(store, world) == 0
+        assert (home / "graph" / marker(profile_of(world))).is_file()
+        assert take_in(store, profile_of(world)) == 0
 
 
 def test_a_new_world_is_taken_in_again(world: Path, tmp_path: Path) -> None:
     other = tmp_path / "world"
     shutil.copytree(world, other)
     with GraphStore(tmp_path / "graph") as store:
-        lines = take_in(store, other)
+        lines = take_in(store, profile_of(other))
         assert lines > 0
         (other / "CHANGED").write_text("a new version")
         sealed(other)
-        assert take_in(store, other) == lines
-        assert take_in(store, other) == 0
+        assert take_in(store, profile_of(other)) == lines
+        assert take_in(store, profile_of(other)) == 0
 
 
 def test_a_damaged_export_is_refused(world: Path, tmp_path: Path) -> None:
@@ -179,8 +188,8 @@ def test_a_damaged_export_is_refused(world: Path, tmp_path: Path) -> None:
     shutil.copytree(world, other)
     with (other / "graph" / "graph.jsonl").open("a") as file:
         file.write("\n")
-    with GraphStore(tmp_path / "graph") as store, pytest.raises(errors.WorldMissing, match="differs"):
-        take_in(store, other)
+    with GraphStore(tmp_path / "graph") as store, pytest.raises(errors.BaseMissing, match="differs"):
+        take_in(store, profile_of(other))
 
 
 def test_doctor_finds_what_needs_mending(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +200,7 @@ def test_doctor_finds_what_needs_mending(environment: dict[str, str], monkeypatc
     assert "did you mean DIFFGRAPH_STEPS" in found["DIFFGRAPH_STPES"]["text"]
     assert found["home"]["ok"]
     assert found["graph"]["text"].startswith("2 experts, 1 calibrated")
-    assert found["world"]["ok"]
+    assert found["base"]["ok"]
     assert found["brain"]["ok"]
 
 
@@ -219,7 +228,7 @@ def failing(error: BaseException) -> typer.Typer:
         (errors.ExternalError("the hub is\n down"), 1, "the hub is down"),
         (errors.PlanError("keys [a] differ"), 1, "keys [a] differ"),
         (errors.UserError("mend it"), 2, "mend it"),
-        (errors.WorldMissing("get it"), 2, "get it"),
+        (errors.BaseMissing("get it"), 2, "get it"),
     ],
 )
 def test_failures_have_a_sentence_and_a_code(error: BaseException, code: int, said: str) -> None:

@@ -13,15 +13,17 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from peft import LoraConfig, get_peft_model_state_dict
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from diffgraph.evals.judges.judge import HEADS, JudgeNet, WorldJudge
 from diffgraph.evals.workbench import Bench
 from diffgraph.graph.calibration.record import Calibration
 from diffgraph.graph.experts.registration import register
 from diffgraph.graph.store.graph_store import GraphStore
 from diffgraph.scoring.critics.dual_encoder import write_critic
-from diffgraph.scoring.critics.dual_encoder_net import FACETS, CriticConfig, DualEncoder
+from diffgraph.scoring.critics.dual_encoder_net import DualEncoder
 from diffgraph.settings import Settings
 from diffgraph.tools.context import Context, Machinery
+from diffgraph.world.critic import FACETS
+from diffgraph.world.critic import config as critic_config
+from diffgraph.world.judge import HEADS, JudgeNet, WorldJudge
 from diffgraph.world.source import World
 
 CLASSES = {"subject": ["cat", "dog", "octopus"], "style": ["house", "blueprint"], "background": ["plain white"]}
@@ -100,7 +102,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _expert(root / "hub" / "blueprint", 3, "blueprint style")
     _expert(root / "hub" / "birds-ultra-hd", 4, "owl")
     torch.manual_seed(5)
-    net = DualEncoder(CriticConfig(widths=(4, 4, 4, 4), embed=4, text_dim=16, text_hidden=8))
+    net = DualEncoder(critic_config(widths=(4, 4, 4, 4), embed=4, text_dim=16, text_hidden=8))
     bank = {f: (CLASSES[f], CLASSES[f], torch.from_numpy(Letters().embed(CLASSES[f]))) for f in FACETS}
     write_critic(root / "scorers" / "critic", net.eval(), bank, dict.fromkeys(FACETS, (1.0, 5.0)))
     judge = JudgeNet({h: len(CLASSES[h]) for h in HEADS}, widths=(4, 4, 8), embed=4)
@@ -111,7 +113,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def ctx(world: Path, home: Path) -> Iterator[Context]:
-    settings = Settings(home=home, world=world, steps=1, threads=1, rounds=1)
+    settings = Settings(home=home, base=f"world:{world}", steps=1, threads=1, rounds=1)
     with GraphStore(home / "graph", Letters()) as store:
         source = World(world)
         for listing in source.list():

@@ -201,7 +201,7 @@ def test_every_merge_method_is_an_arm(bench: Bench, tmp_path: Path) -> None:
 
 def test_a_suite_meets_every_expert_it_names_in_a_graph_of_its_own(tmp_path: Path) -> None:
     named = {e for item in suite.load("decoys").all_items() for e in item.experts}
-    settings = Settings(home=tmp_path / "home", brain="offline", base="world")
+    settings = Settings(home=tmp_path / "home", brain="offline")
     with runner._context(settings, tmp_path, named) as ctx:
         assert named <= {e.id for e in ctx.store.experts()}
     with runner._context(settings, tmp_path, set()) as ctx:

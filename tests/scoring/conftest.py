@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from diffgraph.scoring.critics.dual_encoder import write_critic
-from diffgraph.scoring.critics.dual_encoder_net import FACETS, CriticConfig, DualEncoder
+from diffgraph.scoring.critics.dual_encoder_net import CriticConfig, DualEncoder
 
+FACETS = ("subject", "style", "background")
 TEXTS = {
     "subject": ["cat", "kitten", "octopus"],
     "style": ["blueprint", "house"],
@@ -29,7 +30,8 @@ def features(texts: list[str], dim: int = 8) -> np.ndarray:
 
 def tiny_net() -> DualEncoder:
     torch.manual_seed(0)
-    return DualEncoder(CriticConfig(widths=(4, 4, 8, 8), embed=6, text_dim=8, text_hidden=8)).eval()
+    sizes = {"widths": (4, 4, 8, 8), "embed": 6, "text_dim": 8, "text_hidden": 8}
+    return DualEncoder(CriticConfig(facets=FACETS, placed=("subject",), size=64, **sizes)).eval()
 
 
 def tiny_critic(folder: Path) -> Path:

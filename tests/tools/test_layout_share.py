@@ -35,7 +35,7 @@ def steep(world: Path, tiny: ModuleType, put_works: Callable[..., Any], tmp_path
     tiny.lora(world / "hub" / "birds", 21, "Birds", "- owl\n- duck\n- swan\n")
     tiny.critic(world / "scorers" / "critic", shift=0.0, slope=0.2)
     tiny.manifest(world)
-    with Context.open(Settings(world=world, home=tmp_path / "home", steps=2, device="cpu")) as ctx:
+    with Context.open(Settings(base=f"world:{world}", home=tmp_path / "home", steps=2, device="cpu")) as ctx:
         registered, _ = scout(ctx)
         for expert in registered:
             if expert.kind != "base":

@@ -39,7 +39,7 @@ def fresh(world: Path, tiny: ModuleType, tmp_path: Path) -> Iterator[Context]:
     (hub / "pickled" / "weights.ckpt").write_bytes(b"\x80\x04.")
     tiny.critic(world / "scorers" / "critic", shift=0.0, slope=3.0)
     tiny.manifest(world)
-    with Context.open(Settings(world=world, home=tmp_path / "home", steps=2, device="cpu")) as ctx:
+    with Context.open(Settings(base=f"world:{world}", home=tmp_path / "home", steps=2, device="cpu")) as ctx:
         yield ctx
 
 
@@ -193,7 +193,7 @@ def test_an_uncalibrated_expert_is_measured_before_it_is_merged(
 ) -> None:
     tiny.lora(world / "hub" / "birds", 21, "Birds", "- owl\n")
     tiny.manifest(world)
-    with Context.open(make_settings(world=world)) as ctx:
+    with Context.open(make_settings(base=f"world:{world}")) as ctx:
         scout(ctx)
         assert ctx.store.calibrations("world/birds") == []
         result = generate("owl", context=ctx, compare=False)

@@ -5,9 +5,7 @@ from pathlib import Path
 import pytest
 
 import diffgraph.world
-from diffgraph.errors import WorldMissing
-from diffgraph.settings import Settings
-from diffgraph.world import manifest, verify, world_dir
+from diffgraph.world import WorldMissing, manifest, verify, world_dir
 
 
 def _world(folder: Path) -> Path:
@@ -20,11 +18,11 @@ def _world(folder: Path) -> Path:
 
 def test_a_missing_world_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(WorldMissing, match="make world"):
-        world_dir(Settings(world=tmp_path))
+        world_dir(tmp_path)
 
 
 def test_verify_counts_the_files_and_finds_a_damaged_one(tmp_path: Path) -> None:
-    folder = world_dir(Settings(world=_world(tmp_path)))
+    folder = world_dir(_world(tmp_path))
     assert verify(folder) == 1
     (folder / "hub" / "a.txt").write_text("weightz")
     with pytest.raises(WorldMissing, match="differs"):
@@ -44,7 +42,7 @@ def test_a_damaged_manifest_is_named(tmp_path: Path, text: str) -> None:
 def test_the_shipped_world_is_whole_and_small() -> None:
     if not (Path(diffgraph.world.__file__).parent / "manifest.json").is_file():
         pytest.skip("this version ships no trained world; `make world` makes one")
-    folder = world_dir(Settings())
+    folder = world_dir()
     assert verify(folder) > 50
     total = sum((folder / name).stat().st_size for name in manifest(folder))
     assert total <= 100 * 2**20

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from ...graph.embedding import MiniLM
 from ...scoring.critics.dual_encoder import write_critic
-from ...scoring.critics.dual_encoder_net import FACETS, DualEncoder
+from ...scoring.critics.dual_encoder_net import DualEncoder
 from ...scoring.request import normal
+from ..critic import FACETS, config
 from . import scorer_pool as sp
 from .art import Art
 from .looks import BACKGROUNDS, STYLES
@@ -240,7 +241,7 @@ def train(
     if vae is not None:
         sp.through_autoencoder(pool, vae, share=0.5, noise=0.35, seed=seed)
     torch.manual_seed(seed)
-    net = DualEncoder().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = DualEncoder(config()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for f in FACETS:
         net.texts[f].fit(banks[f].features)
     origin = None if start is None else sp.teach_on(net, start)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...evals.judges.judge import HEADS, JudgeNet, WorldJudge
+from ..judge import HEADS, JudgeNet, WorldJudge
 from . import scorer_pool as sp
 from .art import Art
 from .train import Loop, learning_rate, precision

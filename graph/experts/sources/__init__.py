@@ -99,10 +99,10 @@ def names() -> list[str]:
     return _SOURCES.names()
 
 
-def get(name: str, **options: Any) -> Source:
-    """A source by name; ``options`` go to it.
+def get(name: str, *argument: str, **options: Any) -> Source:
+    """A source by name; ``argument`` (what follows ``name:`` in a setting) and ``options`` go to it.
 
     Raises:
         UserError: no such source; the message names the closest ones.
     """
-    return _SOURCES.get(name)(**options)
+    return _SOURCES.get(name)(*argument, **options)

@@ -251,7 +251,7 @@ class HuggingFace:
                 f"{what} was not found at {self.endpoint}. Check the name; a private one needs HF_TOKEN."
             ) from error
         except OfflineModeIsEnabled as error:
-            raise UserError("HF_HUB_OFFLINE is set, so the Hub is not asked. Unset it, or use the world.") from error
+            raise UserError("HF_HUB_OFFLINE is set, so the Hub is not asked. Unset it, or ask another one.") from error
         except HfHubHTTPError as error:
             raise self._failed(what, error.response) from error
         except HTTPError as error:

@@ -86,7 +86,7 @@ def test_strangers_cannot_write_markup(
     evil = '<script>alert(1)</script><img src=x onerror="alert(2)">'
     tiny.lora(world / "hub" / "evil", 31, evil, f"- kraken {evil[:40]}\n- kraken\n")
     tiny.manifest(world)
-    with Context.open(make_settings(world=world)) as ctx:
+    with Context.open(make_settings(base=f"world:{world}")) as ctx:
         (expert,) = scout(ctx)[0]
         ctx.store.put_calibration(put_works(expert.id, expert.sha256))
         result = generate(f"kraken {evil}", context=ctx)

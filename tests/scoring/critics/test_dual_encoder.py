@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,17 @@ import pytest
 import torch
 from PIL import Image
 
-from diffgraph.errors import UserError, WorldMissing
+from diffgraph.bases.profile import BaseProfile
+from diffgraph.errors import UserError
 from diffgraph.scoring import protocol
-from diffgraph.scoring.critics.dual_encoder import Critic, EmbedText, to_pixels
-from diffgraph.scoring.critics.dual_encoder_net import DualEncoder
+from diffgraph.scoring.critics.dual_encoder import Critic, EmbedText, to_pixels, write_critic
+from diffgraph.scoring.critics.dual_encoder_net import CriticConfig, DualEncoder, TextProjection
 from diffgraph.scoring.request import Wanted, harmonic_mean
 
 
 def test_a_written_critic_sees_what_the_net_saw(critic_dir: Path, net: DualEncoder, images: list[Image.Image]) -> None:
     critic = Critic.load(critic_dir)
-    pixels = to_pixels(images)
+    pixels = to_pixels(images, net.config.size)
     with torch.no_grad():
         before = net.images(pixels)
         after = critic.net.images(pixels)
@@ -92,25 +94,41 @@ def test_a_damaged_critic_is_said_to_be_damaged(tmp_path: Path, critic_dir: Path
     for name in ("config.json", "model.safetensors"):
         whole = (critic_dir / name).read_bytes()
         (tmp_path / name).write_bytes(whole[: len(whole) // 2] if name == damage else whole)
-    with pytest.raises(WorldMissing, match="make world"):
+    with pytest.raises(UserError, match=f"critic in {re.escape(str(tmp_path))} cannot be read"):
         Critic.load(tmp_path)
-    with pytest.raises(WorldMissing, match="make world"):
+    with pytest.raises(UserError, match="nowhere cannot be read"):
         Critic.load(tmp_path / "nowhere")
 
 
-def test_the_critic_is_a_registered_metric(critic_dir: Path) -> None:
-    assert "critic" in protocol.names()
-    assert isinstance(protocol.make("critic", folder=critic_dir), protocol.Metric)
-    with pytest.raises(UserError, match="critic"):
-        protocol.make("critik")
-    with pytest.raises(ValueError, match="two metrics"):
-        protocol.metric("critic")(lambda: None)  # type: ignore[arg-type, return-value]
+def test_a_folder_of_weights_is_a_critic_by_name(critic_dir: Path, tmp_path: Path, images: list[Image.Image]) -> None:
+    setup = protocol.CriticSetup(BaseProfile(name="mine", where=str(tmp_path), ref="folder:mine"))
+    made = protocol.make(f"dual_encoder:{critic_dir}", setup)
+    assert isinstance(made, protocol.Critic)
+    assert protocol.embedded(made, images) is not None
+    assert made.fits(setup.base)
+    assert made.identity == protocol.files_identity(critic_dir / n for n in ("config.json", "model.safetensors"))
+    with pytest.raises(UserError, match="dual_encoder:FOLDER"):
+        protocol.make("dual_encoder", setup)
+
+
+def test_facets_and_size_are_the_networks_own(tmp_path: Path) -> None:
+    """Another critic than the shipped one: two facets, 32 pixels, nothing that lies in what is where."""
+    torch.manual_seed(0)
+    sizes = {"widths": (4, 8, 8), "embed": 6, "text_dim": 8, "text_hidden": 8}
+    for placed in ((), ("mood",)):
+        config = CriticConfig(facets=("mood", "light"), placed=placed, size=32, **sizes)
+        bank = {f: (["dark"], ["dark"], torch.ones(1, 8)) for f in config.facets}
+        folder = tmp_path / str(len(placed))
+        write_critic(folder, DualEncoder(config).eval(), bank, dict.fromkeys(config.facets, (1.0, 0.0)))
+        critic = Critic.load(folder)
+        assert critic.net.config == config
+        verdict = critic.score([Image.new("RGB", (50, 70))], [Wanted(facet="mood", text="dark")])[0]
+        assert 0 < verdict.facets["dark"] < 1
+        assert critic.embed([Image.new("RGB", (8, 8))]).shape == (1, 12)
 
 
 def test_a_sentence_dimension_that_never_varies_leaves_unknown_texts_finite_in_half_precision() -> None:
-    from diffgraph.scoring.critics.dual_encoder_net import CriticConfig, TextProjection
-
-    config = CriticConfig()
+    config = CriticConfig(facets=("subject",), placed=("subject",), size=64)
     features = torch.randn(6, config.text_dim, generator=torch.Generator().manual_seed(0)) * 0.05
     features[:, 7] = 0.02
     projection = TextProjection(config)

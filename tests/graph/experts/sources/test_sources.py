@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from diffgraph.bases.architecture import family_of_model_id
-from diffgraph.errors import ExpertError, UserError, WorldMissing
+from diffgraph.errors import BaseMissing, ExpertError, UserError
 from diffgraph.graph.experts import sources
 from diffgraph.graph.experts.expert import SourceRef
 from diffgraph.graph.experts.registration import register
@@ -58,10 +58,10 @@ def test_world_files_are_checked_against_the_manifest(world: Path, tmp_path: Pat
     assert World(tmp_path).fetch(expert.ref).is_file()
     manifest = {"files": {"hub/two/a.safetensors": "0" * 64}}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(WorldMissing, match="damaged"):
+    with pytest.raises(BaseMissing, match="damaged"):
         World(tmp_path).fetch(expert.ref)
     (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(WorldMissing, match="damaged"):
+    with pytest.raises(BaseMissing, match="damaged"):
         World(tmp_path).fetch(expert.ref)
 
 

@@ -11,14 +11,15 @@ import torch
 from PIL import Image
 
 import diffgraph
-from diffgraph.errors import UserError, WorldMissing
-from diffgraph.evals.judges.judge import HEADS, NONE, JudgeNet, WorldJudge
+from diffgraph.bases import registry
+from diffgraph.errors import UserError
 from diffgraph.evals.judges.protocol import JUDGES, judge_for
 from diffgraph.scoring.request import Wanted
-from diffgraph.settings import Settings
+from diffgraph.world import WorldMissing
+from diffgraph.world.judge import HEADS, NONE, JudgeNet, WorldJudge
 
 CLASSES = {"subject": ["cat", "dog"], "style": ["house", "blueprint"], "background": ["plain red", "brick wall"]}
-ALLOWED = {Path("world/recipe/judge_net.py")}
+ALLOWED = {Path("world/recipe/judge_net.py"), Path("world/judge.py")}
 
 
 @pytest.fixture
@@ -76,15 +77,20 @@ def test_a_missing_judge_is_said_to_be_missing(tmp_path: Path) -> None:
         WorldJudge.load(tmp_path)
 
 
-def test_the_judge_comes_from_the_suite_or_the_base(tmp_path: Path, judge: WorldJudge) -> None:
+def test_the_judge_comes_from_the_suite_or_the_base(
+    tmp_path: Path, judge: WorldJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "world" in JUDGES.names()
     for name in ("critic", "judge"):
         judge.save(tmp_path / "scorers" / name)
     (tmp_path / "manifest.json").write_text("{}")
-    world = Settings(world=tmp_path, base="world")
-    assert judge_for(world).digest == judge_for(world.model_copy(update={"base": "mine"}), "world").digest
-    with pytest.raises(UserError, match="No judge comes with the base 'mine'"):
-        judge_for(Settings(base="mine"))
+    (tmp_path / "hub" / "base").mkdir(parents=True)
+    (tmp_path / "hub" / "base" / "model_index.json").write_text("{}")
+    monkeypatch.setenv("DIFFGRAPH_WORLD", str(tmp_path))
+    world, mine = registry.chosen(f"world:{tmp_path}"), registry.chosen(str(tmp_path / "hub" / "base"))
+    assert judge_for(world).digest == judge_for(mine, "world").digest
+    with pytest.raises(UserError, match="No judge comes with the base 'base'"):
+        judge_for(mine)
     with pytest.raises(UserError, match="did you mean world"):
         judge_for(world, "wordl")
 

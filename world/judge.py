@@ -2,7 +2,8 @@
 
 It shares nothing with the critic that a request is steered by: another architecture (depthwise 5x5 and inverted
 bottlenecks, as in ConvNeXt, arXiv 2201.03545), another loss (softmax over classes, each head with a class
-"none of them"), another split, other augmentation, another seed. Only ``evals/`` and its own trainer may import it.
+"none of them"), another split, other augmentation, another seed. Only evaluations reach it, through the entry point
+``diffgraph.judges``.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ...errors import WorldMissing
-from ...files.hashing import file_sha256
-from ...scoring.request import Wanted, normal
-from ...settings import Settings
-from ...world import world_dir
-from .protocol import Judgement, judge
+from ..bases.profile import BaseProfile
+from ..evals.judges.protocol import Judgement, judge
+from ..files.hashing import file_sha256
+from ..scoring.request import Wanted, normal
+from . import WorldMissing, world_dir
+from .profile import folder_of
 
 HEADS = ("subject", "style", "background")
 SIDE = 64
@@ -156,6 +157,7 @@ class WorldJudge:
 
 
 @judge("world")
-def world_judge(settings: Settings) -> WorldJudge:
-    """The judge that the embedded world ships. Raises WorldMissing."""
-    return WorldJudge.load(world_dir(settings) / "scorers" / "judge")
+def world_judge(base: BaseProfile) -> WorldJudge:
+    """The judge of the world that the base is of, else of the one that is here. Raises WorldMissing."""
+    folder = folder_of(base) if base.name == "world" else world_dir()
+    return WorldJudge.load(folder / "scorers" / "judge")
