@@ -14,8 +14,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .agents.runs.generate import RunResult as RunResult
     from .agents.runs.generate import generate as generate
+    from .agents.runs.result import RunResult as RunResult
     from .errors import BaseMissing as BaseMissing
     from .errors import BaseMissing as WorldMissing  # noqa: F401
     from .errors import BudgetExceeded as BudgetExceeded
@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from .settings import Settings as Settings
 
 _HOMES = {
-    "agents.runs.generate": ("RunResult", "generate"),
+    "agents.runs.generate": ("generate",),
+    "agents.runs.result": ("RunResult",),
     "errors": (
         "BaseMissing",
         "BudgetExceeded",

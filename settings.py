@@ -40,6 +40,11 @@ class Settings(FromEnvironment):
 
     home: Path = Field(default=Path("~/.diffgraph"), description="graph, caches, checkpoints and runs live here")
     brain: str = Field(default="offline", description="'offline', or 'openai:MODEL' for any OpenAI-compatible server")
+    brain_timeout: float = Field(default=120, gt=0, description="seconds for one call of the brain, retries included")
+    brain_retries: int = Field(default=2, ge=0, le=10, description="how often a call that the server fails is repeated")
+    brain_max_tokens: int | None = Field(
+        default=None, ge=1, description="tokens of an answer; none: the server's limit"
+    )
     base: str | None = Field(
         default=None, description="a base by name, name:argument, or a diffusers folder; none: the one that comes along"
     )

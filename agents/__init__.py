@@ -1,0 +1,1 @@
+"""The agents: one state machine, its nodes, and the brains behind planner, scout and critic."""

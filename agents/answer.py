@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ..errors import UserError
 from ..merging.plan.merge_plan import MergePlan
-from .conversation import told
-from .state import State
+from .state import AnswerScores, State, Status
 
 MAX_WORDS = 300
 MAX_CHARS = 4000
@@ -46,64 +44,71 @@ def checked_seed(seed: object) -> int:
     return seed
 
 
-def missing_parts(state: State, plan: MergePlan | None) -> list[str]:
+def missing_parts(state: State, plan: MergePlan | None) -> tuple[str, ...]:
     """What of the prompt the image does not try to show: what nobody can draw, and what lost its expert on the way."""
-    activation = state.get("activation") or {}
+    if state.activation is None:
+        return ()
     used = {e.id for e in plan.experts} if plan else set()
-    lost = [f["text"] for f in activation.get("facets", []) if plan and f["by"] != "base" and f["by"] not in used]
-    return list(dict.fromkeys([*activation.get("uncovered", []), *lost]))
+    lost = [f.text for f in state.activation.facets if plan and f.by != "base" and f.by not in used]
+    return tuple(dict.fromkeys([*state.activation.uncovered, *lost]))
 
 
-def of_images(state: State, plan: MergePlan, images: list[str], scores: dict[str, Any], *, accepted: bool) -> State:
-    """The end of a run with images: status and sentence."""
+def of_images(
+    state: State, plan: MergePlan, images: Sequence[str], scores: AnswerScores, *, accept: float, accepted: bool
+) -> State:
+    """The end of a run with images: status and sentence. ``accept`` is the score from which one may be accepted."""
     uncovered = missing_parts(state, plan)
-    score, each = f"The critic gives the image {scores['score']:.2f}", [i["score"] for i in scores["images"]]
+    score, each = f"The critic gives the image {scores.score:.2f}", [i.score for i in scores.images]
     if len(each) > 1:
-        score = f"The critic gives the {len(each)} images {scores['score']:.2f} on average, the weakest {min(each):.2f}"
-    weak = sorted((p, t) for t, p in scores["facets"].items() if p < 0.5)
+        score = f"The critic gives the {len(each)} images {scores.score:.2f} on average, the weakest {min(each):.2f}"
+    weak = sorted((p, t) for t, p in scores.facets.items() if p < 0.5)
+    status: Status
     if accepted:
         status, message = "accepted", f"{score}: accepted."
     else:
         status = "best effort"
         rest = f"; weakest is {weak[0][1]!r} ({weak[0][0]:.2f})" if weak else ""
-        count = len(state["rounds"])
+        count = len(state.rounds)
         after = f"after {count} rounds{rest}. This is the best of them." if count > 1 else f"after one round{rest}."
-        message = f"{score}, which is under the mark, {after}"
+        if min(each) < accept:
+            why = "which is under the mark"
+        elif any(state.rounds[image.round - 1].sent_back for image in scores.images):
+            why = "which is good enough, but the brain that judges sent it back"
+        else:
+            why = "which is good enough, though another try came to nothing"
+        message = f"{score}, {why}, {after}"
     if uncovered:
         status = "uncovered"
         message = f"Nothing here draws {quoted(uncovered)}, so the image leaves it out. {message}"
-    update: State = {
-        "plan_id": plan.plan_id,
-        "images": images,
-        "scores": scores,
-        "uncovered": uncovered,
-        "status": status,  # type: ignore[typeddict-item]
-        "message": message,
-    }
-    read = (state.get("activation") or {}).get("read", state["prompt"])
-    if " ".join(str(read).split()) != state["prompt"]:
-        update["notes"] = told(state, f"The planner read the prompt as: {read}")
-    return update
+    change = State(
+        plan_id=plan.plan_id,
+        images=tuple(images),
+        scores=scores,
+        uncovered=uncovered,
+        status=status,
+        message=message,
+    )
+    read = state.activation.read if state.activation else state.prompt
+    if " ".join(read.split()) != state.prompt:
+        change = change.changed(State(notes=state.told(f"The planner read the prompt as: {read}")))
+    return change
 
 
 def without_image(state: State, brain: str) -> State:
     """The end of a run without an image: status and sentence."""
-    activation = state.get("activation") or {}
     uncovered = missing_parts(state, None)
-    known = sorted({f["trigger"] for f in activation.get("facets", [])})
-    if state.get("problems"):
-        message = "No plan could be carried out: " + " ".join(
-            p["message"].rstrip(".") + "." for p in state["problems"][:3]
-        )
-    elif uncovered or activation:
+    known = sorted({f.trigger for f in state.activation.facets}) if state.activation else []
+    if state.problems:
+        message = "No plan could be carried out: " + " ".join(p.message.rstrip(".") + "." for p in state.problems[:3])
+    elif state.activation:
         rest = f" It could only do {quoted(known)}." if known else ""
-        message = f"Nothing here draws {quoted(uncovered or [state['prompt']])}, so there is no image.{rest}"
+        message = f"Nothing here draws {quoted(uncovered or [state.prompt])}, so there is no image.{rest}"
         message += " `diffgraph experts` lists what is known."
         if brain == "offline":
             message += " Prompts are read as English."
     else:
-        message = "No plan came about. " + " ".join(state.get("notes", [])[-2:])
-    return {"status": "no image", "message": message, "uncovered": uncovered, "images": [], "plan_id": ""}
+        message = "No plan came about. " + " ".join(state.notes[-2:])
+    return State(status="no image", message=message, uncovered=uncovered, images=(), plan_id="")
 
 
 def counted(images: Sequence[object]) -> str:
@@ -111,7 +116,7 @@ def counted(images: Sequence[object]) -> str:
     return f"{len(images)} image{'' if len(images) == 1 else 's'}"
 
 
-def quoted(texts: list[str], most: int = 6) -> str:
+def quoted(texts: Sequence[str], most: int = 6) -> str:
     """``'a', 'b' and 2 more``."""
     shown = ", ".join(repr(text[:80]) for text in texts[:most])
     return shown + (f" and {len(texts) - most} more" if len(texts) > most else "")

@@ -1,40 +1,35 @@
-"""The images that a request asks for, one slot each: which are still open, and the best of each over all rounds.
+"""The images that a request asks for: which are still to be drawn, and the best of each over all rounds.
 
-A round draws the open slots only. An image that was good enough stays, whatever a later round does.
+Each has a slot, its number (from 0) among them. A round draws the open slots only. An image that was good enough stays,
+whatever a later round does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from .state import Round, State
+from .state import AnswerImage, AnswerScores, Round, RoundImage, State
 
 
 def open_slots(state: State) -> list[int]:
     """The slots that the next round draws, in order; all at first."""
-    return list(state.get("open") or range(state.get("n", 1)))
+    return list(state.open or range(state.n))
 
 
-def kept(rounds: Sequence[Round], n: int) -> list[tuple[int, dict[str, Any]]]:
+def kept(rounds: Sequence[Round], n: int) -> list[tuple[int, RoundImage]]:
     """For each slot the number of the round (from 0) whose image is its answer, and that image's entry there.
 
     It is the highest score's, the earlier one on a tie; but an image that a brain sent back gives way to a later one
     that it was content with.
     """
-    best: dict[int, tuple[int, dict[str, Any]]] = {}
+    best: dict[int, tuple[int, RoundImage]] = {}
     for number, this in enumerate(rounds):
-        for image in this["images"]:
-            before = best.get(image["slot"])
-            content = this["decision"] != "revise"
-            if before is None or image["score"] > before[1]["score"] or (content and sent_back(rounds[before[0]])):
-                best[image["slot"]] = (number, image)
+        for image in this.images:
+            before = best.get(image.slot)
+            content = this.decision != "revise"
+            if before is None or image.score > before[1].score or (content and rounds[before[0]].sent_back):
+                best[image.slot] = (number, image)
     return [best[slot] for slot in range(n)]
-
-
-def sent_back(this: Round) -> bool:
-    """Whether a brain was not content with images that are all good enough by their scores."""
-    return this.get("sent_back", False)
 
 
 def leading(rounds: Sequence[Round], n: int) -> int:
@@ -45,7 +40,7 @@ def leading(rounds: Sequence[Round], n: int) -> int:
 
 def weak(rounds: Sequence[Round], n: int, accept: float) -> list[int]:
     """Slots without an image that scores at least ``accept``."""
-    return [slot for slot, (_, image) in enumerate(kept(rounds, n)) if image["score"] < accept]
+    return [slot for slot, (_, image) in enumerate(kept(rounds, n)) if image.score < accept]
 
 
 def unsure(rounds: Sequence[Round], n: int, accept: float, sure: float) -> list[int]:
@@ -55,33 +50,33 @@ def unsure(rounds: Sequence[Round], n: int, accept: float, sure: float) -> list[
     """
     out = []
     for slot in range(n):
-        *before, last = [image["score"] for this in rounds for image in this["images"] if image["slot"] == slot]
+        *before, last = [image.score for this in rounds for image in this.images if image.slot == slot]
         best = max([*before, last])
         if best < accept or (best < sure and last > max(before, default=-1.0)):
             out.append(slot)
     return out
 
 
-def to_mend(rounds: Sequence[Round], accept: float) -> list[Round]:
+def to_mend(rounds: Sequence[Round], accept: float) -> tuple[Round, ...]:
     """The rounds as a planner reads them: each facet's mean over the images under ``accept``, which are the ones to
     mend; over all where none is.
     """
     out: list[Round] = []
     for this in rounds:
-        images = [image for image in this["images"] if image["score"] < accept] or this["images"]
-        out.append({**this, "facets": _means(images) if images else this["facets"]})
-    return out
+        images = [image for image in this.images if image.score < accept] or list(this.images)
+        out.append(this.model_copy(update={"facets": _means(images)}) if images else this)
+    return tuple(out)
 
 
-def gathered(plan_id: str, images: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What the critic says of the answer's images together, as ``score_images`` says it of a plan's."""
-    return {
-        "plan_id": plan_id,
-        "score": round(sum(image["score"] for image in images) / len(images), 4),
-        "facets": _means(images),
-        "images": list(images),
-    }
+def gathered(plan_id: str, images: Sequence[AnswerImage]) -> AnswerScores:
+    """What the critic says of the answer's images together."""
+    return AnswerScores(
+        plan_id=plan_id,
+        score=round(sum(image.score for image in images) / len(images), 4),
+        facets=_means(images),
+        images=tuple(images),
+    )
 
 
-def _means(images: Sequence[dict[str, Any]]) -> dict[str, float]:
-    return {t: round(sum(image["facets"][t] for image in images) / len(images), 4) for t in images[0]["facets"]}
+def _means(images: Sequence[RoundImage] | Sequence[AnswerImage]) -> dict[str, float]:
+    return {t: round(sum(image.facets[t] for image in images) / len(images), 4) for t in images[0].facets}

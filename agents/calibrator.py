@@ -5,17 +5,17 @@ here.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 from langchain_core.language_models import BaseChatModel
 from langgraph.types import Command
 
 from ..errors import ToolFailed, ToolRetry
 from ..graph.experts.expert import Expert
+from ..tools.calibrate_expert import CalibrateArgs, calibrate_expert
 from ..tools.context import Context
 from ..tools.layout_share import look
-from ..tools.tool import call
-from .conversation import told
+from ..tools.results import Measured, NotMeasured
 from .state import State
 
 
@@ -26,15 +26,16 @@ class Calibrator:
         self.ctx = ctx
 
     def calibrator(self, state: State) -> Command[Literal["calibrator", "planner"]]:
-        waiting = state.get("calibrate", [])
+        """Measure the next expert that waits."""
+        waiting = state.calibrate
         if not waiting:
             return Command(goto="planner")
         done = next(iter(calibrate(self.ctx, waiting[:1])))
-        note = f"{done['expert']} could not be calibrated: {done['failed']}" if "failed" in done else ""
-        update: State = {"calibrate": waiting[1:], "notes": told(state, note)}
-        if note:
-            update["dropped"] = sorted({*state.get("dropped", []), done["expert"]})
-        return Command(goto="calibrator" if waiting[1:] else "planner", update=update)
+        change = State(calibrate=waiting[1:])
+        if isinstance(done, NotMeasured):
+            notes = state.told(f"{done.expert} could not be calibrated: {done.failed}")
+            change = change.changed(State(notes=notes, dropped=tuple(sorted({*state.dropped, done.expert}))))
+        return Command(goto="calibrator" if waiting[1:] else "planner", update=change)
 
 
 def _rank(expert: Expert) -> int:
@@ -42,12 +43,11 @@ def _rank(expert: Expert) -> int:
     return 0 if skill is None else 2 if skill.facet == "style" else 1
 
 
-def calibrate(ctx: Context, expert_ids: Iterable[str] | None = None) -> Iterable[dict[str, Any]]:
+def calibrate(ctx: Context, expert_ids: Iterable[str] | None = None) -> Iterable[Measured | NotMeasured]:
     """Calibrate experts (default: all of this base), yielding one result an expert as it is done.
 
-    A result is what the tool ``calibrate_expert`` returns, or ``{"expert", "failed"}``. Those measured before are
-    not measured again; interrupted, the next call goes on where this one stopped. Of all, those of subjects come first
-    and styles last: a look is measured beside what is known by then.
+    Those measured before are not measured again; interrupted, the next call goes on where this one stopped. Of all,
+    those of subjects come first and styles last: a look is measured beside what is known by then.
     """
     if expert_ids is None:
         everyone = ctx.store.experts(ctx.family)
@@ -57,7 +57,7 @@ def calibrate(ctx: Context, expert_ids: Iterable[str] | None = None) -> Iterable
     for number, expert_id in enumerate(ids):
         ctx.say("calibrating", f"calibrating {expert_id}", expert=expert_id, done=number, total=len(ids))
         try:
-            yield call(ctx, "calibrate_expert", {"expert_id": expert_id})
+            yield calibrate_expert(ctx, CalibrateArgs(expert_id=expert_id))
         except (ToolRetry, ToolFailed) as error:
             ctx.say("failed", f"{expert_id}: {error}", expert=expert_id)
-            yield {"expert": expert_id, "failed": str(error)}
+            yield NotMeasured(expert=expert_id, failed=str(error))

@@ -7,14 +7,17 @@ from typing import Any, Literal
 from langgraph.types import Command
 
 from .. import prompts
+from ..tools.check_plan import PlanArgs
 from ..tools.layout_share import coarse_of
-from ..tools.tool import call
+from ..tools.results import CriticDecision, Scores
+from ..tools.score_images import score_images
 from . import best_images
-from .conversation import Turn, told
-from .state import Round, State
+from .agent import Agent
+from .requests import CriticTurn, Shown
+from .state import Round, RoundExpert, RoundImage, State
 
 
-class Critic(Turn):
+class Critic(Agent):
     """Node ``critic``."""
 
     name = "critic"
@@ -22,83 +25,86 @@ class Critic(Turn):
     def instructions(self, state: State) -> str:
         return prompts.load("critic", accept=f"{self.ctx.settings.accept:g}", budget=str(self.budget_left(state)))
 
-    def request(self, state: State) -> dict[str, Any]:
-        wanted = [{"facet": f["facet"], "text": f["trigger"]} for f in state["activation"]["facets"]]
-        return {"wanted": wanted, "accept": self.ctx.settings.accept, "round": len(state.get("rounds", []))}
+    def turn(self, state: State) -> CriticTurn:
+        facets = state.activation.facets if state.activation else ()
+        wanted = tuple(Shown(facet=f.facet, text=f.trigger) for f in facets)
+        return CriticTurn(wanted=wanted, accept=self.ctx.settings.accept, round=len(state.rounds))
 
     def critic(self, state: State) -> Command[Literal["critic", "tools", "planner", "record"]]:
         """Let the brain take a step; once it has given its verdict, decide."""
-        if state.get("verdict"):
-            return self._decide(state, state["verdict"], {})
+        if state.verdict is not None:
+            return self._decide(state, state.verdict, State())
         if self.spent(state):
-            note = {"notes": told(state, "The critic's brain gave no verdict; the score alone decided.")}
-            return self._decide(state, {"decision": "accept", "findings": []}, note)
-        update = self.think(state)
-        if not update["idle"]:
-            return Command(goto="tools", update=update)
+            note = state.told("The critic's brain gave no verdict; the score alone decided.")
+            return self._decide(state, CriticDecision(decision="accept"), State(notes=note))
+        change = self.think(state)
+        if not change.idle:
+            return Command(goto="tools", update=change)
         return Command(
-            goto="critic", update=self.nudged(update, "Go on with a tool call: score_images, then give_verdict.")
+            goto="critic", update=self.nudged(change, "Go on with a tool call: score_images, then give_verdict.")
         )
 
-    def _decide(self, state: State, verdict: dict[str, Any], also: dict[str, Any]) -> Command[Any]:
+    def _decide(self, state: State, verdict: CriticDecision, also: State) -> Command[Any]:
         """Nothing is accepted while one of the request's images is under the mark, whatever a brain says; images above
-        it may still go back, and get another try where that may pay (`slots.unsure`).
+        it may still go back, and get another try where that may pay (`best_images.unsure`).
         """
-        scores = state.get("scores") or {}
-        if scores.get("plan_id") != state["plan_id"]:
-            scores = call(self.ctx_for(state), "score_images", {"plan_id": state["plan_id"]})
-        n, drawn = state.get("n", 1), best_images.open_slots(state)
-        this = self._round(state, scores, verdict, drawn)
-        rounds = [*state.get("rounds", []), this]
+        settings, n, drawn = self.ctx.settings, state.n, best_images.open_slots(state)
+        this = self._round(state, self._scores(state), verdict, drawn)
+        rounds = (*state.rounds, this)
         kept = best_images.kept(rounds, n)
-        disliked = any(best_images.sent_back(rounds[number]) for number, _ in kept)
-        good = not disliked and not best_images.weak(rounds, n, self.ctx.settings.accept)
-        unsure = best_images.unsure(rounds, n, self.ctx.settings.accept, self.ctx.settings.sure)
-        left = len(rounds) <= self.ctx.settings.rounds
+        disliked = any(rounds[number].sent_back for number, _ in kept)
+        good = not disliked and not best_images.weak(rounds, n, settings.accept)
+        unsure = best_images.unsure(rounds, n, settings.accept, settings.sure)
+        left = len(rounds) <= settings.rounds
         accepted = good and not (unsure and left)
         if accepted:
-            this["decision"] = "accept"
             better = any(rounds[number] is this for number, _ in kept)
             word = "accepted" if better else "no better, what was there before is accepted"
+            rounds = (*state.rounds, this.model_copy(update={"decision": "accept"}))
         else:
             word = "good enough, tried once more" if good else "not accepted"
-        told_so = f"round {len(rounds)}: score {this['score']:.2f}: {word}"
-        self.ctx.say("verdict", told_so, score=this["score"], facets=this["facets"], accepted=accepted)
-        update = {
-            **also,
-            "rounds": rounds,
-            "best": best_images.leading(rounds, n),
-            "open": unsure or drawn,
-            "scores": {},
-            "verdict": {},
-            "proposal": {},
-            "messages": [],
-            "idle": 0,
-        }
-        return Command(goto="planner" if left and not accepted else "record", update=update)
+        noted = f"round {len(rounds)}: score {this.score:.2f}: {word}"
+        self.ctx.say("verdict", noted, score=this.score, facets=this.facets, accepted=accepted)
+        change = State(
+            rounds=rounds,
+            best=best_images.leading(rounds, n),
+            open=tuple(unsure or drawn),
+            scores=None,
+            verdict=None,
+            proposal=None,
+            messages=(),
+            idle=0,
+        )
+        return Command(goto="planner" if left and not accepted else "record", update=also.changed(change))
 
-    def _round(self, state: State, scores: dict[str, Any], verdict: dict[str, Any], drawn: list[int]) -> Round:
+    def _scores(self, state: State) -> Scores:
+        """What the critic says of this round's images, asked for if the brain did not."""
+        if isinstance(state.scores, Scores) and state.scores.plan_id == state.plan_id:
+            return state.scores
+        return score_images(self.ctx_for(state), PlanArgs(plan_id=state.plan_id))
+
+    def _round(self, state: State, scores: Scores, verdict: CriticDecision, drawn: list[int]) -> Round:
         """This round, as if it did not end the request."""
-        plan = self.ctx.load_plan(state["plan_id"])
-        enough = all(image["score"] >= self.ctx.settings.accept for image in scores["images"])
-        content = verdict["decision"] == "accept"
-        seen = [finding for image in scores["images"] for finding in image["findings"]]
-        return {
-            "plan_id": plan.plan_id,
-            "method": plan.method.name,
-            "guidance": plan.sampler.guidance,
-            "unsaid": (state.get("proposal") or {}).get("unsaid", ""),
-            "seed": (plan.seeds[0] - drawn[0]) % 2**32,
-            "experts": [
-                {"id": e.id, "facet": e.facet, "weight": e.weight, "coarse": coarse_of(e)} for e in plan.experts
-            ],
-            "score": scores["score"],
-            "facets": scores["facets"],
-            "findings": list(dict.fromkeys([*verdict["findings"], *seen]))[:20],
-            "decision": "again" if content and enough else "revise",
-            "sent_back": enough and not content,
-            "images": [
-                {"slot": slot, **{key: image[key] for key in ("seed", "score", "facets")}}
-                for slot, image in zip(drawn, scores["images"], strict=True)
-            ],
-        }
+        plan = self.ctx.load_plan(state.plan_id)
+        enough = all(image.score >= self.ctx.settings.accept for image in scores.images)
+        content = verdict.decision == "accept"
+        seen = [finding for image in scores.images for finding in image.findings]
+        return Round(
+            plan_id=plan.plan_id,
+            method=plan.method.name,
+            guidance=plan.sampler.guidance,
+            unsaid=state.proposal.unsaid if state.proposal else "",
+            seed=(plan.seeds[0] - drawn[0]) % 2**32,
+            experts=tuple(
+                RoundExpert(id=e.id, facet=e.facet, weight=e.weight, coarse=coarse_of(e)) for e in plan.experts
+            ),
+            score=scores.score,
+            facets=scores.facets,
+            findings=tuple(dict.fromkeys([*verdict.findings, *seen]))[:20],
+            decision="again" if content and enough else "revise",
+            sent_back=enough and not content,
+            images=tuple(
+                RoundImage(slot=slot, seed=image.seed, score=image.score, facets=image.facets)
+                for slot, image in zip(drawn, scores.images, strict=True)
+            ),
+        )

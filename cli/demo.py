@@ -27,7 +27,7 @@ def show_all(settings: Settings, *, n: int, seed: int, progress: Progress) -> No
         UserError: the base has nothing to show.
         ToolFailed: there is no expert for the prompt, so there is no image.
     """
-    with Context.open(settings, progress.emit) as ctx:
+    with Context.open(settings, progress) as ctx:
         base = ctx.profile
         if base.demo is None:
             raise UserError(f"{base.title or base.name} brings no demo. `diffgraph generate` draws what you say.")

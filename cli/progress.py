@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
 
 from rich import progress as bars
 
 from ..terminal import styled
+from ..tools.events import Event
 from .console import err, say
 
 QUIET = ("start", "node", "step", "tool", "brain", "checked")
@@ -19,7 +19,7 @@ QUIET = ("start", "node", "step", "tool", "brain", "checked")
 class Progress:
     """Shows a request's events: one line an event, and on a terminal a bar for what takes many steps.
 
-    Use as a context manager. The instance takes run events; :meth:`emit` is the same for a tool context.
+    Use as a context manager. The instance is told of events.
 
     Attributes:
         folder: the run folder of an interrupted request, once it is known.
@@ -47,32 +47,21 @@ class Progress:
     ) -> None:
         self._bar.stop()
 
-    def __call__(self, event: Mapping[str, Any]) -> None:
-        """One event: ``kind``, ``text``, and details (``done`` and ``total`` move the bar)."""
-        kind, text = str(event["kind"]), " ".join(str(event["text"]).split())
-        if kind == "interrupted":
-            self.folder = str(event.get("folder", ""))
+    def __call__(self, event: Event) -> None:
+        """One event; ``done`` and ``total`` move the bar."""
+        text = " ".join(event.text.split())
+        if event.kind == "interrupted":
+            self.folder = event.folder
             return
-        total = event.get("total")
-        self._bar.update(self._task, description=text[:70], completed=event.get("done", 0), total=total)
-        if kind not in QUIET:
-            clock = f"{event['t']:7.1f} s  " if "t" in event else "  "
-            err.line_of(styled((clock, "dim"), (f"{kind:<11} ", "cyan"), text))
+        self._bar.update(self._task, description=text[:70], completed=event.done, total=event.total)
+        if event.kind not in QUIET:
+            clock = "  " if event.t is None else f"{event.t:7.1f} s  "
+            err.line_of(styled((clock, "dim"), (f"{event.kind:<11} ", "cyan"), text))
 
     def count(self, done: int, total: int, text: str) -> None:
         """So much of a long piece of work is done; without a terminal, a line every so often."""
-        self(
-            {
-                "kind": "step" if err.is_terminal else "done",
-                "text": f"{done}/{total} {text}",
-                "done": done,
-                "total": total,
-            }
-        )
-
-    def emit(self, kind: str, text: str, details: Mapping[str, Any]) -> None:
-        """One event as tools tell it."""
-        self({**details, "kind": kind, "text": text})
+        kind = "step" if err.is_terminal else "done"
+        self(Event(kind=kind, text=f"{done}/{total} {text}", done=done, total=total))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from .console import out, say
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ..agents.runs.generate import RunResult
+    from ..agents.runs.result import PlannedRequest, RunResult
     from ..graph.calibration.record import Calibration
     from ..graph.experts.expert import Expert
     from ..graph.relations.relation import Relation
@@ -135,19 +135,19 @@ def expert_json(found: Expert, calibrations: Sequence[Calibration], relations: S
     }
 
 
-def plan(found: Mapping[str, Any]) -> RenderableType:
+def plan(found: PlannedRequest) -> RenderableType:
     """What would be merged."""
     rows = _pairs()
-    rows.add_row("prompt", found["prompt"])
-    for facet in found["facets"]:
-        rows.add_row(facet["facet"], f"{facet['trigger']}  by {facet['by']}")
-    for chosen in found["experts"]:
-        rows.add_row("expert", f"{chosen['id']} × {chosen['weight']:.2f}")
-    for text in found["uncovered"]:
+    rows.add_row("prompt", found.prompt)
+    for facet in found.facets:
+        rows.add_row(facet.facet, f"{facet.trigger}  by {facet.by}")
+    for chosen in found.experts:
+        rows.add_row("expert", f"{chosen.id} × {chosen.weight:.2f}")
+    for text in found.uncovered:
         rows.add_row("uncovered", f"nothing here draws {text!r}")
-    for refused in found["rejected"]:
-        rows.add_row("left out", f"{refused['id']}: {refused['why']}")
-    rows.add_row("plan", found["plan_id"] or "none: nothing of this can be drawn")
+    for refused in found.rejected:
+        rows.add_row("left out", f"{refused.id}: {refused.why}")
+    rows.add_row("plan", found.plan_id or "none: nothing of this can be drawn")
     return rows
 
 

@@ -109,10 +109,10 @@ class Bench:
         """The planner's default for the user's own words; None where it finds nothing to draw."""
         ctx = self.ctx.with_job(Job(prompt=item.prompt, n=1, seed=seeds[0]))
         activation = activate_experts(ctx, ActivateArgs(prompt=item.prompt))
-        if not activation["facets"]:
+        if not activation.facets:
             return None
         ctx = ctx.with_job(Job(prompt=item.prompt, n=1, seed=seeds[0], activation=activation))
-        plan = ctx.load_plan(propose_plan(ctx, ProposeArgs())["plan_id"])
+        plan = ctx.load_plan(propose_plan(ctx, ProposeArgs()).plan_id)
         return plan.model_copy(update={"seeds": tuple(seeds)})
 
     def render(self, plans: Sequence[MergePlan]) -> list[list[Image.Image]]:

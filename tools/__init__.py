@@ -1,0 +1,1 @@
+"""What agents may call: one file a tool, typed in, typed out."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
 from ..errors import ToolFailed
 from ..graph.selection.activation import Activation
 from ..graph.selection.solver import activate
 from .context import Context
+from .results import ActivationResult, Rejected
 from .tool import Args, tool
 
 
@@ -18,48 +17,28 @@ class ActivateArgs(Args):
 
 
 @tool("activate_experts", agents=("planner",), writes="activation")
-def activate_experts(ctx: Context, args: ActivateArgs) -> dict[str, Any]:
+def activate_experts(ctx: Context, args: ActivateArgs) -> ActivationResult:
     """Read a prompt against the graph: its facets, who draws each, the solver's weights, and what nobody can draw
     (uncovered).
     """
     if ctx.store.base(ctx.family) is None and not ctx.store.experts(ctx.family):
         raise ToolFailed(f"the graph holds nothing for base family {ctx.family}: run `diffgraph scout` first")
     found = activate(args.prompt, ctx.store, ctx.family, ctx.reading)
-    return plain(args.prompt, found)
+    return result_of(args.prompt, found)
 
 
-def plain(prompt: str, found: Activation) -> dict[str, Any]:
-    """An activation, JSON-plain, with numbers rounded so that two machines agree on the text.
-
-    ``facets`` holds what somebody can draw; what nobody can stands in ``uncovered``.
-    """
+def result_of(prompt: str, found: Activation) -> ActivationResult:
+    """An activation as a result: what somebody can draw apart from what nobody can, numbers rounded."""
     unmet = [f.text for f in found.facets if f.by is None]
-    return {
-        "read": prompt,
-        "prompt": found.prompt,
-        "facets": [
-            {
-                "facet": f.facet,
-                "text": f.text,
-                "skill": f.skill,
-                "trigger": f.trigger,
-                "by": f.by,
-                "score": round(float(f.score), 4),
-            }
-            for f in found.facets
-            if f.by is not None
-        ],
-        "experts": [
-            {
-                "id": e.id,
-                "facet": e.facet,
-                "trigger": e.trigger,
-                "triggers": list(e.triggers) or [e.trigger],
-                "weight": round(float(e.weight), 4),
-                "calibrated": e.calibrated,
-            }
+    drawn = [f for f in found.facets if f.by is not None]
+    return ActivationResult(
+        read=prompt,
+        prompt=found.prompt,
+        facets=tuple(f.model_copy(update={"score": round(float(f.score), 4)}) for f in drawn),
+        experts=tuple(
+            e.model_copy(update={"weight": round(float(e.weight), 4), "triggers": e.triggers or (e.trigger,)})
             for e in found.experts
-        ],
-        "uncovered": list(dict.fromkeys([*found.uncovered, *unmet])),
-        "rejected": [{"id": str(i), "why": str(why)} for i, why in list(found.rejected)[:20]],
-    }
+        ),
+        uncovered=tuple(dict.fromkeys([*found.uncovered, *unmet])),
+        rejected=tuple(Rejected(id=str(i), why=str(why)) for i, why in list(found.rejected)[:20]),
+    )

@@ -16,7 +16,7 @@ def bindable(ctx: Context, agent: Agent) -> list[BaseTool]:
 
 
 def _structured(ctx: Context, tool: Tool, agent: Agent) -> BaseTool:
-    def run(**arguments: Any) -> dict[str, Any]:
-        return call(ctx, tool.name, arguments, agent)
+    def run(**arguments: Any) -> Any:
+        return call(ctx, tool.name, arguments, agent).model_dump(mode="json")
 
     return StructuredTool(name=tool.name, description=tool.description, args_schema=tool.args, func=run)

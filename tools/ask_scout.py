@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from ..errors import ToolRetry
 from .context import Context
+from .results import MissingSkills
 from .tool import Args, tool
 
 
@@ -18,8 +19,8 @@ class AskScoutArgs(Args):
 
 
 @tool("ask_scout", agents=("planner",), writes="missing")
-def ask_scout(ctx: Context, args: AskScoutArgs) -> dict[str, Any]:
+def ask_scout(ctx: Context, args: AskScoutArgs) -> MissingSkills:
     """Hand over to the scout, who looks for experts that have the missing skills. Possible once a request."""
     if ctx.job.scouted:
         raise ToolRetry("the scout has already looked; plan with what there is")
-    return {"skills": sorted(set(args.skills))}
+    return MissingSkills(skills=tuple(sorted(set(args.skills))))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
 from ..errors import ExpertError, ToolFailed, ToolRetry, UserError
 from .context import Context
 from .measure import known_calibration, measure, relate
+from .results import Measured
 from .tool import Args, tool
 
 
@@ -17,7 +16,7 @@ class CalibrateArgs(Args):
 
 
 @tool("calibrate_expert")
-def calibrate_expert(ctx: Context, args: CalibrateArgs) -> dict[str, Any]:
+def calibrate_expert(ctx: Context, args: CalibrateArgs) -> Measured:
     """Measure an expert on the reference prompts: gain over the base, fingerprint, best weight, verdict, overlap
     with others.
     """
@@ -38,13 +37,13 @@ def calibrate_expert(ctx: Context, args: CalibrateArgs) -> dict[str, Any]:
         ctx.say("calibrated", f"{expert.id}: {found.verdict}, best at {found.best_weight:g}", expert=expert.id)
     else:
         relations = ctx.store.relations(expert.id)
-    return {
-        "expert": expert.id,
-        "fresh": fresh,
-        "verdict": found.verdict,
-        "best_weight": found.best_weight,
-        "gain": found.gain,
-        "strength_shift": found.strength_shift,
-        "consistency": found.consistency,
-        "duplicates": sorted(r.other(expert.id) for r in relations if r.kind == "duplicate"),
-    }
+    return Measured(
+        expert=expert.id,
+        fresh=fresh,
+        verdict=found.verdict,
+        best_weight=found.best_weight,
+        gain=found.gain,
+        strength_shift=found.strength_shift,
+        consistency=found.consistency,
+        duplicates=tuple(sorted(r.other(expert.id) for r in relations if r.kind == "duplicate")),
+    )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
-from ..merging.plan.check import check
+from ..merging.plan.check import Problem, check
 from .context import Context
-from .tool import Args, tool
+from .tool import Args, Result, tool
 
 
 class PlanArgs(Args):
@@ -17,16 +15,28 @@ class PlanArgs(Args):
     )
 
 
+class PlanCheck(Result):
+    """Whether a plan can be carried out: ``coverage`` is the share of each expert's targets that the base has,
+    ``targets`` counts the weights that it would change.
+    """
+
+    plan_id: str
+    ok: bool
+    problems: tuple[Problem, ...]
+    coverage: dict[str, float]
+    targets: int
+
+
 @tool("check_plan", agents=("planner",))
-def check_plan(ctx: Context, args: PlanArgs) -> dict[str, Any]:
+def check_plan(ctx: Context, args: PlanArgs) -> PlanCheck:
     """Check a proposed plan against the base and the experts' files: family, content hash, kind, coverage, method."""
     plan = ctx.load_plan(args.plan_id or ctx.job.plan_id)
     known = {e.id: e.base_family for e in ctx.store.experts()}
     report = check(plan, ctx.machinery.index, ctx.locate, families=known)
-    return {
-        "plan_id": plan.plan_id,
-        "ok": report.ok,
-        "problems": [p.model_dump(mode="json") for p in report.problems],
-        "coverage": {e.id: round(e.coverage, 4) for e in report.experts},
-        "targets": report.targets,
-    }
+    return PlanCheck(
+        plan_id=plan.plan_id,
+        ok=report.ok,
+        problems=report.problems,
+        coverage={e.id: round(e.coverage, 4) for e in report.experts},
+        targets=report.targets,
+    )

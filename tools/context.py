@@ -5,7 +5,7 @@ this loads no torch.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,16 +25,11 @@ from ..merging.plan.merge_plan import MergePlan, PlanBase, PlanExpert, Sampler
 from ..scoring import protocol
 from ..scoring.protocol import Critic, CriticSetup
 from ..settings import Settings
+from .events import Emit, Event, silent
+from .results import ActivationResult
 
 if TYPE_CHECKING:
     from ..merging.engine.engine import Engine
-
-Emit = Callable[[str, str, dict[str, Any]], None]
-"""Called with (what sort of event, a sentence for a person, JSON-plain details)."""
-
-
-def silent(kind: str, text: str, details: dict[str, Any]) -> None:
-    """An :data:`Emit` that tells nobody."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ class Job:
     Attributes:
         prompt: the user's own words.
         n: images wanted; they use the seeds ``seed … seed + n - 1``.
-        activation: what ``activate_experts`` last returned, or empty.
+        activation: what ``activate_experts`` last returned, or None.
         plan_id: the plan of this round, or empty.
         scouted: whether the scout has looked for missing skills already.
         slots: which of the n images a plan is to draw; empty: all of them.
@@ -53,7 +48,7 @@ class Job:
     prompt: str = ""
     n: int = 1
     seed: int = 0
-    activation: dict[str, Any] = field(default_factory=dict)
+    activation: ActivationResult | None = None
     plan_id: str = ""
     scouted: bool = False
     slots: tuple[int, ...] = ()
@@ -124,6 +119,8 @@ class Context:
     machinery: Machinery
     emit: Emit = silent
     job: Job = Job()
+    plans: dict[str, MergePlan] = field(default_factory=dict, compare=False, repr=False)
+    """Plans that this request has read, by id."""
 
     @classmethod
     @contextmanager
@@ -153,9 +150,13 @@ class Context:
         """The same context, telling its events to ``emit``."""
         return replace(self, emit=emit)
 
+    def for_request(self) -> Context:
+        """The same context for one request, which reads each plan from the disk once."""
+        return replace(self, plans={})
+
     def say(self, kind: str, text: str, **details: Any) -> None:
         """Tell whoever listens what is going on."""
-        self.emit(kind, text, details)
+        self.emit(Event(kind=kind, text=text, **details))
 
     # -- the base and the experts ------------------------------------------------------------------------------------
 
@@ -242,7 +243,12 @@ class Context:
         return path
 
     def load_plan(self, plan_id: str) -> MergePlan:
-        """A kept plan. Raises ToolRetry for an id that nobody proposed, or a file that does not fit its id."""
+        """A kept plan, read and held against its id once a request.
+
+        Raises ToolRetry for an id that nobody proposed, or a file that does not fit its id.
+        """
+        if plan_id in self.plans:
+            return self.plans[plan_id]
         if not (len(plan_id) == 64 and all(c in "0123456789abcdef" for c in plan_id)):
             raise ToolRetry(f"{plan_id[:80]!r} is no plan id: take the one that propose_plan returned")
         path = self.plan_path(plan_id)
@@ -254,6 +260,7 @@ class Context:
             raise ToolRetry(f"plan {plan_id[:12]}… is damaged: propose it again") from error
         if plan.plan_id != plan_id:
             raise ToolRetry(f"plan {plan_id[:12]}… was edited: propose it again")
+        self.plans[plan_id] = plan
         return plan
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from .context import Context
+from .results import CriticDecision
 from .tool import Args, tool
 
 
@@ -18,6 +19,6 @@ class VerdictArgs(Args):
 
 
 @tool("give_verdict", agents=("critic",), writes="verdict")
-def give_verdict(ctx: Context, args: VerdictArgs) -> dict[str, Any]:
+def give_verdict(ctx: Context, args: VerdictArgs) -> CriticDecision:
     """Accept the images of this round or send the plan back to the planner with findings."""
-    return {"decision": args.decision, "findings": list(args.findings)}
+    return CriticDecision(decision=args.decision, findings=tuple(args.findings))

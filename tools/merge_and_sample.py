@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import JsonValue, ValidationError
 
@@ -17,11 +16,20 @@ from ..merging.plan.merge_plan import MergePlan
 from ..merging.plan.pinning import Locate
 from .check_plan import PlanArgs
 from .context import Context, make_folder
-from .tool import tool
+from .tool import Result, tool
+
+
+class Sampled(Result):
+    """Images of a plan in order of its seeds; ``merge`` is the report of the merge that made them, if it was kept."""
+
+    plan_id: str
+    images: tuple[str, ...]
+    merge: MergeReport | None
+    seconds: float
 
 
 @tool("merge_and_sample")
-def merge_and_sample(ctx: Context, args: PlanArgs) -> dict[str, Any]:
+def merge_and_sample(ctx: Context, args: PlanArgs) -> Sampled:
     """Merge the plan's experts into the base and sample one image for each seed. A plan that was sampled before is
     not again.
     """
@@ -29,16 +37,16 @@ def merge_and_sample(ctx: Context, args: PlanArgs) -> dict[str, Any]:
     start = time.perf_counter()
     known = image_paths(ctx, plan)
     if known is None:
-        report: dict[str, Any] | None = merge(ctx, plan)
-        known = sample(ctx, plan)
-    else:
-        report = merge_report(ctx, plan.plan_id)
-    return {
-        "plan_id": plan.plan_id,
-        "images": [str(path) for path in known],
-        "merge": report,
-        "seconds": round(time.perf_counter() - start, 3),
-    }
+        with ctx.machinery.lock:
+            if ctx.engine.merged != plan.plan_id:
+                merge(ctx, plan)
+            known = sample(ctx, plan)
+    return Sampled(
+        plan_id=plan.plan_id,
+        images=tuple(str(path) for path in known),
+        merge=merge_report(ctx, plan.plan_id),
+        seconds=round(time.perf_counter() - start, 3),
+    )
 
 
 def image_path(ctx: Context, plan_id: str, seed: int) -> Path:
@@ -62,24 +70,23 @@ def image_paths(ctx: Context, plan: MergePlan) -> list[Path] | None:
     return paths if good else None
 
 
-def merge(ctx: Context, plan: MergePlan) -> dict[str, Any]:
+def merge(ctx: Context, plan: MergePlan) -> MergeReport:
     """Make the engine's weights those of the plan, and keep the report. Raises PlanError or ExpertError as the
     engine does.
     """
     with ctx.machinery.lock:
         report = ctx.engine.apply(plan, ctx.locate, measure=True)
-    data = report.model_dump(mode="json")
     path = make_folder(ctx.images_dir(plan.plan_id)) / "merge.json"
     if not path.is_file():
-        write_bytes(path, json.dumps(data, sort_keys=True).encode())
-    return data
+        write_bytes(path, json.dumps(report.model_dump(mode="json"), sort_keys=True).encode())
+    return report
 
 
-def merge_report(ctx: Context, plan_id: str) -> dict[str, Any] | None:
+def merge_report(ctx: Context, plan_id: str) -> MergeReport | None:
     """The report kept by the merge that made a plan's images, if it is still there."""
     path = ctx.images_dir(plan_id) / "merge.json"
     try:
-        return MergeReport.model_validate_json(path.read_bytes()).model_dump(mode="json")
+        return MergeReport.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field, JsonValue, ValidationError
 
 from ..errors import PlanError, ToolFailed, ToolRetry, UserError
 from ..graph.experts.expert import FACETS, Expert
+from ..graph.selection.activation import ActiveExpert
 from ..merging.methods.method import make, methods
 from ..merging.plan.merge_plan import MergePlan, Method, PlanExpert
 from ..plugins import closest
 from .context import Context
 from .layout_share import beside, coarse_of, with_coarse
+from .results import ActivationResult, Proposal, ProposedExpert
 from .tool import Args, tool
 
 MAX_EXPERTS = 8
@@ -47,16 +47,16 @@ class ProposeArgs(Args):
 
 
 @tool("propose_plan", agents=("planner",), writes="proposal")
-def propose_plan(ctx: Context, args: ProposeArgs) -> dict[str, Any]:
+def propose_plan(ctx: Context, args: ProposeArgs) -> Proposal:
     """Propose the merge plan. Without arguments it is the solver's default for the activation. Returns the plan's
     id.
     """
     activation = ctx.job.activation
-    if not activation:
+    if activation is None:
         raise ToolRetry("call activate_experts first: a plan is made for an activation")
-    if not activation["facets"]:
+    if not activation.facets:
         raise ToolFailed("nothing in this prompt can be drawn, so there is nothing to plan")
-    default = {e["id"]: e for e in activation["experts"]}
+    default = {e.id: e for e in activation.experts}
     choices = [Choice(id=i) for i in sorted(default)] if args.experts is None else args.experts
     experts = [_expert(ctx, choice, default.get(choice.id), alone=len(choices) == 1) for choice in choices]
     if len({e.id for e in experts}) != len(experts):
@@ -84,21 +84,21 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> dict[str, Any]:
     except ValidationError as error:
         raise ToolRetry(f"this is no valid plan: {error.errors()[0]['msg']}") from error
     ctx.save_plan(plan)
-    return {
-        "plan_id": plan.plan_id,
-        "prompt": plan.prompt,
-        "unsaid": unsaid,
-        "method": plan.method.name,
-        "guidance": plan.sampler.guidance,
-        "experts": [
-            {"id": e.id, "facet": e.facet, "trigger": e.trigger, "weight": e.weight, "coarse": coarse_of(e)}
+    return Proposal(
+        plan_id=plan.plan_id,
+        prompt=plan.prompt,
+        unsaid=unsaid,
+        method=plan.method.name,
+        guidance=plan.sampler.guidance,
+        experts=tuple(
+            ProposedExpert(id=e.id, facet=e.facet, trigger=e.trigger, weight=e.weight, coarse=coarse_of(e))
             for e in plan.experts
-        ],
-        "seeds": list(plan.seeds),
-    }
+        ),
+        seeds=plan.seeds,
+    )
 
 
-def _expert(ctx: Context, choice: Choice, default: dict[str, Any] | None, *, alone: bool) -> PlanExpert:
+def _expert(ctx: Context, choice: Choice, default: ActiveExpert | None, *, alone: bool) -> PlanExpert:
     """The plan's entry for a choice, at the calibrated weight if none is asked for.
 
     Calibration finds the weight at which an expert alone does best; its cost to other facets it cannot see. So a
@@ -122,7 +122,7 @@ def _expert(ctx: Context, choice: Choice, default: dict[str, Any] | None, *, alo
             raise ToolRetry(f"{expert.id} cannot be used ({why}): leave it out")
         calibrated = found[-1].best_weight
     else:
-        calibrated = float(default["weight"])
+        calibrated = default.weight
     if weight is None:
         weight = calibrated if alone else min(1.0, calibrated)
     return PlanExpert(
@@ -130,16 +130,16 @@ def _expert(ctx: Context, choice: Choice, default: dict[str, Any] | None, *, alo
     )
 
 
-def _trigger(expert: Expert, wanted: str | None, default: dict[str, Any] | None) -> tuple[str, str]:
+def _trigger(expert: Expert, wanted: str | None, default: ActiveExpert | None) -> tuple[str, str]:
     """(trigger, facet): the wanted one if the expert has it, else the activation's, else its only one."""
-    known = {s.trigger: s.facet for s in expert.skills}
+    known: dict[str, str] = {s.trigger: s.facet for s in expert.skills}
     if wanted is not None:
         if wanted not in known:
             near = closest(wanted, known, at_least=0.3) or sorted(known)[:5]
             raise ToolRetry(f"{expert.id} has no trigger {wanted!r}; it has {', '.join(map(repr, near))}")
         return wanted, known[wanted]
     if default is not None:
-        return str(default["trigger"]), str(default["facet"])
+        return default.trigger, default.facet
     if len(known) == 1:
         return next(iter(known.items()))
     raise ToolRetry(f"say which trigger of {expert.id} is meant: {', '.join(map(repr, sorted(known)[:12]))}")
@@ -158,28 +158,28 @@ _Called = tuple[str, str, str]
 """(facet, trigger, expert id)"""
 
 
-def _called(activation: dict[str, Any], choices: list[Choice], experts: list[PlanExpert]) -> list[_Called]:
+def _called(activation: ActivationResult, choices: list[Choice], experts: list[PlanExpert]) -> list[_Called]:
     """What the experts of a proposal are in it for: the activation's triggers, or those that the proposal names."""
-    default = {e["id"]: e["triggers"] for e in activation["experts"]}
+    default = {e.id: e.triggers for e in activation.experts}
     called: list[_Called] = []
     for choice, expert in zip(choices, experts, strict=True):
         if choice.trigger is not None or choice.id not in default:
             called.append((expert.facet, expert.trigger, expert.id))
             continue
-        facets = {f["trigger"]: f["facet"] for f in activation["facets"] if f["by"] == expert.id}
+        facets: dict[str, str] = {f.trigger: f.facet for f in activation.facets if f.by == expert.id}
         called += [(facets[t], t, expert.id) for t in default[expert.id] if t in facets]
     return called
 
 
-def _prompt(activation: dict[str, Any], called: list[_Called], unsaid: str) -> str:
+def _prompt(activation: ActivationResult, called: list[_Called], unsaid: str) -> str:
     """The canonical prompt: what the base draws, and all triggers that are called up but the unsaid one.
 
     Grammar: facets in their order, separated by commas; several subjects joined by "and".
     """
     triggers = {t for _, t, _ in called}
-    if not unsaid and triggers == {t for e in activation["experts"] for t in e["triggers"]}:
-        return str(activation["prompt"])
-    parts = [(f["facet"], f["trigger"]) for f in activation["facets"] if f["by"] == "base"]
+    if not unsaid and triggers == {t for e in activation.experts for t in e.triggers}:
+        return activation.prompt
+    parts: list[tuple[str, str]] = [(f.facet, f.trigger) for f in activation.facets if f.by == "base"]
     parts += [(facet, trigger) for facet, trigger, _ in called if trigger != unsaid]
     return ", ".join(
         (" and " if facet == "subject" else ", ").join(said)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
 from ..graph.store.runs import RunRecord
 from .context import Context
+from .results import RunRecorded
 from .tool import Args, tool
 
 
@@ -21,13 +20,13 @@ class RecordArgs(Args):
 
 
 @tool("record_run")
-def record_run(ctx: Context, args: RecordArgs) -> dict[str, Any]:
+def record_run(ctx: Context, args: RecordArgs) -> RunRecorded:
     """Remember a run: which experts were merged at which weights, and how it was judged. The same id twice changes
     nothing.
     """
     plan = ctx.load_plan(args.plan_id)
     if any(run.run_id == args.run_id for run in ctx.store.runs()):
-        return {"run_id": args.run_id, "recorded": False}
+        return RunRecorded(run_id=args.run_id, recorded=False)
     ctx.store.record_run(
         RunRecord(
             run_id=args.run_id,
@@ -41,4 +40,4 @@ def record_run(ctx: Context, args: RecordArgs) -> dict[str, Any]:
             created=args.created,
         )
     )
-    return {"run_id": args.run_id, "recorded": True}
+    return RunRecorded(run_id=args.run_id, recorded=True)

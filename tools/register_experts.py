@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 from pydantic import Field
 
@@ -12,6 +11,7 @@ from ..graph.experts import sources
 from ..graph.experts.expert import Expert
 from ..graph.experts.registration import register
 from .context import Context
+from .results import Found, Refused
 from .tool import Args, tool
 
 MAX_LISTED = 200
@@ -27,7 +27,7 @@ class RegisterArgs(Args):
 
 
 @tool("register_experts", agents=("scout",), writes="found")
-def register_experts(ctx: Context, args: RegisterArgs) -> dict[str, Any]:
+def register_experts(ctx: Context, args: RegisterArgs) -> Found:
     """Register experts of a source that the graph does not hold yet, and say which of them (and of those already
     registered but never calibrated) claim the missing skill.
     """
@@ -36,12 +36,12 @@ def register_experts(ctx: Context, args: RegisterArgs) -> dict[str, Any]:
     if name not in allowed:
         raise ToolRetry(f"source {name!r} is not one of those allowed here: {', '.join(allowed) or 'none'}")
     registered, refused = register_new(ctx, ctx.source(name), args.query, args.limit)
-    return {
-        "source": name,
-        "registered": [e.id for e in registered],
-        "refused": refused,
-        "claiming": claiming(ctx, args.query) if args.query else [],
-    }
+    return Found(
+        source=name,
+        registered=tuple(e.id for e in registered),
+        refused=tuple(refused),
+        claiming=tuple(claiming(ctx, args.query)) if args.query else (),
+    )
 
 
 def allowed_sources(ctx: Context) -> list[str]:
@@ -55,7 +55,7 @@ def allowed_sources(ctx: Context) -> list[str]:
 
 def register_new(
     ctx: Context, source: sources.Source, query: str = "", limit: int = 40
-) -> tuple[list[Expert], list[dict[str, str]]]:
+) -> tuple[list[Expert], list[Refused]]:
     """Register what the graph lacks. A source that searches is asked with the query; any other is taken whole.
 
     Returns:
@@ -64,7 +64,7 @@ def register_new(
     known = {(e.ref.source, e.ref.repo) for e in [*ctx.store.experts(), *ctx.store.bases()]}
     search = query if query and getattr(source, "searches", False) else None
     registered: list[Expert] = []
-    refused: list[dict[str, str]] = []
+    refused: list[Refused] = []
     tried = 0
     for listing in itertools.islice(source.list(search), MAX_LISTED):
         if (source.name, listing.repo) in known or tried >= limit:
@@ -73,7 +73,7 @@ def register_new(
         try:
             experts = register(source, listing.repo)
         except ExpertError as error:
-            refused.append({"repo": listing.repo, "why": str(error)})
+            refused.append(Refused(repo=listing.repo, why=str(error)))
             ctx.say("refused", f"{listing.repo}: {error}", repo=listing.repo)
             continue
         ctx.store.add_experts(experts)

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -17,11 +16,12 @@ from ..scoring.request import Verdict, Wanted
 from .check_plan import PlanArgs
 from .context import Context
 from .merge_and_sample import image_paths
+from .results import ActivationResult, ScoredImage, Scores
 from .tool import tool
 
 
 @tool("score_images", agents=("critic",), writes="scores")
-def score_images(ctx: Context, args: PlanArgs) -> dict[str, Any]:
+def score_images(ctx: Context, args: PlanArgs) -> Scores:
     """Let the critic score the images of this round: for each wanted facet the probability (0..1) that the image
     shows it.
     """
@@ -29,17 +29,17 @@ def score_images(ctx: Context, args: PlanArgs) -> dict[str, Any]:
     paths = image_paths(ctx, plan)
     if paths is None:
         raise ToolFailed(f"plan {plan.plan_id[:12]}… has no images yet")
-    wanted = wanted_of(ctx.job.activation)
+    wanted = wanted_of(ctx.job.activation) if ctx.job.activation else []
     verdicts = score_files(ctx, paths, wanted)
     return summary(plan.plan_id, plan.seeds, verdicts)
 
 
-def wanted_of(activation: dict[str, Any]) -> list[Wanted]:
+def wanted_of(activation: ActivationResult) -> list[Wanted]:
     """What the critic must find: every facet of the request that somebody can draw, whatever the plan left out."""
     seen: dict[tuple[str, str], Wanted] = {}
-    for facet in activation.get("facets", []):
-        text = facet["trigger"] if facet["skill"] in facet["trigger"] else facet["skill"]
-        seen.setdefault((facet["facet"], text), Wanted(facet=facet["facet"], text=text))
+    for found in activation.facets:
+        text = found.trigger if found.skill in found.trigger else found.skill
+        seen.setdefault((found.facet, text), Wanted(facet=found.facet, text=text))
     return list(seen.values())
 
 
@@ -84,20 +84,20 @@ def _kept(path: Path, key: str) -> Verdict | None:
         return None  # never scored, or damaged: it is scored again
 
 
-def summary(plan_id: str, seeds: Sequence[int], verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Verdicts of a plan's images, JSON-plain: the mean score, the mean for each facet, and each image's own."""
+def summary(plan_id: str, seeds: Sequence[int], verdicts: Sequence[Verdict]) -> Scores:
+    """Verdicts of a plan's images: the mean score, the mean of each facet, and each image's own."""
     facets = {text: [v.facets[text] for v in verdicts] for text in (verdicts[0].facets if verdicts else {})}
-    return {
-        "plan_id": plan_id,
-        "score": round(sum(v.score for v in verdicts) / max(1, len(verdicts)), 4),
-        "facets": {text: round(sum(values) / len(values), 4) for text, values in facets.items()},
-        "images": [
-            {
-                "seed": seed,
-                "score": round(v.score, 4),
-                "facets": {t: round(p, 4) for t, p in v.facets.items()},
-                "findings": list(v.findings),
-            }
+    return Scores(
+        plan_id=plan_id,
+        score=round(sum(v.score for v in verdicts) / max(1, len(verdicts)), 4),
+        facets={text: round(sum(values) / len(values), 4) for text, values in facets.items()},
+        images=tuple(
+            ScoredImage(
+                seed=seed,
+                score=round(v.score, 4),
+                facets={t: round(p, 4) for t, p in v.facets.items()},
+                findings=v.findings,
+            )
             for seed, v in zip(seeds, verdicts, strict=True)
-        ],
-    }
+        ),
+    )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
 from ..graph.experts.expert import Facet
 from .context import Context
+from .results import SearchHit, SearchHits
 from .tool import Args, tool
 
 
@@ -18,22 +17,22 @@ class SearchArgs(Args):
 
 
 @tool("search_experts", agents=("planner", "scout"))
-def search_experts(ctx: Context, args: SearchArgs) -> dict[str, Any]:
+def search_experts(ctx: Context, args: SearchArgs) -> SearchHits:
     """Find skills in the graph by meaning. Returns expert id, skill, trigger, similarity (0..1) and what
     calibration found.
     """
     verdicts = {c.expert_id: c.verdict for c in ctx.store.calibrations()}
     hits = ctx.store.search(args.query, ctx.family, args.facet, args.k)
-    return {
-        "hits": [
-            {
-                "expert": hit.expert_id,
-                "facet": hit.facet,
-                "skill": hit.skill.name,
-                "trigger": hit.skill.trigger,
-                "score": round(hit.score, 3),
-                "calibration": verdicts.get(hit.expert_id, "not calibrated"),
-            }
+    return SearchHits(
+        hits=tuple(
+            SearchHit(
+                expert=hit.expert_id,
+                facet=hit.facet,
+                skill=hit.skill.name,
+                trigger=hit.skill.trigger,
+                score=round(hit.score, 3),
+                calibration=verdicts.get(hit.expert_id, "not calibrated"),
+            )
             for hit in hits
-        ]
-    }
+        )
+    )

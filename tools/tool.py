@@ -1,8 +1,8 @@
 """Tools by name. One file a tool in this folder; ``@tool("name", agents=(...))`` registers it.
 
-A tool is a function of ``(Context, Args) -> dict``: ``Args`` is a pydantic model (its docstrings and descriptions
-are what a model reads), the result is JSON-plain. It is idempotent: what it makes is keyed by plan id or content
-hash and looked up first.
+A tool is a function of ``(Context, Args) -> Result``: both are pydantic models. Docstrings and descriptions of ``Args``
+are what a brain reads, and it is shown the result as JSON. A tool is idempotent: what it makes is keyed by plan id or
+content hash and looked up first.
 Errors: ToolRetry goes back to the model, ToolFailed is shown to it, UserError ends the request.
 """
 
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..errors import ToolRetry
 from ..plugins import Registry, closest
 from .context import Context
+from .results import Result as Result
 
 Agent = Literal["planner", "scout", "critic"]
 MAX_ARGUMENT_CHARS = 20_000
@@ -41,17 +42,19 @@ class Tool:
     name: str
     description: str
     args: type[Args]
-    run: Callable[[Context, Any], dict[str, Any]]
+    run: Callable[[Context, Any], BaseModel]
     agents: tuple[Agent, ...] = ()
     writes: str | None = None
 
 
-_F = TypeVar("_F", bound=Callable[..., dict[str, Any]])
+_F = TypeVar("_F", bound=Callable[..., BaseModel])
 _TOOLS: Registry[Tool] = Registry("tool", "diffgraph.tools", __package__ or "", error=ToolRetry)
 
 
 def tool(name: str, *, agents: tuple[Agent, ...] = (), writes: str | None = None) -> Callable[[_F], _F]:
-    """Register a function as a tool. A taken name, a missing docstring or other parameters fail at import."""
+    """Register a function as a tool. A taken name, a missing docstring, other parameters, or a result that is no model
+    fail at import.
+    """
 
     def add(function: _F) -> _F:
         hints = get_type_hints(function)
@@ -59,6 +62,9 @@ def tool(name: str, *, agents: tuple[Agent, ...] = (), writes: str | None = None
         args = hints.get(parameters[1]) if len(parameters) == 2 else None
         if not (hints.get(parameters[0]) is Context and isinstance(args, type) and issubclass(args, Args)):
             raise TypeError(f"tool {name!r} must take (ctx: Context, args: some Args)")
+        result = hints.get("return")
+        if not (isinstance(result, type) and issubclass(result, BaseModel)):
+            raise TypeError(f"tool {name!r} must say which model it returns, such as a Result")
         if not function.__doc__:
             raise TypeError(f"tool {name!r} has no docstring for the model to read")
         _TOOLS.add(name, Tool(name, inspect.cleandoc(function.__doc__), args, function, agents, writes))
@@ -81,7 +87,7 @@ def get(name: str, agent: Agent | None = None) -> Tool:
     return _TOOLS.get(name)
 
 
-def call(ctx: Context, name: str, arguments: Mapping[str, Any], agent: Agent | None = None) -> dict[str, Any]:
+def call(ctx: Context, name: str, arguments: Mapping[str, Any], agent: Agent | None = None) -> BaseModel:
     """Validate the arguments and run the tool.
 
     Raises:

@@ -1,58 +1,54 @@
-"""Brains: the chat models behind the agents. Each is a LangChain chat model, made by setting; ``@brain("name")``
-adds one.
+"""Brains: the chat models behind the agents, made by setting. One file a brain in this folder; ``@brain("name")``
+registers it.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import TypeVar
+import contextvars
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Protocol, TypeVar, runtime_checkable
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.tools import BaseTool
 
-from ...errors import ExternalError, UserError
+from ...errors import ExternalError
 from ...plugins import Registry
 from ...settings import Settings
-from .messages import Plain, to_langchain
+from .answers import answer_of
+from .messages import Answer, Message, to_langchain
 
-Maker = Callable[[str], BaseChatModel]
-"""Makes a brain from what stands behind the colon of ``DIFFGRAPH_BRAIN=name:…``."""
+Maker = Callable[[str, Settings], BaseChatModel]
+"""Makes a brain from what stands behind the colon of ``DIFFGRAPH_BRAIN=name:…``, and the settings."""
 _F = TypeVar("_F", bound=Maker)
-_BRAINS: Registry[Maker] = Registry("brain", "diffgraph.brains")
+_BRAINS: Registry[Maker] = Registry("brain", "diffgraph.brains", __package__ or "")
+
+
+class BrainFailed(ExternalError):
+    """A brain's server failed, or sent what cannot be read.
+
+    Attributes:
+        for_good: whether another call in the same run would fail alike.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None, for_good: bool = False) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.for_good = for_good
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """A brain that can drop the connection of a call that takes too long."""
+
+    def hang_up(self) -> None:
+        """End the call at work, from another thread."""
 
 
 def brain(name: str) -> Callable[[_F], _F]:
     """Register a brain's maker. A name twice is an error at import."""
     return _BRAINS.register(name)
-
-
-@brain("offline")
-def _offline(rest: str) -> BaseChatModel:
-    from .offline import OfflineBrain
-
-    return OfflineBrain()
-
-
-@brain("openai")
-def _openai(model: str) -> BaseChatModel:
-    if not model:
-        raise UserError(
-            "DIFFGRAPH_BRAIN=openai needs a model: openai:gpt-5-mini, or the name your server gives its model."
-        )
-    key, url = os.environ.get("OPENAI_API_KEY"), os.environ.get("OPENAI_BASE_URL")
-    if not key and not url:
-        raise UserError(
-            "The brain openai needs OPENAI_API_KEY, or OPENAI_BASE_URL of a server of your own; "
-            "DIFFGRAPH_BRAIN=offline needs neither."
-        )
-    from langchain_openai import ChatOpenAI
-    from pydantic import SecretStr
-
-    # A server of one's own often wants no key; the client insists on some text.
-    return ChatOpenAI(model=model, api_key=SecretStr(key or "none"), base_url=url, timeout=120.0, max_retries=2)
 
 
 def make(settings: Settings) -> BaseChatModel:
@@ -62,43 +58,67 @@ def make(settings: Settings) -> BaseChatModel:
         UserError: no such brain, or its key is missing.
     """
     name, _, rest = settings.brain.partition(":")
-    return _BRAINS.get(name)(rest)
+    return _BRAINS.get(name)(rest, settings)
 
 
-def ask(model: BaseChatModel, tools: Sequence[BaseTool], messages: Sequence[Plain]) -> AIMessage:
-    """One turn of a brain that may call ``tools``.
+def ask(
+    model: BaseChatModel, tools: Sequence[BaseTool], messages: Sequence[Message], timeout: float | None = None
+) -> Answer:
+    """One answer of a brain that may call ``tools``, cut to what may be stored.
+
+    Args:
+        timeout: seconds for the whole call, retries included; None waits for ever.
 
     Raises:
-        UserError: its server refuses the key.
-        ExternalError: its server cannot be reached, refuses the request, or is overloaded.
+        ExternalError: its server cannot be reached, refuses the request or sends what cannot be read; or the time is
+            up (BrainFailed).
     """
     bound = model.bind_tools(list(tools))
-    with _openai_errors() if type(model).__module__.startswith("langchain_openai") else nullcontext():
-        answer = bound.invoke(to_langchain(messages))
-    if not isinstance(answer, AIMessage):
-        raise ExternalError(f"The brain answered with a {type(answer).__name__}, not with a message.")
-    return answer
+    said = _within(timeout, model, lambda: bound.invoke(to_langchain(messages)))
+    if not isinstance(said, AIMessage):
+        raise BrainFailed(f"The brain answered with a {type(said).__name__}, not with a message.", for_good=True)
+    return answer_of(said, {tool.name for tool in tools})
 
 
-@contextmanager
-def _openai_errors() -> Iterator[None]:
-    """The client's errors as ours."""
-    import openai
+def _within(timeout: float | None, model: BaseChatModel, call: Callable[[], BaseMessage]) -> BaseMessage:
+    """The call's value, or BrainFailed when the time is up; whatever it raises is raised here.
 
+    The timeout of an HTTP client is one between two bytes, so a server that sends a byte a second is only ended by a
+    clock of our own. LangGraph's TimeoutPolicy would be one for async nodes; ours are not, for the device's sake.
+    """
+    if timeout is None:
+        return call()
+    outcome, context = _Outcome(), contextvars.copy_context()
+
+    def run() -> None:
+        with outcome:
+            outcome.value = context.run(call)
+
+    thread = threading.Thread(target=run, name="diffgraph-brain", daemon=True)
+    thread.start()
     try:
-        yield
-    except openai.AuthenticationError as error:
-        raise UserError("The brain's server refuses the key in OPENAI_API_KEY.") from error
-    except openai.RateLimitError as error:
-        wait = error.response.headers.get("retry-after", "")
-        raise ExternalError(
-            "The brain's server is overloaded or the quota is spent; try again later, or use DIFFGRAPH_BRAIN=offline.",
-            retry_after=float(wait) if wait.replace(".", "", 1).isdigit() else None,
-        ) from error
-    except openai.APIConnectionError as error:
-        raise ExternalError(
-            "The brain's server cannot be reached. Check OPENAI_BASE_URL and the network, "
-            "or use DIFFGRAPH_BRAIN=offline."
-        ) from error
-    except openai.OpenAIError as error:
-        raise ExternalError(f"The brain's server answered with an error: {str(error)[:300]}") from error
+        thread.join(timeout)
+    finally:
+        if thread.is_alive() and isinstance(model, Remote):
+            model.hang_up()
+    if outcome.error is not None:
+        raise outcome.error
+    if outcome.value is None:
+        raise BrainFailed(f"The brain did not answer within {timeout:g} s (DIFFGRAPH_BRAIN_TIMEOUT).")
+    return outcome.value
+
+
+class _Outcome:
+    """What became of a call in another thread; its error is kept for whoever waits, who raises it."""
+
+    value: BaseMessage | None = None
+    error: BaseException | None = None
+
+    def __enter__(self) -> _Outcome:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self.error = error
+        return True

@@ -88,11 +88,11 @@ def show_expert(session: Session, rest: str) -> None:
 @command("/plan", "what would be merged: /plan PROMPT")
 def show_plan(session: Session, rest: str) -> None:
     found = plan(rest, n=session.n, seed=session.seed, context=session.ctx)
-    for f in found["facets"]:
-        session.console.print(f"  {f['facet']}: {f['trigger']} by {f['by']}")
-    for e in found["experts"]:
-        session.console.print(f"  {e['id']} × {e['weight']:.2f}")
-    for text in found["uncovered"]:
+    for f in found.facets:
+        session.console.print(f"  {f.facet}: {f.trigger} by {f.by}")
+    for e in found.experts:
+        session.console.print(f"  {e.id} × {e.weight:.2f}")
+    for text in found.uncovered:
         session.console.print(f"  nothing here draws {text!r}", style="yellow")
 
 

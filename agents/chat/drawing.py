@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.status import Status
 
 from ...terminal import styled
-from ..runs.generate import RunResult, generate
+from ...tools.events import Event
+from ..runs.generate import generate
+from ..runs.result import RunResult
 from .session import Session
 
 AT_WORK = {
@@ -40,13 +40,13 @@ def draw(session: Session, prompt: str) -> None:
     _show(session, result)
 
 
-def _tell(session: Session, event: dict[str, Any], status: Status) -> None:
-    if event["kind"] == "start":
-        status.update(AT_WORK.get(event["node"], event["node"]))
-    elif event["kind"] == "step":
-        status.update(f"sampling, step {event['done']} of {event['total']}")
-    elif event["kind"] not in QUIET:
-        session.console.print(styled((f"  {event['t']:6.1f} s ", "dim"), event["text"]))
+def _tell(session: Session, event: Event, status: Status) -> None:
+    if event.kind == "start":
+        status.update(AT_WORK.get(event.node, event.node))
+    elif event.kind == "step":
+        status.update(f"sampling, step {event.done} of {event.total}")
+    elif event.kind not in QUIET:
+        session.console.print(styled((f"  {event.t or 0.0:6.1f} s ", "dim"), event.text))
 
 
 def _show(session: Session, result: RunResult) -> None:

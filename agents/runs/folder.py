@@ -6,11 +6,15 @@ import json
 import re
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from ...errors import UserError
 from ...files.atomic import write_bytes
+from ...tools.events import Emit, Event, silent
 
 REQUEST, RESULT, TRACE, PAGE = "run.json", "result.json", "trace.jsonl", "index.html"
 
@@ -86,33 +90,31 @@ def put_image(run_dir: str | Path, name: str, source: Path) -> str:
 
 
 class Trace:
-    """The events of a run, written as they happen; an :data:`Emit <diffgraph.tools.context.Emit>`.
+    """The events of a run, written as they happen; an :data:`Emit <diffgraph.tools.events.Emit>`.
 
     Sampling steps are passed on but not written. Times are seconds of work: of a resumed run, the interruption is
     left out.
     """
 
-    def __init__(self, path: Path, listener: Any = None) -> None:
+    def __init__(self, path: Path, listener: Emit = silent) -> None:
         self.path, self.listener = path, listener
         self._lock = threading.Lock()
-        before = read_trace(path)
-        self._before = max((float(e["t"]) for e in before), default=0.0)
+        self._before = max((e.t or 0.0 for e in read_trace(path)), default=0.0)
         self._start = time.perf_counter()
 
-    def __call__(self, kind: str, text: str, details: dict[str, Any]) -> None:
-        event = {**details, "t": round(self._before + time.perf_counter() - self._start, 3), "kind": kind, "text": text}
-        if kind != "step":
-            line = json.dumps(event, ensure_ascii=False, sort_keys=True) + "\n"
+    def __call__(self, event: Event) -> None:
+        event = event.model_copy(update={"t": round(self._before + time.perf_counter() - self._start, 3)})
+        if event.kind != "step":
+            line = json.dumps(event.model_dump(mode="json", exclude_unset=True), ensure_ascii=False, sort_keys=True)
             try:
                 with self._lock, self.path.open("a", encoding="utf-8") as file:
-                    file.write(line)
+                    file.write(line + "\n")
             except OSError as error:
                 raise UserError(f"{self.path} cannot be written: {error.strerror}.") from error
-        if self.listener is not None:
-            self.listener(event)
+        self.listener(event)
 
 
-def read_trace(path: Path) -> list[dict[str, Any]]:
+def read_trace(path: Path) -> list[Event]:
     """The events of a trace; a last line that a crash cut short is left out."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -121,22 +123,22 @@ def read_trace(path: Path) -> list[dict[str, Any]]:
     events = []
     for line in lines:
         try:
-            event = json.loads(line)
-        except ValueError:
+            event = Event.model_validate_json(line)
+        except ValidationError:
             continue
-        if isinstance(event, dict) and isinstance(event.get("t"), int | float):
+        if event.t is not None:
             events.append(event)
     return events
 
 
-def timings(trace: list[dict[str, Any]]) -> dict[str, float]:
+def timings(trace: Sequence[Event]) -> dict[str, float]:
     """Seconds in each node, until the first image (``first_image``), and in all (``total``)."""
     out: dict[str, float] = {}
     for event in trace:
-        if event["kind"] == "node":
-            out[event["node"]] = round(out.get(event["node"], 0.0) + float(event["seconds"]), 3)
-        elif event["kind"] == "written":
-            out.setdefault("first_image", float(event["t"]))
+        if event.kind == "node":
+            out[event.node] = round(out.get(event.node, 0.0) + event.seconds, 3)
+        elif event.kind == "written":
+            out.setdefault("first_image", event.t or 0.0)
     if trace:
-        out["total"] = round(max(float(e["t"]) for e in trace), 3)
+        out["total"] = round(max(e.t or 0.0 for e in trace), 3)
     return out

@@ -6,7 +6,6 @@ import base64
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -14,7 +13,8 @@ from ...errors import UserError
 from ...files.atomic import write_bytes
 from ...merging.plan.merge_plan import MergePlan
 from ...tools.context import Context
-from ..state import State
+from ...tools.results import ScoredImage
+from ..state import AnswerImage, AnswerScores, State
 from . import folder
 
 COLOURS = {
@@ -39,35 +39,66 @@ class Picture:
     height: int
     crisp: bool
     label: str
-    score: float | None
+    score: float
     facets: dict[str, float]
     findings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Box:
+    """A box of the drawing: left edge, middle, width; two lines of text, and what a pointer over it reads."""
+
+    x: float
+    y: float
+    w: float
+    text: str
+    under: str
+    full: str
+    colour: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve of the drawing: its path, and a label at a point beside it."""
+
+    d: str
+    colour: str
+    width: float
+    label: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Boxes and curves, in the units of the SVG's view box, which is 720 wide."""
+
+    height: int
+    boxes: tuple[Box, ...]
+    curves: tuple[Curve, ...]
+
+
 def write(ctx: Context, state: State) -> Path | None:
     """Write ``index.html`` of the state's run folder; None if it has none."""
-    if not state.get("run_dir"):
+    if not state.run_dir:
         return None
-    run_dir = Path(state["run_dir"])
-    path = run_dir / folder.PAGE
+    path = Path(state.run_dir) / folder.PAGE
     write_bytes(path, render(ctx, state).encode())
     return path
 
 
 def render(ctx: Context, state: State) -> str:
     """The page's HTML. Every text in it is escaped; cards and prompts are written by strangers."""
-    run_dir = Path(state["run_dir"])
-    plan = ctx.load_plan(state["plan_id"]) if state.get("plan_id") else None
-    rounds = state.get("rounds", [])
-    best = rounds[state.get("best", 0)] if rounds else None
+    run_dir = Path(state.run_dir)
+    plan = ctx.load_plan(state.plan_id) if state.plan_id else None
     trace = folder.read_trace(run_dir / folder.TRACE)
-    scores = state.get("scores") or {}
-    several = len({image.get("round") for image in scores.get("images", [])}) > 1
+    answers = state.scores.images if isinstance(state.scores, AnswerScores) else ()
+    several = len({image.round for image in answers}) > 1
     pictures = [
-        _picture(run_dir / name, f"seed {image['seed']}" + (f", round {image['round']}" if several else ""), image)
-        for name, image in zip(state.get("images", []), scores.get("images", []), strict=False)
+        _picture(run_dir / name, f"seed {image.seed}" + (f", round {image.round}" if several else ""), image)
+        for name, image in zip(state.images, answers, strict=False)
     ]
-    others = [_picture(run_dir / c["file"], _label(c["label"]), c["images"][0]) for c in state.get("comparison", [])]
+    others = [_picture(run_dir / c.file, _label(c.label), c.images[0]) for c in state.comparison]
     titles = {e.id: e.title for e in ctx.store.experts(plan.base.family)} if plan else {}
     environment = Environment(
         loader=PackageLoader(__package__ or "", "."),
@@ -77,25 +108,25 @@ def render(ctx: Context, state: State) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template("page.html.j2").render(
-        prompt=state["prompt"],
-        status=state.get("status", "running"),
-        message=state.get("message", ""),
-        uncovered=state.get("uncovered", []),
-        notes=state.get("notes", []),
-        facets=state.get("activation", {}).get("facets", []),
-        read=state.get("activation", {}).get("read", state["prompt"]),
-        rejected=state.get("activation", {}).get("rejected", []),
-        plan=plan.model_dump(mode="json") if plan else None,
+        prompt=state.prompt,
+        status=state.status or "running",
+        message=state.message,
+        uncovered=state.uncovered,
+        notes=state.notes,
+        facets=state.activation.facets if state.activation else (),
+        read=state.activation.read if state.activation else state.prompt,
+        rejected=state.activation.rejected if state.activation else (),
+        plan=plan,
         plan_id=plan.plan_id if plan else "",
         titles=titles,
         pictures=[p for p in pictures if p],
         others=[p for p in others if p],
         graph=subgraph(state, plan, titles) if plan else None,
-        unsaid=best["unsaid"] if best else "",
-        rounds=rounds,
+        unsaid=state.rounds[state.best].unsaid if state.rounds else "",
+        rounds=state.rounds,
         several=several,
-        leading=state.get("best", 0) + 1,
-        taken=[image.get("round", 1) for image in scores.get("images", [])],
+        leading=state.best + 1,
+        taken=[image.round for image in answers],
         accept=ctx.settings.accept,
         sure=ctx.settings.sure,
         brain=ctx.settings.brain,
@@ -109,7 +140,7 @@ def _label(label: str) -> str:
     return label if label == "base alone" else f"{label.rsplit('/', 1)[-1]} alone"
 
 
-def _picture(path: Path, label: str, scored: dict[str, Any]) -> Picture | None:
+def _picture(path: Path, label: str, scored: AnswerImage | ScoredImage) -> Picture | None:
     try:
         data = path.read_bytes()
     except OSError:
@@ -122,9 +153,9 @@ def _picture(path: Path, label: str, scored: dict[str, Any]) -> Picture | None:
         height=height * times,
         crisp=times > 1,
         label=label,
-        score=scored.get("score"),
-        facets=scored.get("facets", {}),
-        findings=tuple(scored.get("findings", ())),
+        score=scored.score,
+        facets=scored.facets,
+        findings=scored.findings,
     )
 
 
@@ -136,15 +167,12 @@ def png_size(path: Path, data: bytes) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def subgraph(state: State, plan: MergePlan, titles: dict[str, str]) -> dict[str, Any]:
-    """The activated part of the graph as boxes and curves: prompt -> facets -> who draws them -> the merged model.
-
-    Coordinates are in the units of the SVG's view box, 720 wide; rows are 58 high.
-    """
-    facets = state["activation"]["facets"]
+def subgraph(state: State, plan: MergePlan, titles: dict[str, str]) -> Drawing:
+    """The activated part of the graph: prompt -> facets -> who draws them -> the merged model, in rows 58 high."""
+    facets = state.activation.facets if state.activation else ()
     weights = {e.id: e.weight for e in plan.experts}
     drawers = list(
-        dict.fromkeys([f["by"] for f in facets if f["by"] == "base" or f["by"] in weights] + sorted(weights))
+        dict.fromkeys([f.by for f in facets if f.by and (f.by == "base" or f.by in weights)] + sorted(weights))
     )
     rows = max(len(facets), len(drawers), 1)
     height = rows * 58 + 10
@@ -152,21 +180,21 @@ def subgraph(state: State, plan: MergePlan, titles: dict[str, str]) -> dict[str,
     def column(n: int, x: float) -> list[tuple[float, float]]:
         return [(x, 10 + (rows - n) * 29 + i * 58 + 24) for i in range(n)]
 
-    boxes: list[dict[str, Any]] = []
-    curves: list[dict[str, Any]] = []
+    boxes: list[Box] = []
+    curves: list[Curve] = []
     middle = height / 2
     boxes.append(_box(8, middle, 96, "prompt", "", "--ink"))
     at_facets = column(len(facets), 150)
     at_drawers = column(len(drawers), 372)
     for facet, (x, y) in zip(facets, at_facets, strict=True):
-        colour = COLOURS.get(facet["facet"], "--ink")
-        boxes.append(_box(x, y, 176, facet["trigger"], facet["facet"], colour))
+        colour = COLOURS.get(facet.facet, "--ink")
+        boxes.append(_box(x, y, 176, facet.trigger, facet.facet, colour))
         curves.append(_curve(104, middle, x, y, colour, 1.6, ""))
-        if facet["by"] in drawers:
-            to = at_drawers[drawers.index(facet["by"])]
-            curves.append(_curve(x + 176, y, *to, colour, 1.6, f"{facet['score']:.2f}"))
+        if facet.by in drawers:
+            to = at_drawers[drawers.index(facet.by)]
+            curves.append(_curve(x + 176, y, *to, colour, 1.6, f"{facet.score:.2f}"))
     for drawer, (x, y) in zip(drawers, at_drawers, strict=True):
-        facet_of = next((f["facet"] for f in facets if f["by"] == drawer), "")
+        facet_of = next((f.facet for f in facets if f.by == drawer), "")
         colour = "--muted" if drawer == "base" else COLOURS.get(facet_of, "--ink")
         title = plan.base.ref if drawer == "base" else titles.get(drawer, drawer)
         under = "base" if drawer == "base" else drawer
@@ -177,30 +205,30 @@ def subgraph(state: State, plan: MergePlan, titles: dict[str, str]) -> dict[str,
     boxes.append(
         _box(630, middle, 82, plan.method.name if weights else "base", "merge" if weights else "no merge", "--ink")
     )
-    return {"height": height, "boxes": boxes, "curves": curves}
+    return Drawing(height, tuple(boxes), tuple(curves))
 
 
-def _box(x: float, y: float, width: float, text: str, under: str, colour: str) -> dict[str, Any]:
+def _box(x: float, y: float, width: float, text: str, under: str, colour: str) -> Box:
     room = int(width / 7.2)
-    return {
-        "x": x,
-        "y": y,
-        "w": width,
-        "text": text if len(text) <= room else text[: room - 1] + "…",
-        "under": under if len(under) <= room + 4 else "…" + under[-(room + 3) :],
-        "full": f"{text} ({under})" if under else text,
-        "colour": colour,
-    }
+    return Box(
+        x=x,
+        y=y,
+        w=width,
+        text=text if len(text) <= room else text[: room - 1] + "…",
+        under=under if len(under) <= room + 4 else "…" + under[-(room + 3) :],
+        full=f"{text} ({under})" if under else text,
+        colour=colour,
+    )
 
 
-def _curve(x1: float, y1: float, x2: float, y2: float, colour: str, width: float, label: str) -> dict[str, Any]:
+def _curve(x1: float, y1: float, x2: float, y2: float, colour: str, width: float, label: str) -> Curve:
     bend = (x2 - x1) / 2
-    return {
-        "d": f"M{x1:g} {y1:g} C{x1 + bend:g} {y1:g} {x2 - bend:g} {y2:g} {x2:g} {y2:g}",
-        "colour": colour,
-        "width": round(width, 2),
-        "label": label,
+    return Curve(
+        d=f"M{x1:g} {y1:g} C{x1 + bend:g} {y1:g} {x2 - bend:g} {y2:g} {x2:g} {y2:g}",
+        colour=colour,
+        width=round(width, 2),
+        label=label,
         # Where the curve is still level, on the side that it turns away from.
-        "x": x1 + 23,
-        "y": y1 + 15 if y2 < y1 - 1 else y1 - 7,
-    }
+        x=x1 + 23,
+        y=y1 + 15 if y2 < y1 - 1 else y1 - 7,
+    )

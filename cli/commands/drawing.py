@@ -13,7 +13,7 @@ from ..console import FAILED, INTERRUPTED, say, write_json
 from ..options import Count, Json, MethodName, Prompt, Seed, settings_with
 
 if TYPE_CHECKING:
-    from ...agents.runs.generate import RunResult
+    from ...agents.runs.result import RunResult
     from ..progress import Progress
 
 POSITION = 10

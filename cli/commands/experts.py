@@ -40,12 +40,13 @@ def scout(
     from ...settings import Settings
     from ...tools.context import Context
     from ...tools.register_experts import register_new
+    from ...tools.results import Refused
     from .. import tables
     from ..progress import Progress
 
-    with Progress() as progress, Context.open(Settings.load(), progress.emit) as ctx:
+    with Progress() as progress, Context.open(Settings.load(), progress) as ctx:
         name, _, repo = (source or "").partition(":")
-        refused: list[dict[str, str]] = []
+        refused: list[Refused] = []
         if source and Path(source).expanduser().is_dir():
             found, refused = register_new(ctx, sources.get("folder", root=Path(source)), query, limit)
         elif repo:
@@ -54,7 +55,7 @@ def scout(
         else:
             found, refused = look(ctx, source, query, limit=limit)
     if json_:
-        write_json({"registered": [e.id for e in found], "refused": refused})
+        write_json({"registered": [e.id for e in found], "refused": [one.model_dump() for one in refused]})
         return
     out.print(
         f"{len(found)} new, {len(refused)} refused. {'diffgraph calibrate --all measures them.' if found else ''}"
@@ -77,20 +78,21 @@ def calibrate(
     from ...errors import UserError
     from ...settings import Settings
     from ...tools.context import Context
+    from ...tools.results import NotMeasured
     from ..progress import Progress
 
     if (expert_id is None) is not all_:
         raise UserError("Name one expert (`diffgraph experts` lists them), or say --all.")
-    with Progress() as progress, Context.open(Settings.load(), progress.emit) as ctx:
+    with Progress() as progress, Context.open(Settings.load(), progress) as ctx:
         ids = [ctx.store.expert(expert_id).id] if expert_id else None
         done = list(measure(ctx, ids))
-    failed = [one for one in done if "failed" in one]
+    failed = [one for one in done if isinstance(one, NotMeasured)]
     if json_:
-        write_json({"calibrated": done})
+        write_json({"calibrated": [one.model_dump(mode="json") for one in done]})
     else:
         for one in done:
-            text = one.get("failed") or f"{one['verdict']}, best weight {one['best_weight']:.2f}"
-            out.line_of(f"{one['expert']}: {text}")
+            found = one.failed if isinstance(one, NotMeasured) else f"{one.verdict}, best weight {one.best_weight:.2f}"
+            out.line_of(f"{one.expert}: {found}")
     raise typer.Exit(FAILED if failed and len(failed) == len(done) else 0)
 
 

@@ -66,8 +66,8 @@ def _propose(prompt: str, n: int, seed: int, method: str | None, json_: bool) ->
 
     with working("Reading the prompt against the graph"):
         found = propose(prompt, n=n, seed=seed, settings=settings_with(method))
-    write_json(found) if json_ else out.print(tables.plan(found))
-    raise typer.Exit(0 if found["plan"] else FAILED)
+    write_json(found.to_json()) if json_ else out.print(tables.plan(found))
+    raise typer.Exit(0 if found.plan else FAILED)
 
 
 def _diff(one: Path, other: Path, json_: bool) -> None:

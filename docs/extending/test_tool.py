@@ -13,8 +13,8 @@ def test_it_counts_the_skills_of_a_facet(tmp_path: Path) -> None:
     with Context.open(Settings(home=tmp_path)) as ctx:
         styles = [s for e in ctx.store.experts() for s in e.skills if s.facet == "style"]
         assert styles
-        assert call(ctx, "count_skills", {"facet": "style"}, "planner") == {"count": len(styles)}
-        assert call(ctx, "count_skills", {"facet": "lighting"}) == {"count": 0}
+        assert call(ctx, "count_skills", {"facet": "style"}, "planner").model_dump() == {"count": len(styles)}
+        assert call(ctx, "count_skills", {"facet": "lighting"}).model_dump() == {"count": 0}
 
 
 def test_only_the_planner_may_call_it() -> None:

@@ -71,8 +71,8 @@ def _afresh(ctx: Context, plan: MergePlan) -> None:
 
 def _plans(ctx: Context) -> list[MergePlan]:
     """One plan for each number of experts that the prompts come to."""
-    found = [propose(prompt, context=ctx)["plan"] for prompt in PROMPTS]
-    plans = {len(plan.experts): plan for plan in map(MergePlan.model_validate, filter(None, found)) if plan.experts}
+    found = [propose(prompt, context=ctx).plan for prompt in PROMPTS]
+    plans = {len(plan.experts): plan for plan in found if plan is not None and plan.experts}
     if not plans:
         raise UserError(
             "The graph has no expert for the prompts that are timed. `diffgraph doctor` says what is missing."

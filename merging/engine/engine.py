@@ -65,6 +65,7 @@ class Engine:
     Attributes:
         base: index of the base's parameters.
         pipe: the live diffusers pipeline.
+        merged: id of the plan whose weights the pipeline has; "" for the base, and where a merge failed.
 
     Raises:
         UserError: no pipeline there, weights missing or damaged, unknown device or dtype.
@@ -96,6 +97,7 @@ class Engine:
         self._stacked = self.device.type == "cuda" if stacked is None else stacked
         mapped = self.device.type == "cpu" and not self._stacked if base_in == "auto" else base_in == "file"
         self._base_weights = BaseWeights(self._params, self.base, mapped=mapped)
+        self.merged = ""
         self._live: dict[str, MergeTask | None] = {}
         self._slots: dict[str, WeightSlot] = {}
         self._moved: set[str] = set()  # targets whose parameter is their merged weight's place
@@ -144,7 +146,9 @@ class Engine:
             tasks = tasks_of(plan, method, active, experts, weights, self.base, self._params)
             todo = changed(tasks, {target: live.recipe for target, live in self._live.items() if live is not None})
             gone = sorted(set(self._live) - set(tasks))
+            self.merged = ""
             self._switch(todo, gone)
+            self.merged = plan.plan_id
             norm = self._norm() if measure else None
         for expert in experts:
             for source in expert.sources:
@@ -162,6 +166,7 @@ class Engine:
 
     def reset(self) -> None:
         """Back to the base: no arithmetic, every parameter is pointed at its pristine tensor."""
+        self.merged = ""
         for target in sorted(self._live):
             self._restore(target)
 

@@ -97,7 +97,8 @@ def render_all(
     images: dict[tuple[int, int], Image.Image] = {}
     for jobs in batches:
         first = plans[jobs[0][0]]
-        engine.apply(plain(first), locate)
+        if engine.merged != plain(first).plan_id:
+            engine.apply(plain(first), locate)
         step = None if on_step is None else _counted(on_step, done, total)
         prompts = [(plans[i].prompt, plans[i].negative_prompt, plans[i].seeds[at]) for i, at in jobs]
         with ScheduledDenoiser(engine, first, locate) as stepper:

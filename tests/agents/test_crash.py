@@ -17,7 +17,7 @@ from diffgraph.agents.runs.generate import generate
 from diffgraph.settings import Settings
 settings = Settings(base=sys.argv[1], home=Path(sys.argv[2]), steps=2, device="cpu", sure=0.8)
 def on_event(event):
-    if event["kind"] == "sampled":  # the images are written, the step's checkpoint is not
+    if event.kind == "sampled":  # the images are written, the step's checkpoint is not
         os._exit(9)
 generate("octopus, blueprint style", settings=settings, on_event=on_event, compare=False)
 """
@@ -40,5 +40,5 @@ def test_a_killed_process_is_taken_up_by_another(make_settings: Callable[..., Se
     result = resume(run_dir, settings=settings)
     assert result.status == "accepted"
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (settings.root / "images").rglob("*.png")} == made
-    assert sum(e["kind"] == "merged" for e in result.trace) == 1
+    assert sum(e.kind == "merged" for e in result.trace) == 1
     assert [p.name for p in result.run_dir.glob(".*.tmp")] == []

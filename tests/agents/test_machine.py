@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,18 +21,19 @@ from diffgraph.errors import BaseMissing, UserError
 from diffgraph.merging.sampling.png_record import read_png
 from diffgraph.settings import Settings
 from diffgraph.tools.context import Context
+from diffgraph.tools.events import Event
 
 PROMPT = "octopus, blueprint style, starry night background"
 
 
-def nodes(trace: list[dict[str, Any]]) -> list[str]:
+def nodes(trace: Sequence[Event]) -> list[str]:
     """The nodes in order, each stay counted once."""
-    names = [e["node"] for e in trace if e["kind"] == "node"]
+    names = [e.node for e in trace if e.kind == "node"]
     return [n for i, n in enumerate(names) if i == 0 or n != names[i - 1]]
 
 
-def count(trace: list[dict[str, Any]], kind: str) -> int:
-    return sum(e["kind"] == kind for e in trace)
+def count(trace: Sequence[Event], kind: str) -> int:
+    return sum(e.kind == kind for e in trace)
 
 
 class Script(OfflineBrain):
@@ -72,10 +73,10 @@ def test_the_drawing_shows_the_machine(ctx: Context) -> None:
 
 
 def test_a_request_end_to_end(ctx: Context, home: Path) -> None:
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     result = generate(PROMPT, n=2, seed=5, context=ctx, on_event=events.append)
     assert result.status == "accepted"
-    assert result.uncovered == []
+    assert result.uncovered == ()
     assert nodes(result.trace) == [
         "begin",
         "planner",
@@ -103,8 +104,9 @@ def test_a_request_end_to_end(ctx: Context, home: Path) -> None:
     assert result.plan.prompt == PROMPT
     assert [p.name for p in result.images] == ["image_5.png", "image_6.png"]
     assert all(read_png(p).plan == result.plan for p in result.images)
-    assert set(result.scores["facets"]) == {"octopus", "blueprint style", "starry night background"}
-    assert [c["label"] for c in result.comparison] == [
+    assert result.scores is not None
+    assert set(result.scores.facets) == {"octopus", "blueprint style", "starry night background"}
+    assert [c.label for c in result.comparison] == [
         "base alone",
         "world/blueprint",
         "world/sea-life",
@@ -122,9 +124,9 @@ def test_a_request_end_to_end(ctx: Context, home: Path) -> None:
         *(f"compare_{i}.png" for i in range(4)),
     }
     assert result.timings["first_image"] < result.timings["total"]
-    written = next(i for i, e in enumerate(events) if e["kind"] == "written")
-    assert any(e["kind"] == "step" for e in events[:written])
-    assert any(e.get("node") == "compare" for e in events[written:])  # comparing does not delay the first image
+    written = next(i for i, e in enumerate(events) if e.kind == "written")
+    assert any(e.kind == "step" for e in events[:written])
+    assert any(e.node == "compare" for e in events[written:])  # comparing does not delay the first image
     assert ctx.store.runs()[-1].weights == {e.id: e.weight for e in result.plan.experts}
     assert json.loads((result.run_dir / "result.json").read_text()) == json.loads(json.dumps(result.to_json()))
 
@@ -151,9 +153,9 @@ def test_a_damaged_kept_image_is_made_again(ctx: Context) -> None:
 
 def test_what_nobody_can_draw_is_said_and_not_drawn(ctx: Context) -> None:
     result = generate("tax law", context=ctx)
-    assert (result.status, result.images, result.plan) == ("no image", [], None)
+    assert (result.status, result.images, result.plan) == ("no image", (), None)
     assert "tax law" in result.message
-    assert result.uncovered == ["tax law"]
+    assert result.uncovered == ("tax law",)
     assert "scout" in nodes(result.trace)
     assert "tax law" in result.page.read_text(encoding="utf-8")
     assert not list(result.run_dir.glob("*.png"))
@@ -205,11 +207,12 @@ def test_rounds_end_and_the_best_image_is_kept(
         again = generate("octopus, blueprint style", context=ctx, compare=False)
     assert result.status == "best effort"
     assert len(result.rounds) == 3
-    assert len({r["plan_id"] for r in result.rounds}) == 3  # no plan twice
-    best = max(r["score"] for r in result.rounds)
-    assert result.scores["score"] == best
+    assert len({r.plan_id for r in result.rounds}) == 3  # no plan twice
+    best = max(r.score for r in result.rounds)
+    assert result.scores is not None
+    assert result.scores.score == best
     assert result.plan is not None
-    assert result.plan.plan_id == next(r["plan_id"] for r in result.rounds if r["score"] == best)
+    assert result.plan.plan_id == next(r.plan_id for r in result.rounds if r.score == best)
     assert again.rounds == result.rounds  # deterministic
     assert "best of them" in result.message
     assert "Rounds" in result.page.read_text(encoding="utf-8")
@@ -226,7 +229,7 @@ def test_a_spent_budget_ends_politely(make_settings: Callable[..., Settings]) ->
     assert len(result.images) == 1  # the solver's default stands in for the planner, the score for the critic
     assert any("planner had no steps left" in note for note in result.notes)
     assert any("score alone decided" in note for note in result.notes)
-    steps = {e["agent"] for e in result.trace if e["kind"] == "brain"}
+    steps = {e.agent for e in result.trace if e.kind == "brain"}
     assert steps == {"planner", "critic"}
 
 
@@ -257,7 +260,7 @@ def test_hostile_tool_calls_change_nothing(ctx: Context, tmp_path: Path) -> None
         ]
     )
     result = generate(PROMPT, context=ctx, brain=brain, compare=False)
-    failed = [e["text"] for e in result.trace if e["kind"] == "tool failed"]
+    failed = [e.text for e in result.trace if e.kind == "tool failed"]
     assert len(failed) == 11
     assert "there is no tool 'merge_and_sample' here" in failed[0]
     assert "There is no expert" in failed[2]
@@ -281,7 +284,8 @@ def test_a_critic_brain_cannot_accept_a_bad_image(
         ]
         result = generate("pizza", context=ctx, brain=brain, compare=False)
     assert result.status == "best effort"
-    assert result.scores["score"] < 0.5
+    assert result.scores is not None
+    assert result.scores.score < 0.5
 
 
 def test_crash_and_resume_repeat_nothing(
@@ -342,7 +346,7 @@ def test_a_refused_expert_is_dropped_and_named(
     assert [e.id for e in result.plan.experts] == ["world/sea-life"]
     assert result.plan.prompt == "octopus"
     assert any("not the file" in note for note in result.notes)
-    assert result.uncovered == ["blueprint style"]
+    assert result.uncovered == ("blueprint style",)
 
 
 def test_a_damaged_critic_is_one_sentence(world: Path, make_settings: Callable[..., Settings]) -> None:
@@ -367,9 +371,10 @@ def test_a_given_folder(ctx: Context, tmp_path: Path) -> None:
 
 def test_plan_alone_needs_no_brain(ctx: Context) -> None:
     found = plan(PROMPT, seed=9, context=ctx)
-    assert [e["id"] for e in found["experts"]] == ["world/blueprint", "world/sea-life", "world/starry"]
-    assert found["plan"]["seeds"] == [9]
-    assert plan("tax law", context=ctx)["plan"] is None
+    assert [e.id for e in found.experts] == ["world/blueprint", "world/sea-life", "world/starry"]
+    assert found.plan is not None
+    assert found.plan.seeds == (9,)
+    assert plan("tax law", context=ctx).plan is None
 
 
 def test_studio_gets_the_machine(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,10 @@ from diffgraph.graph.relations.relation import Relation
 from diffgraph.scoring.request import Wanted
 from diffgraph.settings import Settings
 from diffgraph.tools import layout_share
+from diffgraph.tools.activate_experts import ActivateArgs, activate_experts
 from diffgraph.tools.context import Context, Job
 from diffgraph.tools.merge_and_sample import image_path
+from diffgraph.tools.results import Measured, Proposal
 from diffgraph.tools.score_images import score_files
 from diffgraph.tools.tool import call
 
@@ -96,7 +98,7 @@ def test_the_share_that_scores_best_is_taken_unless_it_gains_too_little(
 def test_calibration_takes_subjects_first_and_styles_last(steep: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout_share, "LEAST_GAIN", -1.0)
     monkeypatch.setattr(layout_share, "SHARES", (0.5, 1.0))
-    order = [one["expert"] for one in calibrate(steep) if "failed" not in one]
+    order = [one.expert for one in calibrate(steep) if isinstance(one, Measured)]
     assert order[-2:] == ["world/starry", "world/blueprint"]
     assert {c.coarse for c in steep.store.calibrations("world/birds")} == {1.0}
 
@@ -107,10 +109,11 @@ def test_a_look_goes_beside_a_subject_with_its_share(ctx: Context) -> None:
         ctx.store.put_calibration(found.model_copy(update={"coarse": 0.5}))
 
     def proposed(prompt: str, experts: list[dict[str, Any]] | None = None) -> dict[str, tuple[float, dict[str, float]]]:
-        job = ctx.with_job(Job(prompt=prompt, activation=call(ctx, "activate_experts", {"prompt": prompt})))
+        job = ctx.with_job(Job(prompt=prompt, activation=activate_experts(ctx, ActivateArgs(prompt=prompt))))
         out = call(job, "propose_plan", {} if experts is None else {"experts": experts})
-        plan = ctx.load_plan(out["plan_id"])
-        shares = {e["id"]: e["coarse"] for e in out["experts"]}
+        assert isinstance(out, Proposal)
+        plan = ctx.load_plan(out.plan_id)
+        shares = {e.id: e.coarse for e in out.experts}
         return {e.id.split("/")[1]: (shares[e.id], e.blocks) for e in plan.experts}
 
     half, whole = (0.5, dict.fromkeys(COARSE, 0.5)), (1.0, {})

@@ -17,9 +17,12 @@ from diffgraph.errors import ToolFailed
 from diffgraph.graph.calibration.reference_prompts import ReferencePrompt
 from diffgraph.scoring.request import Verdict, Wanted
 from diffgraph.settings import Settings
+from diffgraph.tools.calibrate_expert import CalibrateArgs, calibrate_expert
 from diffgraph.tools.context import Context
+from diffgraph.tools.events import Event
 from diffgraph.tools.measure import Probe, known_calibration, measure, plan_of, probes, references, summed_up, verdict
 from diffgraph.tools.merge_and_sample import image_path
+from diffgraph.tools.results import Measured
 from diffgraph.tools.score_images import score_files
 from diffgraph.tools.tool import call
 
@@ -53,17 +56,17 @@ def test_scouting_registers_what_can_be_read_and_says_what_cannot(fresh: Context
         "world/starry",
         "world/flux-style",
     }
-    assert [r["repo"] for r in refused] == ["pickled"]
-    assert "pickles" in refused[0]["why"]
+    assert [r.repo for r in refused] == ["pickled"]
+    assert "pickles" in refused[0].why
     assert scout(fresh)[0] == []  # nothing new
 
 
 def test_calibration_is_done_once_and_finds_the_copy(fresh: Context) -> None:
     scout(fresh)
-    results = {r["expert"]: r for r in calibrate(fresh)}
+    results = {r.expert: r for r in calibrate(fresh) if isinstance(r, Measured)}
     assert set(results) == {"world/sea-life", "world/sea-copy", "world/blueprint", "world/starry"}
-    assert results["world/sea-copy"]["duplicates"] == ["world/sea-life"]
-    assert results["world/blueprint"]["duplicates"] == []
+    assert results["world/sea-copy"].duplicates == ("world/sea-life",)
+    assert results["world/blueprint"].duplicates == ()
     found = fresh.store.calibrations("world/blueprint")[0]
     assert np.linalg.norm(found.direction) == pytest.approx(1.0, abs=1e-3)
     assert found.best_weight in (0.5, 1.0, 1.25)
@@ -72,18 +75,19 @@ def test_calibration_is_done_once_and_finds_the_copy(fresh: Context) -> None:
     overlaps = [r for r in fresh.store.relations("world/starry") if r.kind == "overlap"]
     assert {r.other("world/starry") for r in overlaps} == {"world/sea-life", "world/sea-copy", "world/blueprint"}
     images = sorted((fresh.settings.root / "images").rglob("*.png"))
-    again = {r["expert"]: r for r in calibrate(fresh)}
-    assert not any(r["fresh"] for r in again.values())
+    again = {r.expert: r for r in calibrate(fresh) if isinstance(r, Measured)}
+    assert set(again) == set(results)
+    assert not any(r.fresh for r in again.values())
     assert sorted((fresh.settings.root / "images").rglob("*.png")) == images
-    assert {k: v["verdict"] for k, v in again.items()} == {k: v["verdict"] for k, v in results.items()}
+    assert {k: v.verdict for k, v in again.items()} == {k: v.verdict for k, v in results.items()}
 
 
 def test_an_interrupted_calibration_goes_on(fresh: Context) -> None:
     scout(fresh)
     expert = fresh.store.expert("world/starry")
 
-    def stop(kind: str, text: str, details: dict[str, object]) -> None:
-        if kind == "calibrate" and details["done"] == 2:
+    def stop(event: Event) -> None:
+        if event.kind == "calibrate" and event.done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -91,7 +95,7 @@ def test_an_interrupted_calibration_goes_on(fresh: Context) -> None:
     assert known_calibration(fresh, expert) is None
     made = {p: p.stat().st_mtime_ns for p in (fresh.settings.root / "images").rglob("*.png")}
     assert made
-    assert call(fresh, "calibrate_expert", {"expert_id": expert.id})["fresh"]
+    assert calibrate_expert(fresh, CalibrateArgs(expert_id=expert.id)).fresh
     after = {p: p.stat().st_mtime_ns for p in (fresh.settings.root / "images").rglob("*.png")}
     assert {p: after[p] for p in made} == made
 
@@ -168,7 +172,7 @@ def test_a_missing_skill_is_scouted_calibrated_and_then_judged(fresh: Context, t
     base = next(e for e in _registered(fresh, "emoji-base"))
     fresh.store.add_expert(base)
     result = generate("octopus", context=fresh, compare=False)
-    visited = [e["node"] for e in result.trace if e["kind"] == "node"]
+    visited = [e.node for e in result.trace if e.kind == "node"]
     assert visited.index("scout") < visited.index("calibrator")
     assert "planner" in visited[visited.index("calibrator") :]
     measured = {c.expert_id: c for c in fresh.store.calibrations()}
@@ -179,7 +183,7 @@ def test_a_missing_skill_is_scouted_calibrated_and_then_judged(fresh: Context, t
         assert {e.id for e in result.plan.experts} <= set(usable)
     else:
         assert result.status == "no image"
-    assert not any(e["kind"] == "brain" and e["agent"] == "calibrator" for e in result.trace)
+    assert not any(e.kind == "brain" and e.agent == "calibrator" for e in result.trace)
 
 
 def _registered(ctx: Context, repo: str) -> list:
@@ -197,7 +201,7 @@ def test_an_uncalibrated_expert_is_measured_before_it_is_merged(
         scout(ctx)
         assert ctx.store.calibrations("world/birds") == []
         result = generate("owl", context=ctx, compare=False)
-        assert [e["node"] for e in result.trace if e["kind"] == "node"].count("calibrator") == 1
+        assert [e.node for e in result.trace if e.kind == "node"].count("calibrator") == 1
         (found,) = ctx.store.calibrations("world/birds")
         assert (result.plan is not None) == found.usable
 

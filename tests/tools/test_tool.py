@@ -9,13 +9,19 @@ from pydantic import Field
 
 from diffgraph.errors import ToolRetry
 from diffgraph.tools import tool as tool_module
+from diffgraph.tools.activate_experts import ActivateArgs, activate_experts
 from diffgraph.tools.as_langchain import bindable
-from diffgraph.tools.context import Context
-from diffgraph.tools.tool import Args, call, get, tool, tools
+from diffgraph.tools.context import Context, Job
+from diffgraph.tools.results import Proposal
+from diffgraph.tools.tool import Args, Result, call, get, tool, tools
 
 
 class EchoArgs(Args):
     text: str = Field(min_length=1, max_length=10)
+
+
+class Echo(Result):
+    text: str
 
 
 def test_the_tools_are_there() -> None:
@@ -40,12 +46,12 @@ def test_a_new_tool_is_one_function(ctx: Context, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(tool_module._TOOLS, "_items", dict(tool_module._TOOLS.items()))
 
     @tool("echo", agents=("planner",))
-    def echo(ctx: Context, args: EchoArgs) -> dict[str, Any]:
+    def echo(ctx: Context, args: EchoArgs) -> Echo:
         """Say it again."""
-        return {"text": args.text}
+        return Echo(text=args.text)
 
     globals()["echo"] = echo
-    assert call(ctx, "echo", {"text": " hi "}, "planner") == {"text": "hi"}
+    assert call(ctx, "echo", {"text": " hi "}, "planner") == Echo(text="hi")
     with pytest.raises(ToolRetry, match="did you mean echo"):
         call(ctx, "ecko", {"text": "hi"}, "planner")
     with pytest.raises(ValueError, match="two tools"):
@@ -53,17 +59,23 @@ def test_a_new_tool_is_one_function(ctx: Context, monkeypatch: pytest.MonkeyPatc
 
 
 def test_malformed_tools_fail_when_they_register() -> None:
-    def silent(ctx: Context, args: EchoArgs) -> dict[str, Any]:
-        return {}
+    def silent(ctx: Context, args: EchoArgs) -> Echo:
+        return Echo(text="")
 
-    def odd(ctx: Context, text: str) -> dict[str, Any]:
+    def odd(ctx: Context, text: str) -> Echo:
         """Odd."""
+        return Echo(text="")
+
+    def loose(ctx: Context, args: EchoArgs) -> dict[str, Any]:
+        """Loose."""
         return {}
 
     with pytest.raises(TypeError, match="docstring"):
         tool("silent_one")(silent)
     with pytest.raises(TypeError, match="must take"):
         tool("odd_one")(odd)
+    with pytest.raises(TypeError, match="which model it returns"):
+        tool("loose_one")(loose)  # type: ignore[type-var]
     assert "silent_one" not in tools()
 
 
@@ -105,7 +117,7 @@ def test_an_agent_has_only_its_own_tools(ctx: Context) -> None:
 
 def test_an_edited_plan_is_refused(ctx: Context) -> None:
     job = _job(ctx, "octopus")
-    plan_id = call(job, "propose_plan", {})["plan_id"]
+    plan_id = propose(job, {}).plan_id
     path = ctx.plan_path(plan_id)
     path.write_text(path.read_text().replace('"octopus"', '"whale"'), encoding="utf-8")
     with pytest.raises(ToolRetry, match="edited"):
@@ -113,35 +125,41 @@ def test_an_edited_plan_is_refused(ctx: Context) -> None:
     path.write_text("{", encoding="utf-8")
     with pytest.raises(ToolRetry, match="damaged"):
         ctx.load_plan(plan_id)
-    assert call(job, "propose_plan", {})["plan_id"] == plan_id  # proposing it again mends it
+    assert propose(job, {}).plan_id == plan_id  # proposing it again mends it
     assert ctx.load_plan(plan_id).prompt == "octopus"
 
 
 def _job(ctx: Context, prompt: str) -> Context:
-    from diffgraph.tools.context import Job
+    activation = activate_experts(ctx, ActivateArgs(prompt=prompt))
+    return ctx.with_job(Job(prompt=prompt, activation=activation))
 
-    return ctx.with_job(Job(prompt=prompt, activation=call(ctx, "activate_experts", {"prompt": prompt})))
+
+def propose(job: Context, args: dict[str, Any]) -> Proposal:
+    """A proposal as a brain makes it."""
+    made = call(job, "propose_plan", args)
+    assert isinstance(made, Proposal)
+    return made
 
 
 def test_a_proposal_is_validated_and_its_prompt_follows_the_experts(ctx: Context) -> None:
     job = _job(ctx, "octopus, blueprint style")
-    default = call(job, "propose_plan", {})
-    assert default["prompt"] == "octopus, blueprint style"
-    assert call(job, "propose_plan", {})["plan_id"] == default["plan_id"]  # idempotent
-    alone = call(job, "propose_plan", {"experts": [{"id": "world/sea-life", "weight": 0.7}]})
-    assert (alone["prompt"], alone["experts"][0]["weight"]) == ("octopus", 0.7)
-    more = call(job, "propose_plan", {"experts": [{"id": "world/sea-life"}, {"id": "world/starry"}]})
-    assert more["prompt"] == "octopus, starry night background"
+    default = propose(job, {})
+    assert default.prompt == "octopus, blueprint style"
+    assert propose(job, {}).plan_id == default.plan_id  # idempotent
+    alone = propose(job, {"experts": [{"id": "world/sea-life", "weight": 0.7}]})
+    assert (alone.prompt, alone.experts[0].weight) == ("octopus", 0.7)
+    more = propose(job, {"experts": [{"id": "world/sea-life"}, {"id": "world/starry"}]})
+    assert more.prompt == "octopus, starry night background"
     other = call(
         job, "propose_plan", {"experts": [{"id": "world/sea-life", "trigger": "whale"}, {"id": "world/blueprint"}]}
     )
-    assert other["prompt"] == "whale, blueprint style"
+    assert other.prompt == "whale, blueprint style"
     with pytest.raises(ToolRetry, match="twice"):
-        call(job, "propose_plan", {"experts": [{"id": "world/sea-life"}, {"id": "world/sea-life"}]})
+        propose(job, {"experts": [{"id": "world/sea-life"}, {"id": "world/sea-life"}]})
     with pytest.raises(ToolRetry, match="did you mean linear"):
-        call(job, "propose_plan", {"method": "liner"})
+        propose(job, {"method": "liner"})
     with pytest.raises(ToolRetry, match="bad parameters"):
-        call(job, "propose_plan", {"method": "linear", "params": {"evil": 1}})
+        propose(job, {"method": "linear", "params": {"evil": 1}})
 
 
 def test_an_expert_that_does_nothing_is_refused(ctx: Context, put_works: Any) -> None:
@@ -149,27 +167,27 @@ def test_an_expert_that_does_nothing_is_refused(ctx: Context, put_works: Any) ->
     ctx.store.put_calibration(put_works(starry.id, starry.sha256, "does not do what the card says"))
     job = _job(ctx, "octopus")
     with pytest.raises(ToolRetry, match="does not do what the card says"):
-        call(job, "propose_plan", {"experts": [{"id": "world/sea-life"}, {"id": "world/starry"}]})
+        propose(job, {"experts": [{"id": "world/sea-life"}, {"id": "world/starry"}]})
 
 
 def test_one_look_that_acts_unasked_can_go_unsaid(ctx: Context) -> None:
     """If asked for: the style first, never both, never the subject, and only where experts are composed."""
     prompt = "octopus, blueprint style, starry night background"
     unsaid = {"say": False}
-    assert call(_job(ctx, prompt), "propose_plan", unsaid)["prompt"] == prompt  # nothing is known of either
+    assert propose(_job(ctx, prompt), unsaid).prompt == prompt  # nothing is known of either
     for name, look in (("world/blueprint", "blueprint"), ("world/starry", "starry night"), ("world/sea-life", "whale")):
         (found,) = ctx.store.calibrations(name)
         ctx.store.put_calibration(found.model_copy(update={"unasked": {look: 0.95}}))
     job = _job(ctx, prompt)
-    assert call(job, "propose_plan", {})["prompt"] == prompt
-    assert call(job, "propose_plan", unsaid)["prompt"] == "octopus, starry night background"
+    assert propose(job, {}).prompt == prompt
+    assert propose(job, unsaid).prompt == "octopus, starry night background"
     pair = {"experts": [{"id": "world/sea-life", "weight": 0.7}, {"id": "world/starry"}]}
-    assert call(job, "propose_plan", pair | unsaid)["prompt"] == "octopus"
+    assert propose(job, pair | unsaid).prompt == "octopus"
     alone = {"experts": [{"id": "world/blueprint"}]}
-    assert call(job, "propose_plan", alone | unsaid)["prompt"] == "blueprint style"
+    assert propose(job, alone | unsaid).prompt == "blueprint style"
     (found,) = ctx.store.calibrations("world/blueprint")
     ctx.store.put_calibration(found.model_copy(update={"unasked": {"blueprint": 0.85}}))
-    assert call(job, "propose_plan", unsaid)["prompt"] == "octopus, blueprint style"
+    assert propose(job, unsaid).prompt == "octopus, blueprint style"
 
 
 def test_a_weight_above_one_is_for_an_expert_alone(ctx: Context) -> None:
@@ -179,7 +197,7 @@ def test_a_weight_above_one_is_for_an_expert_alone(ctx: Context) -> None:
         ctx.store.put_calibration(found.model_copy(update={"best_weight": 1.25}))
 
     def weights(args: dict[str, Any]) -> list[float]:
-        return [e["weight"] for e in call(_job(ctx, "octopus, blueprint style"), "propose_plan", args)["experts"]]
+        return [e.weight for e in propose(_job(ctx, "octopus, blueprint style"), args).experts]
 
     assert weights({}) == [1.0, 1.0]
     assert weights({"experts": [{"id": "world/sea-life"}]}) == [1.25]
@@ -189,9 +207,9 @@ def test_a_weight_above_one_is_for_an_expert_alone(ctx: Context) -> None:
 
 def test_guidance_follows_the_number_of_experts_unless_it_is_said(ctx: Context) -> None:
     job = _job(ctx, "octopus, blueprint style")
-    assert call(job, "propose_plan", {})["guidance"] == 1.5
-    assert call(job, "propose_plan", {"experts": [{"id": "world/sea-life"}]})["guidance"] == 1.0
-    said = call(job, "propose_plan", {"guidance": 2.5})
-    assert (said["guidance"], ctx.load_plan(said["plan_id"]).sampler.guidance) == (2.5, 2.5)
+    assert propose(job, {}).guidance == 1.5
+    assert propose(job, {"experts": [{"id": "world/sea-life"}]}).guidance == 1.0
+    said = propose(job, {"guidance": 2.5})
+    assert (said.guidance, ctx.load_plan(said.plan_id).sampler.guidance) == (2.5, 2.5)
     with pytest.raises(ToolRetry, match="guidance"):
-        call(job, "propose_plan", {"guidance": -1})
+        propose(job, {"guidance": -1})

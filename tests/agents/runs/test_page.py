@@ -16,6 +16,8 @@ from diffgraph.agents.scout import scout
 from diffgraph.errors import UserError
 from diffgraph.settings import Settings
 from diffgraph.tools.context import Context
+from diffgraph.tools.events import Event
+from diffgraph.tools.propose_plan import ProposeArgs
 
 VOID = {"meta", "img", "br", "rect", "path", "link", "input"}
 
@@ -119,10 +121,10 @@ def test_a_home_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
 
 def test_a_trace_survives_a_cut_line(tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
-    folder.Trace(path)("node", "x", {"node": "merge", "seconds": 1.5})
+    folder.Trace(path)(Event(kind="node", text="x", node="merge", seconds=1.5))
     with path.open("a") as file:
         file.write('{"t": 3, "kind')
-    assert [e["kind"] for e in folder.read_trace(path)] == ["node"]
+    assert [e.kind for e in folder.read_trace(path)] == ["node"]
     assert folder.timings(folder.read_trace(path))["merge"] == 1.5
 
 
@@ -138,12 +140,12 @@ def test_the_page_says_which_trigger_the_prompt_leaves_out(ctx: Context, monkeyp
     (found,) = ctx.store.calibrations("world/blueprint")
     ctx.store.put_calibration(found.model_copy(update={"unasked": {"blueprint": 1.0}}))
     with monkeypatch.context() as patch:
-        patch.setattr("diffgraph.agents.brains.offline.revise", lambda *_: {"say": False})
+        patch.setattr("diffgraph.agents.brains.offline.revise", lambda *_: ProposeArgs(say=False))
         result = generate("octopus, blueprint style", context=ctx, compare=False)
     assert result.plan is not None
     assert result.plan.prompt == "octopus"
     text = checked(result.page.read_text(encoding="utf-8")).text
     assert "blueprint style is left out" in text
-    assert result.rounds[0]["unsaid"] == "blueprint style"
+    assert result.rounds[0].unsaid == "blueprint style"
     plain = generate("octopus, starry night background", context=ctx, compare=False)
     assert "is left out" not in checked(plain.page.read_text(encoding="utf-8")).text

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from langgraph.types import Command
 
 from ..errors import ExpertError, PlanError
 from ..merging.plan.merge_plan import MergePlan
+from ..tools.check_plan import PlanArgs
 from ..tools.context import Context
-from ..tools.merge_and_sample import image_paths, merge, sample_all
+from ..tools.merge_and_sample import image_paths, merge, merge_and_sample, sample_all
 from ..tools.score_images import score_files, summary, wanted_of
-from ..tools.tool import call
+from .agent import job_of
 from .answer import counted
-from .conversation import job_of
 from .planner import blame, sent_back
 from .runs import folder, page
-from .state import State
+from .state import Comparison, State
 
 
-class Worker:
+class Drawing:
     """Nodes ``merge``, ``sample`` and ``compare``. The engine belongs to the context: one owner of the device."""
 
     def __init__(self, ctx: Context) -> None:
@@ -27,7 +27,7 @@ class Worker:
 
     def merge(self, state: State) -> Command[Literal["sample", "planner", "record", "finish"]]:
         """Make the base's weights those of the plan. Images that were made before need no merge."""
-        plan = self.ctx.load_plan(state["plan_id"])
+        plan = self.ctx.load_plan(state.plan_id)
         if image_paths(self.ctx, plan) is not None:
             self.ctx.say("kept", "these images were made before", plan_id=plan.plan_id)
             return Command(goto="sample")
@@ -37,40 +37,40 @@ class Worker:
             return sent_back(state, [blame([e.id for e in plan.experts], error)])
         self.ctx.say(
             "merged",
-            f"merged {len(plan.experts)} experts into {done['targets']} weights ({plan.method.name})",
-            targets=done["targets"],
-            norm=done["delta_norm"],
+            f"merged {len(plan.experts)} experts into {done.targets} weights ({plan.method.name})",
+            targets=done.targets,
+            norm=done.delta_norm,
         )
         return Command(goto="sample")
 
     def sample(self, state: State) -> Command[Literal["critic", "planner", "record", "finish"]]:
         """Sample the plan's images, unless they are there."""
-        plan = self.ctx.load_plan(state["plan_id"])
+        plan = self.ctx.load_plan(state.plan_id)
         try:
-            done = call(self.ctx.with_job(job_of(state)), "merge_and_sample", {"plan_id": plan.plan_id})
+            done = merge_and_sample(self.ctx.with_job(job_of(state)), PlanArgs(plan_id=plan.plan_id))
         except (PlanError, ExpertError) as error:
             return sent_back(state, [blame([e.id for e in plan.experts], error)])
-        self.ctx.say("sampled", counted(done["images"]), images=done["images"])
-        return Command(goto="critic", update={"images": done["images"], "agent": "", "messages": [], "idle": 0})
+        self.ctx.say("sampled", counted(done.images), images=list(done.images))
+        return Command(goto="critic", update=State(images=done.images, agent="", messages=(), idle=0))
 
     def compare(self, state: State) -> Command[Literal["__end__"]]:
         """The same prompt and seed by the base alone and by each expert alone, scored alike; then the page once
         more.
         """
-        plan = self.ctx.load_plan(state["plan_id"])
+        plan = self.ctx.load_plan(state.plan_id)
         others = alone(plan)
         if others:
-            wanted = wanted_of(state["activation"])
+            wanted = wanted_of(state.activation) if state.activation else []
             paths = [paths[0] for paths in sample_all(self.ctx, [p for _, p in others], batch_size=1)]
             verdicts = score_files(self.ctx, paths, wanted)
-            made: list[dict[str, Any]] = []
+            made: list[Comparison] = []
             for (label, other), path, verdict in zip(others, paths, verdicts, strict=True):
-                name = folder.put_image(state["run_dir"], f"compare_{len(made)}.png", path)
+                name = folder.put_image(state.run_dir, f"compare_{len(made)}.png", path)
                 scored = summary(other.plan_id, other.seeds, [verdict])
-                made.append({"label": label, "file": name, "plan_id": other.plan_id, **scored})
-            state = {**state, "comparison": made}
+                made.append(Comparison(label=label, file=name, **dict(scored)))
+            state = state.changed(State(comparison=tuple(made)))
         page.write(self.ctx, state)
-        return Command(goto="__end__", update={"comparison": state.get("comparison", [])})
+        return Command(goto="__end__", update=State(comparison=state.comparison))
 
 
 def alone(plan: MergePlan) -> list[tuple[str, MergePlan]]:

@@ -1,0 +1,126 @@
+"""A chat model behind a server that speaks OpenAI's chat completions: its errors are ours, its answers bounded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
+
+from ...settings import Settings
+from ..brains.brain import BrainFailed
+from .body import NoAnswer, message_of
+
+MAX_BYTES = 4 * 2**20
+"""Of a server's answer that are read."""
+FOR_GOOD = (401, 403, 404, 405)
+"""Statuses that another call in the same run would get again."""
+
+
+def connected(model: str, key: str, url: str | None, settings: Settings) -> OpenAIBrain:
+    """The chat model called ``model`` at a server (None: OpenAI's)."""
+    return OpenAIBrain(
+        model=model,
+        api_key=SecretStr(key),
+        base_url=url,
+        timeout=settings.brain_timeout,
+        max_retries=settings.brain_retries,
+        max_completion_tokens=settings.brain_max_tokens,
+        use_responses_api=False,
+        http_client=_client(settings.brain_timeout),
+    )
+
+
+class OpenAIBrain(ChatOpenAI):
+    """LangChain's client, with the server's answer read by `message_of`: it reads what odd servers send, and names
+    what it cannot read.
+    """
+
+    def hang_up(self) -> None:
+        """Drop the connection of a call at work, and begin with a fresh one."""
+        seconds = float(self.request_timeout) if isinstance(self.request_timeout, int | float) else 60.0
+        old = self.root_client
+        self.root_client = old.copy(http_client=_client(seconds))
+        old.close()
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        payload = self._get_request_payload(messages, stop=stop, **kwargs)
+        try:
+            said = self.root_client.chat.completions.with_raw_response.create(**payload)
+            message = message_of(said.http_response.content)
+        except NoAnswer as error:
+            raise BrainFailed(f"The brain's server sent {error}.") from error
+        except openai.OpenAIError as error:
+            raise _failure(error) from error
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+def _failure(error: openai.OpenAIError) -> BrainFailed:
+    """The client's error as ours."""
+    if isinstance(error.__cause__, BrainFailed):
+        return error.__cause__
+    if isinstance(error, openai.APIStatusError):
+        status, wait = error.status_code, _seconds(error.response.headers.get("retry-after", ""))
+        if status in (401, 403):
+            return BrainFailed("The brain's server refuses the key in OPENAI_API_KEY.", for_good=True)
+        if status == 429:
+            return BrainFailed("The brain's server is overloaded or the quota is spent.", retry_after=wait)
+        said = f"The brain's server answered with an error: {str(error)[:300]}"
+        return BrainFailed(said, retry_after=wait, for_good=status in FOR_GOOD)
+    if isinstance(error, openai.APITimeoutError):
+        return BrainFailed("The brain's server did not answer in time (DIFFGRAPH_BRAIN_TIMEOUT).")
+    if isinstance(error, openai.APIConnectionError):
+        return BrainFailed(
+            "The brain's server cannot be reached. Check OPENAI_BASE_URL and the network.", for_good=True
+        )
+    return BrainFailed(f"The brain's server answered with an error: {str(error)[:300]}")
+
+
+def _seconds(text: str) -> float | None:
+    """A Retry-After in seconds; one that is a date, or nonsense, is left out."""
+    return float(text) if len(text) < 9 and text.replace(".", "", 1).isdecimal() else None
+
+
+def _client(seconds: float) -> httpx.Client:
+    """A client that reads no answer for longer, and none that is larger, than is good."""
+
+    def bound(response: httpx.Response) -> None:
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise BrainFailed("The brain's server sent a compressed answer, which nobody asked for.")
+        response.stream = _Bounded(response.stream, time.monotonic() + seconds)
+
+    # Uncompressed, so that what is counted is what is held.
+    return httpx.Client(timeout=seconds, event_hooks={"response": [bound]}, headers={"accept-encoding": "identity"})
+
+
+class _Bounded(httpx.SyncByteStream):
+    """A body that ends with an error when it is too large or takes too long."""
+
+    def __init__(self, stream: Any, until: float) -> None:
+        self._stream, self._until = stream, until
+
+    def __iter__(self) -> Iterator[bytes]:
+        size = 0
+        for chunk in self._stream:
+            size += len(chunk)
+            if size > MAX_BYTES:
+                raise BrainFailed(f"The brain's server sent more than {MAX_BYTES >> 20} MiB as one answer.")
+            if time.monotonic() > self._until:
+                raise httpx.ReadTimeout("the body took too long")
+            yield chunk
+
+    def close(self) -> None:
+        self._stream.close()
