@@ -19,6 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from diffgraph import Expert, MergePlan, Method
+from diffgraph.bases.index import BaseIndex
+from diffgraph.merging.formats import read_expert
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "docs" / "extending"
@@ -183,3 +189,62 @@ def test_an_evaluation_with_all_of_them(scratch: Scratch, ollama: Ollama, tmp_pa
     assert set(rows["ours"]["experts"]) == {"world/blueprint", "world/sea-life"}
     assert "count_skills" in ollama.offered
     assert json.loads(ollama.results[0])["count"] > 0
+
+
+HUB = ROOT / "world" / "hub"
+BASE = HUB / "emoji-base"
+UNET = "unet/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    """A drive with one expert on it, in the recipe's format: the world's sea life under a name that says nothing."""
+    folder = tmp_path / "drive" / "number-7"
+    folder.mkdir(parents=True)
+    (file,) = (HUB / "sea-life").glob("*.safetensors")
+    deltas = read_expert(file, BaseIndex.open(BASE)).deltas
+    save_file({f"{k}.whole_diff": d.dense() for k, d in deltas.items()}, folder / "w.safetensors")
+    shutil.copy(HUB / "sea-life" / "README.md", folder)
+    return folder.parent
+
+
+def test_an_expert_of_the_format_is_scouted_and_merged(scratch: Scratch, shelf: Path, tmp_path: Path) -> None:
+    """The source is asked for a skill that no folder's name says; the plan takes what it found, by the method."""
+    here = {"SHELF": str(shelf), "DIFFGRAPH_SOURCES": "world,shelf"}
+    found, shown, proposed = scratch.diffgraph(
+        ["scout", "shelf", "--query", "lobster"], ["expert", "shelf/number-7"], ["plan", PROMPT], **here
+    )
+    assert found == {"registered": ["shelf/number-7"], "refused": []}
+    assert shown["expert"]["kind"] == "whole_diff"
+
+    plan = MergePlan.model_validate(proposed["plan"])
+    expert = Expert.model_validate(shown["expert"])
+    style, subject = plan.experts
+    assert (style.id, subject.id) == ("world/blueprint", "world/sea-life")
+    mine = subject.model_copy(update={"id": expert.id, "ref": str(expert.ref), "sha256": expert.sha256})
+    by_mean = Method(name="mean")
+    plans = {
+        "sum": plan,
+        "mean": plan.model_copy(update={"method": by_mean}),
+        "mine": plan.model_copy(update={"method": by_mean, "experts": (mine, style)}),
+    }
+    for name, one in plans.items():
+        (tmp_path / name).write_text(one.model_dump_json(), encoding="utf-8")
+    checks = [["plan", "--check", str(tmp_path / name)] for name in plans]
+    merge = ["merge", str(tmp_path / "mine"), "-o", str(tmp_path / "merged"), "--as", "full"]
+    priced_sum, priced_mean, checked, merged = scratch.diffgraph(*checks, merge, **here)
+    assert checked["ok"]
+    assert priced_mean["estimate"]["peak_bytes"] == priced_sum["estimate"]["peak_bytes"], "both stay in factors"
+
+    index = BaseIndex.open(BASE)
+    parts = [
+        (expert.weight, read_expert(next((HUB / name).glob("*.safetensors")), index).deltas)
+        for expert, name in ((style, "blueprint"), (subject, "sea-life"))
+    ]
+    shared = sorted(name for name in parts[0][1].keys() & parts[1][1].keys() if name.startswith("unet."))
+    before, after = (load_file(folder / UNET) for folder in (BASE, Path(merged["path"])))
+    for target in shared[:5]:
+        name = target.removeprefix("unet.")
+        mean = sum(weight * deltas[target].dense() for weight, deltas in parts) / 2
+        torch.testing.assert_close(after[name].float(), before[name].float() + mean, rtol=1e-3, atol=1e-3)
+        assert not torch.equal(after[name], before[name])

@@ -21,7 +21,7 @@ class WholeDiff(Format):
     name = "whole_diff"
 
     def detect(self, header: Header) -> str | None:
-        return "full" if all(key.endswith(ENDING) for key in header.keys) else None
+        return self.name if all(key.endswith(ENDING) for key in header.keys) else None
 
     def rank(self, header: Header) -> int | None:
         return None

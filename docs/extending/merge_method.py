@@ -14,6 +14,7 @@ class Mean(MergeMethod[Params]):
 
     name = "mean"
     reference_url = "https://arxiv.org/abs/2203.05482"
+    low_rank = True  # a weighted sum of factors is made of factors: no full matrix, which `plan --check` prices
 
     def combine(self, parts: Sequence[Part], seed: int) -> Delta:
         return add([part.delta for part in parts], [part.weight / len(parts) for part in parts])

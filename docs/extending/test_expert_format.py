@@ -20,6 +20,6 @@ def written(path: Path, *names: str) -> Header:
 
 def test_a_header_tells_the_format(tmp_path: Path) -> None:
     found, kind = detect(written(tmp_path / "a.safetensors", "unet.mid.weight.whole_diff"))
-    assert (found.name, kind) == ("whole_diff", "full")
+    assert (found.name, kind) == ("whole_diff", "whole_diff")
     with pytest.raises(ExpertError, match="no known expert kind"):
         detect(written(tmp_path / "b.safetensors", "unet.mid.weight.whole_diff", "unet.mid.weight.odd"))
