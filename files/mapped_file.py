@@ -10,34 +10,16 @@ from __future__ import annotations
 import mmap
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ..errors import ExpertError
+from .dtypes import torch_dtypes
 from .header import Header
 
-DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
-    {
-        "F64": torch.float64,
-        "F32": torch.float32,
-        "F16": torch.float16,
-        "BF16": torch.bfloat16,
-        "F8_E4M3": torch.float8_e4m3fn,
-        "F8_E5M2": torch.float8_e5m2,
-        "I64": torch.int64,
-        "I32": torch.int32,
-        "I16": torch.int16,
-        "I8": torch.int8,
-        "U8": torch.uint8,
-        "BOOL": torch.bool,
-    }
-)
-"""Names of dtypes in a header -> torch's. The unsigned ones that torch hardly computes with are left out."""
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -82,9 +64,18 @@ class MappedFile:
         return self.header.path
 
     def tensor(self, key: str) -> Tensor:
-        """A tensor as it stands in the file: a view, in the file's dtype. Not to be written to."""
+        """A tensor as it stands in the file: a view, in the file's dtype. Not to be written to.
+
+        Raises:
+            ExpertError: a dtype that nothing is computed with.
+        """
+        import torch
+
         info = self.header.tensors[key]
-        dtype = DTYPES[info.dtype]
+        dtype = torch_dtypes().get(info.dtype)
+        if dtype is None:
+            what = f"holds {info.dtype}, with which nothing is computed here: {key}"
+            raise ExpertError(f"{self.path} {what}", path=str(self.path), keys=(key,))
         if info.numel == 0:
             return torch.empty(info.shape, dtype=dtype)
         at = self.offset(key)

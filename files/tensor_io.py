@@ -12,17 +12,15 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import BinaryIO
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import UserError
+from .dtypes import header_dtype, torch_dtype
 from .header import BITS, Header
-from .mapped_file import DTYPES
 
-NAMES: Mapping[torch.dtype, str] = MappingProxyType({dtype: name for name, dtype in DTYPES.items()})
+if TYPE_CHECKING:
+    from torch import Tensor
+
 HASH_KEY = "modelspec.hash_sha256"
 """Where a file says the sha256 of its tensors' bytes (Stability's ModelSpec), as ``0x`` and 64 hex digits."""
 COPY_BYTES = 4 * 2**20
@@ -32,7 +30,8 @@ class RowReader:
     """Rows of the tensors of one file, in their own dtype. Keeps no tensor and maps nothing.
 
     Raises:
-        UserError: the file cannot be read, or is shorter than its header said when it was opened.
+        UserError: the file cannot be read, or is shorter than its header said when it was opened; a dtype with which
+            nothing is computed.
     """
 
     def __init__(self, header: Header) -> None:
@@ -41,6 +40,8 @@ class RowReader:
 
     def rows(self, key: str, start: int = 0, stop: int | None = None) -> Tensor:
         """Rows ``start`` to ``stop`` of a tensor (along its first dimension; a tensor without one is one row)."""
+        import torch
+
         info = self.header.tensors[key]
         count = info.shape[0] if info.shape else 1
         stop = count if stop is None else stop
@@ -48,10 +49,12 @@ class RowReader:
         raw = torch.empty((stop - start) * row, dtype=torch.uint8)
         self._fill(raw, self._data + info.start + start * row)
         shape = (stop - start, *info.shape[1:]) if info.shape else ()
-        return raw.view(DTYPES[info.dtype]).reshape(shape)
+        return raw.view(torch_dtype(info.dtype, key)).reshape(shape)
 
     def chunks(self, key: str, size: int) -> Iterable[Tensor]:
         """The bytes of a tensor, at most ``size`` at a time."""
+        import torch
+
         info = self.header.tensors[key]
         for at in range(info.start, info.end, size):
             raw = torch.empty(min(size, info.end - at), dtype=torch.uint8)
@@ -106,6 +109,8 @@ class RowWriter:
 
     def write(self, tensor: Tensor) -> None:
         """The next bytes: a contiguous CPU tensor, whole or some rows of it."""
+        import torch
+
         view = tensor.contiguous().flatten().view(torch.uint8).numpy().data
         self._left -= len(view)
         self._digest.update(view)
@@ -151,7 +156,9 @@ def file_size(entries: Sequence[TensorEntry], metadata: Mapping[str, str]) -> in
 
 def entries_of(tensors: Mapping[str, Tensor]) -> list[TensorEntry]:
     """The entries of tensors that are all at hand, in order."""
-    return ordered(TensorEntry(name, NAMES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items())
+    return ordered(
+        TensorEntry(name, header_dtype(tensor.dtype), tuple(tensor.shape)) for name, tensor in tensors.items()
+    )
 
 
 def write_tensors(file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

@@ -252,7 +252,7 @@ def light_modules() -> list[str]:
     files = [
         p
         for p in package_files()
-        if is_inside(p, "graph", "prompts", "bases", "cli", "merging/plan") or len(p.parts) == 1
+        if is_inside(p, "graph", "prompts", "bases", "files", "cli", "merging/plan") or len(p.parts) == 1
     ]
     files = [p for p in files if p.name != "__main__.py"]
     return sorted({module_name(p) for p in files} | {"diffgraph.world"})

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from ...bases.index import BaseIndex, target_name
 from ...errors import BudgetExceeded, PlanError
-from ...files.header import read_header
-from ...files.mapped_file import DTYPES
-from ...files.tensor_io import COPY_BYTES, NAMES, RowReader, RowWriter, TensorEntry, ordered
+from ...files.dtypes import header_dtype, torch_dtype
+from ...files.header import FLOATS, read_header
+from ...files.tensor_io import COPY_BYTES, RowReader, RowWriter, TensorEntry, ordered
 from ..deltas.delta import Delta
 from ..methods import Part, Whole, make
 from ..plan.block_weights import BlockWeights
@@ -222,13 +222,13 @@ class OutputFile:
         return ordered(TensorEntry(key, self._dtype_of(info.dtype), info.shape) for key, info in infos)
 
     def _dtype_of(self, own: str) -> str:
-        return own if self.dtype is None or not DTYPES[own].is_floating_point else NAMES[self.dtype]
+        return own if self.dtype is None or own not in FLOATS else header_dtype(self.dtype)
 
     def check(self, merge: FileMerge) -> None:
         """Raise BudgetExceeded if a merged weight cannot be worked on within the merge's budget."""
         for entry in self.entries:
             if (target := target_name(self.component, entry.name)) in merge.touched:
-                merge.rows_at_once(target, DTYPES[entry.dtype])
+                merge.rows_at_once(target, torch_dtype(entry.dtype, target))
 
     def write(self, merge: FileMerge, file: BinaryIO, metadata: Mapping[str, str]) -> str:
         """Write it: touched weights merged, all others copied (or cast). Gives the sha256 of the tensors' bytes.
@@ -240,7 +240,7 @@ class OutputFile:
         writer = RowWriter(file, self.entries, metadata)
         for entry in self.entries:
             if (target := target_name(self.component, entry.name)) in merge.touched:
-                for block in merge.weight(target, DTYPES[entry.dtype]):
+                for block in merge.weight(target, torch_dtype(entry.dtype, target)):
                     writer.write(block)
             else:
                 for piece in self._untouched(entry, merge.budget):
@@ -253,12 +253,11 @@ class OutputFile:
         if entry.dtype == info.dtype:
             yield from reader.chunks(entry.name, max(1, min(COPY_BYTES, budget)))
             return
+        dtype = torch_dtype(entry.dtype)
         rows = max(1, info.shape[0]) if info.shape else 1
         both = (info.end - info.start + entry.nbytes) // rows + 1
         for start, stop in blocks(rows, max(1, budget // both)):
-            cast = reader.rows(entry.name, start, stop).to(DTYPES[entry.dtype])
+            cast = reader.rows(entry.name, start, stop).to(dtype)
             if not bool(torch.isfinite(cast).all()):
-                raise PlanError(
-                    f"{entry.name} has values that {DTYPES[entry.dtype]} cannot hold: keep the base's dtype"
-                )
+                raise PlanError(f"{entry.name} has values that {dtype} cannot hold: keep the base's dtype")
             yield cast

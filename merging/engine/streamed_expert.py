@@ -25,9 +25,6 @@ from ..formats.format import TargetInfo, expert_error
 from ..formats.read import check_shapes, expert_files
 from ..plan.merge_plan import PlanExpert
 
-_FACTORS = frozenset({"lora", "locon"})
-"""Kinds whose deltas are low-rank factors; those of other kinds may be full matrices."""
-
 
 class BaseReader:
     """Rows of a base's weights in float32, from its files."""
@@ -68,11 +65,12 @@ class StreamedExpert:
         self.missing = check_shapes(self._files[0], infos, base.index)
         self.all_targets = tuple(sorted(infos))
         self.targets = tuple(sorted(set(infos) - set(self.missing)))
-        self._rows = dict(_by_rows(self._files, infos, base.index)) if self._format.name == "checkpoint" else {}
+        self._rows = dict(_by_rows(self._files, infos, base.index)) if self._format.holds_weights else {}
         rest = {target: info for target, info in infos.items() if target not in self._rows}
         # A checkpoint in another layout is taken apart as a whole: its format compares it with the base as a whole.
-        whole = self._format.name == "checkpoint"
+        whole = self._format.holds_weights
         self._groups = dict.fromkeys(rest, _keys(rest.values())) if whole else _groups(rest)
+        self._low_rank = self._format.low_rank(self._files[0])
         self._last: tuple[frozenset[str], dict[str, Delta]] = frozenset(), {}
 
     def by_rows(self, target: str) -> bool:
@@ -81,7 +79,7 @@ class StreamedExpert:
 
     def has_factors(self) -> bool:
         """Whether its deltas are low-rank factors (save for biases), so that no full matrix is formed."""
-        return self.kind in _FACTORS
+        return self._low_rank
 
     def cost(self, target: str) -> int:
         """Bytes that reading the target's delta holds at its height, but for a full matrix of the weight's size."""

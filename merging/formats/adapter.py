@@ -85,6 +85,10 @@ class Adapter(Format):
         ranks = [algorithm.rank(module) for algorithm, module in found if algorithm is not None]
         return max((rank for rank in ranks if rank is not None), default=None)
 
+    def low_rank(self, header: Header) -> bool:
+        used = [(_algorithm(module), "magnitude" in module.roles) for module in _modules(header, strict=False)]
+        return all(algorithm is None or (algorithm.low_rank and not scaled) for algorithm, scaled in used)
+
     def targets(self, files: Sequence[Header], base: BaseIndex) -> dict[str, TargetInfo]:
         out: dict[str, TargetInfo] = {}
         for item in _adapted(_single(files), base):

@@ -132,6 +132,8 @@ class Algorithm(ABC):
     """The ``peft_type`` of a configuration that may stand beside these tensors."""
     relative: ClassVar[bool] = False
     """True if the delta is a function of the base's weight."""
+    low_rank: ClassVar[bool] = False
+    """True if `update` always gives factors, and never a full matrix."""
 
     @classmethod
     def roles(cls) -> frozenset[str]:

@@ -30,6 +30,7 @@ _ADAPTER_WORDS = ("lora", "hada_", "lokr_", "oft_", "dora_scale", "ia3_", ".diff
 @register
 class Checkpoint(Format):
     name = "checkpoint"
+    holds_weights = True
 
     def detect(self, header: Header) -> str | None:
         if any(word in f".{key}." for key in header.keys for word in _ADAPTER_WORDS):

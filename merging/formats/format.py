@@ -40,6 +40,15 @@ class Format(ABC):
     """One layout of expert files. Subclasses are stateless; `register` makes one instance."""
 
     name: ClassVar[str]
+    holds_weights: ClassVar[bool] = False
+    """True if its files hold weights themselves; a delta is then the difference from the base's."""
+
+    def low_rank(self, header: Header) -> bool:
+        """Whether the deltas of weights are factors, so that no full matrix is formed; not so unless a format says so.
+
+        It only decides how much memory a merge is taken to need.
+        """
+        return False
 
     def kinds(self) -> frozenset[str]:
         """The kinds of expert that this format brings along; `detect` may also say one that another format brings.

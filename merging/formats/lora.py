@@ -26,6 +26,7 @@ class LoRA(Algorithm):
     reference_url = "https://arxiv.org/abs/2106.09685"
     precedence = 40
     peft_type = "LORA"
+    low_rank = True
     parts = MappingProxyType(
         dict.fromkeys(("lora_A", "lora_down", "lora.down", "lora_linear_layer.down"), "down")
         | dict.fromkeys(("lora_B", "lora_up", "lora.up", "lora_linear_layer.up"), "up")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from ...files.atomic import new_file
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -86,11 +87,10 @@ class Loop:
                 self._save(step + 1)
 
     def _save(self, step: int) -> None:
-        temporary = self.file.with_suffix(".tmp")
-        torch.save(
-            {"step": step, "curve": self.curve, "state": {k: v.state_dict() for k, v in self.state.items()}}, temporary
-        )
-        os.replace(temporary, self.file)
+        with new_file(self.file) as file:
+            torch.save(
+                {"step": step, "curve": self.curve, "state": {k: v.state_dict() for k, v in self.state.items()}}, file
+            )
         (self.folder / f"{self.name}.curve.json").write_text(json.dumps(self.curve))
 
 
