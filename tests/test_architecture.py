@@ -187,6 +187,29 @@ def test_nothing_is_swallowed(path: Path) -> None:
             assert again, f"{path}:{node.lineno} catches everything; name what can go wrong"
 
 
+@cache
+def modules() -> dict[str, Path]:
+    return {module_name(path): path for path in package_files()}
+
+
+def imported_modules(path: Path) -> set[str]:
+    """The modules of ours that a module imports, anywhere in it, for types only as well."""
+    found = set()
+    for each_import in imports_of(path):
+        parts = each_import.name.split(".")
+        names = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+        found |= {next((name for name in names if name in modules()), "")}
+    return found - {"", "diffgraph", module_name(path)}
+
+
+@pytest.mark.parametrize("room", ["files", "bases", "merging"])
+def test_no_module_imports_itself_by_way_of_others(room: str) -> None:
+    left = {name: imported_modules(path) for name, path in modules().items() if is_inside(path, room)}
+    while done := {name for name, needs in left.items() if not needs & left.keys()}:
+        left = {name: needs for name, needs in left.items() if name not in done}
+    assert not left, f"in a circle, or above one: {', '.join(sorted(left))}"
+
+
 def test_packages_listed_are_the_packages_there() -> None:
     config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     listed = set(config["tool"]["setuptools"]["packages"])

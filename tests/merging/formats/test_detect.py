@@ -105,3 +105,19 @@ def test_a_kind_that_no_format_brings_is_refused(tmp_path, monkeypatch):
     save_file({"x.slide": torch.ones(2, 2)}, tmp_path / "x.safetensors")
     with pytest.raises(ExpertError, match="no format brings such a kind"):
         detect(read_header(tmp_path / "x.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("parts", "low_rank"),
+    [
+        (("lora_A.weight", "lora_B.weight"), True),
+        (("lora_down.weight", "lora_up.weight", "alpha"), True),
+        (("lora_A.weight", "lora_B.weight", "lora_magnitude_vector"), False),
+        (("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"), False),
+        (("diff",), False),
+    ],
+)
+def test_a_format_says_whether_it_stays_in_factors(tmp_path, parts, low_rank):
+    save_file({f"unet.x.{part}": torch.ones(2, 2) for part in parts}, tmp_path / "x.safetensors")
+    header = read_header(tmp_path / "x.safetensors")
+    assert detect(header)[0].low_rank(header) is low_rank
