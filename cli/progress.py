@@ -8,6 +8,7 @@ from types import TracebackType
 
 from rich import progress as bars
 
+from ..cleaning import clean
 from ..terminal import styled
 from ..tools.events import Event
 from .console import err, say
@@ -49,7 +50,7 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         """One event; ``done`` and ``total`` move the bar."""
-        text = " ".join(event.text.split())
+        text = " ".join(clean(event.text).split())
         if event.kind == "interrupted":
             self.folder = event.folder
             return

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from ...cleaning import clean
 from ...errors import UserError
 from ...files.atomic import write_bytes
 from ...merging.plan.merge_plan import MergePlan
@@ -103,6 +104,7 @@ def render(ctx: Context, state: State) -> str:
     environment = Environment(
         loader=PackageLoader(__package__ or "", "."),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -134,6 +136,11 @@ def render(ctx: Context, state: State) -> str:
         trace=trace,
         colours=COLOURS,
     )
+
+
+def _shown(value: object) -> object:
+    """What a place in the page is given: a plain text without controls; it is escaped after this."""
+    return clean(value, None) if type(value) is str else value
 
 
 def _label(label: str) -> str:

@@ -149,3 +149,11 @@ def test_the_page_says_which_trigger_the_prompt_leaves_out(ctx: Context, monkeyp
     assert result.rounds[0].unsaid == "blueprint style"
     plain = generate("octopus, starry night background", context=ctx, compare=False)
     assert "is left out" not in checked(plain.page.read_text(encoding="utf-8")).text
+
+
+def test_what_strangers_wrote_is_shown_without_controls(ctx: Context) -> None:
+    sea = ctx.store.expert("world/sea-life")
+    ctx.store.add_experts([sea.model_copy(update={"title": "Sea\x1b[31m\x9b2J\u202e <b>life</b>\x00"})])
+    html = generate("octopus", context=ctx, compare=False).page.read_text(encoding="utf-8")
+    assert "Sea &lt;b&gt;life&lt;/b&gt;" in html
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", html)
