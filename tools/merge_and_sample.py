@@ -103,6 +103,7 @@ def sample_all(
 
     ``locate`` finds an expert's file; the context's own way by default.
     """
+    from ..merging.sampling.a1111_text import payload_sums
     from ..merging.sampling.pipeline import render_all
     from ..merging.sampling.png_record import save_png
 
@@ -121,6 +122,7 @@ def sample_all(
         machine: dict[str, JsonValue] = {"device": ctx.engine.device.type, "dtype": dtype, "batch": batch_size}
         for plan, made in zip(missing, images, strict=True):
             make_folder(ctx.images_dir(plan.plan_id))
+            sums = payload_sums(plan, locate or ctx.locate)
             for seed, image in zip(plan.seeds, made, strict=True):
-                save_png(image, image_path(ctx, plan.plan_id, seed), plan, seed, machine)
+                save_png(image, image_path(ctx, plan.plan_id, seed), plan, seed, machine, sums)
     return [[image_path(ctx, plan.plan_id, seed) for seed in plan.seeds] for plan in plans]

@@ -114,6 +114,7 @@ def replay(
 
     Ends with 0 if the pixels are equal, with 1 if they are not.
     """
+    from ...merging.sampling.a1111_text import payload_sums
     from ...merging.sampling.png_record import read_png, save_png
     from ..plan_inputs import open_inputs
     from ..progress import Progress
@@ -128,8 +129,9 @@ def replay(
         done = again(
             image, inputs.ctx.engine, inputs.finder, lambda at, all_: progress.count(at, all_, "sampling steps")
         )
-    if out_ is not None:
-        save_png(done.image, out_, record.plan, record.seed, record.extra)
+        if out_ is not None:
+            sums = payload_sums(record.plan, inputs.finder)
+            save_png(done.image, out_, record.plan, record.seed, record.extra, sums)
     if json_:
         found = {"equal": done.equal, "differing": done.differing, "largest": done.largest, "reasons": [*done.reasons]}
         write_json({"plan_id": record.plan.plan_id, "seed": record.seed, **found})

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from pydantic import JsonValue, ValidationError
 from ...errors import UserError
 from ...files.atomic import write_bytes
 from ..plan.merge_plan import MergePlan
+from .a1111_text import parameters, version
 
 KEY = "diffgraph"
 MAX_BYTES = 256 * 2**20
@@ -46,9 +45,17 @@ class PngRecord:
 
 
 def save_png(
-    image: Image.Image, path: Path, plan: MergePlan, seed: int, extra: Mapping[str, JsonValue] | None = None
+    image: Image.Image,
+    path: Path,
+    plan: MergePlan,
+    seed: int,
+    extra: Mapping[str, JsonValue] | None = None,
+    sums: Mapping[str, str] | None = None,
 ) -> None:
-    """Write ``image`` with its plan, atomically. Equal images, plans and extras give equal bytes.
+    """Write ``image`` with its plan, atomically. Equal arguments give equal bytes.
+
+    Args:
+        sums: what `a1111_text.payload_sums` gives, for ``parameters``, so that other programs know the experts.
 
     Raises:
         ValueError: ``seed`` is none of the plan's, or ``extra`` is not JSON.
@@ -63,12 +70,12 @@ def save_png(
         "plan": plan.model_dump(mode="json"),
         "seed": seed,
         "pixels_sha256": pixels_sha256(image),
-        "diffgraph": _version(),
+        "diffgraph": version(),
         "made_with": libraries(),
         "extra": dict(extra or {}),
     }
     info = PngInfo()
-    info.add_text("parameters", parameters(plan, seed, image.size))
+    info.add_text("parameters", parameters(plan, seed, image.size, sums))
     info.add_text(KEY, json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", pnginfo=info)
@@ -119,53 +126,6 @@ def read_plan(path: Path) -> MergePlan:
     return read_png(path).plan
 
 
-def parameters(plan: MergePlan, seed: int, size: tuple[int, int]) -> str:
-    """The text that A1111 writes under ``parameters``: prompt, negative prompt, one line of ``Name: value`` pairs."""
-    tags = "".join(f" <lora:{_name(e.id)}:{e.weight:g}>" for e in plan.experts)
-    lines = [_one_line(plan.prompt) + tags]
-    if plan.negative_prompt:
-        lines.append(f"Negative prompt: {_one_line(plan.negative_prompt)}")
-    hashes = ", ".join(f"{_name(e.id)}: {e.sha256[:12]}" for e in plan.experts)
-    fields: dict[str, object] = {
-        "Steps": plan.sampler.steps,
-        "Sampler": plan.sampler.name,
-        "CFG scale": f"{plan.sampler.guidance:g}",
-        "Seed": seed,
-        "Size": f"{size[0]}x{size[1]}",
-        "Model hash": plan.base.sha256[:10],
-        "Model": plan.base.ref,
-    }
-    if hashes:
-        fields["Lora hashes"] = hashes
-    if plan.schedule is not None:
-        fields["Schedule"] = json.dumps(plan.schedule.model_dump(mode="json"), sort_keys=True)
-    fields |= {"Merge method": plan.method.name, "Plan": plan.plan_id[:16], "Version": f"DiffGraph {_version()}"}
-    lines.append(", ".join(f"{name}: {_quoted(str(value))}" for name, value in fields.items()))
-    return "\n".join(lines)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _name(expert_id: str) -> str:
-    """An id as the name in a <lora:…> tag, which may hold no colon, comma or angle bracket."""
-    return "".join("_" if c in ":,<>\n" else c for c in expert_id)
-
-
-def _quoted(value: str) -> str:
-    """A1111 quotes values that hold a comma, colon or line break, as JSON strings."""
-    return json.dumps(value, ensure_ascii=False) if any(c in value for c in ',:\n"') else value
-
-
 def libraries() -> dict[str, str]:
     """The libraries that decide an image's bits, with their versions; none of them is imported."""
-    return {name: _version(name) for name in ("torch", "diffusers", "transformers")}
-
-
-@cache
-def _version(name: str = "diffgraph") -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+    return {name: version(name) for name in ("torch", "diffusers", "transformers")}

@@ -13,7 +13,8 @@ from diffgraph.errors import UserError
 from diffgraph.files import atomic
 from diffgraph.files.atomic import write_bytes
 from diffgraph.merging.plan.merge_plan import MergePlan, Method, PlanBase, PlanExpert
-from diffgraph.merging.sampling.png_record import KEY, parameters, read_plan, read_png, save_png
+from diffgraph.merging.sampling.a1111_text import parameters
+from diffgraph.merging.sampling.png_record import KEY, read_plan, read_png, save_png
 
 
 @pytest.fixture
@@ -56,10 +57,10 @@ def test_the_parameters_text_is_in_the_form_that_others_read(tmp_path, plan, ima
         text = opened.text["parameters"]
     assert text == parameters(plan, 3, (8, 4))
     prompt, negative, line = text.split("\n")
-    assert prompt == "octopus, ink style naïve 🐙 <lora:world/sea-life:0.8> <lora:world/ink_v2:1>"
+    assert prompt == "octopus, ink style naïve 🐙 <lora:sea-life:0.8> <lora:ink_v2:1>"
     assert negative == "Negative prompt: blurred"
     assert line.startswith("Steps: 16, Sampler: default, CFG scale: 3, Seed: 3, Size: 8x4, Model hash: ababababab")
-    assert f'Lora hashes: "world/sea-life: {"cd" * 6}, world/ink_v2: {"ef" * 6}"' in line
+    assert f'Lora hashes: "sea-life: {"cd" * 5}, ink_v2: {"ef" * 5}"' in line
 
 
 def test_a_seed_that_the_plan_lacks_and_extras_that_are_no_json_are_bugs(tmp_path, plan, image):

@@ -1,0 +1,127 @@
+"""``parameters``: the text by which A1111, Forge, Civitai and ComfyUI's loaders know how an image was made."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib.metadata
+import json
+from collections import Counter
+from collections.abc import Mapping
+from functools import cache
+from urllib.parse import unquote
+
+from ...errors import DiffGraphError
+from ...files.payload_hash import AUTOV3_DIGITS, HashMemo
+from ..plan.foreign.samplers import written
+from ..plan.foreign.values import stem
+from ..plan.merge_plan import MergePlan, PlanExpert
+from ..plan.pinning import Locate
+
+AUTOV2_DIGITS = 10
+"""So many hex digits of a file's sha256 name it on Civitai; A1111 writes as many for the base."""
+_GENERIC = frozenset({"pytorch_lora_weights", "diffusion_pytorch_model", "adapter_model", "model", "lora", "weights"})
+"""File names that say nothing: the repository's name is written in their place."""
+MAX_SUMMED_BYTES = 4 * 2**30
+"""Larger experts are whole denoisers, which no <lora:…> tag loads."""
+_sums = HashMemo()
+
+
+def payload_sums(plan: MergePlan, locate: Locate) -> dict[str, str]:
+    """sha256 of an expert's file -> sha256 of its tensors alone, for experts that are one file and can be found."""
+    found: dict[str, str] = {}
+    for expert in plan.experts:
+        try:
+            path = locate(expert)
+            if path.is_file() and path.stat().st_size <= MAX_SUMMED_BYTES and (digest := _sums.payload(path)):
+                found[expert.sha256] = digest
+        except (DiffGraphError, OSError):
+            continue  # whoever merges it says what is wrong; here it only goes without this name
+    return found
+
+
+def parameters(plan: MergePlan, seed: int, size: tuple[int, int], sums: Mapping[str, str] | None = None) -> str:
+    """The text that A1111 writes under ``parameters``: prompt, negative prompt, one line of ``Name: value`` pairs.
+
+    Experts are named by file, as A1111 does, and by the sum that it and Civitai know them by: twelve digits of the
+    tensors' sha256 (AutoV3) where ``sums`` has it, else ten of the file's (AutoV2).
+    """
+    names = expert_names(plan)
+    tags = "".join(f" <lora:{names[e.id]}:{_weights(e)}>" for e in plan.experts)
+    lines = [_one_line(plan.prompt) + tags]
+    if plan.negative_prompt:
+        lines.append(f"Negative prompt: {_one_line(plan.negative_prompt)}")
+    digests = {e.id: (sums or {}).get(e.sha256, "")[:AUTOV3_DIGITS] or e.sha256[:AUTOV2_DIGITS] for e in plan.experts}
+    fields: dict[str, object] = {
+        "Steps": plan.sampler.steps,
+        "Sampler": written(plan.sampler.name),
+        "CFG scale": f"{plan.sampler.guidance:g}",
+        "Seed": seed,
+        "Size": f"{size[0]}x{size[1]}",
+        "Model hash": plan.base.sha256[:AUTOV2_DIGITS],
+        "Model": plan.base.ref.partition(":")[2] or plan.base.ref,
+    }
+    if plan.experts:
+        fields["Lora hashes"] = ", ".join(f"{names[e.id]}: {digests[e.id]}" for e in plan.experts)
+    if plan.schedule is not None:
+        fields["Schedule"] = json.dumps(plan.schedule.model_dump(mode="json"), sort_keys=True)
+    fields |= {"Merge method": plan.method.name, "Plan": plan.plan_id[:16], "Version": f"DiffGraph {version()}"}
+    lines.append(", ".join(f"{name}: {_quoted(str(value))}" for name, value in fields.items()))
+    return "\n".join(lines)
+
+
+def expert_names(plan: MergePlan) -> dict[str, str]:
+    """Expert id -> the name by which other programs find it: its file's, without the ending, unless that says nothing.
+
+    Experts that would have the same name keep their ids.
+    """
+    names = {expert.id: _file_name(expert) for expert in plan.experts}
+    often = Counter(name.lower() for name in names.values())
+    return {key: name if often[name.lower()] == 1 else _sayable(key) for key, name in names.items()}
+
+
+def _file_name(expert: PlanExpert) -> str:
+    """The stem of the file in ``source:repository@revision:file``, else the end of the repository, else of the id."""
+    _, source, rest = expert.ref.partition(":")
+    repository, _, tail = rest.rpartition("@")
+    file = tail.partition(":")[2]
+    called = stem(file)
+    if called.lower() in _GENERIC or not called:
+        called = unquote(repository).rstrip("/").rpartition("/")[2]
+    return _sayable(called if source and called else expert.id.rpartition("/")[2] or expert.id)
+
+
+def _weights(expert: PlanExpert) -> str:
+    """The numbers of a tag: one, or the text encoders' and the denoiser's where the plan tells them apart."""
+    encoders, denoiser = (expert.weight * _factor(expert, one) for one in ("text_encoder", "unet"))
+    return f"{denoiser:g}" if encoders == denoiser else f"{encoders:g}:{denoiser:g}"
+
+
+def _factor(expert: PlanExpert, component: str) -> float:
+    """What ``components`` says of a component; a transformer counts as the denoiser that it is."""
+    for pattern, factor in sorted(expert.components.items(), key=lambda item: (-len(item[0]), item[0])):
+        also = "transformer" if component == "unet" else component
+        if fnmatch.fnmatchcase(component, pattern) or fnmatch.fnmatchcase(also, pattern):
+            return factor
+    return 1.0
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _sayable(text: str) -> str:
+    """A name as it may stand in a <lora:…> tag: no colon, comma or angle bracket."""
+    return "".join("_" if c in ":,<>\n" else c for c in text)
+
+
+def _quoted(value: str) -> str:
+    """A1111 quotes values that hold a comma, colon or line break, as JSON strings."""
+    return json.dumps(value, ensure_ascii=False) if any(c in value for c in ',:\n"') else value
+
+
+@cache
+def version(name: str = "diffgraph") -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
