@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import pkgutil
 import re
+import threading
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Generic, TypeVar
@@ -63,7 +64,8 @@ class Registry(Generic[T]):
         self._error = error
         self._items: dict[str, T] = {}
         self._broken: dict[str, str] = {}
-        self._loaded = False
+        self._loaded = self._loading = False
+        self._lock = threading.RLock()
 
     def add(self, name: str, item: T) -> None:
         """Register ``item``. Raises ValueError, at import time, for a malformed or a taken name."""
@@ -118,7 +120,17 @@ class Registry(Generic[T]):
     def _load(self) -> None:
         if self._loaded:
             return
-        self._loaded = True  # first, for a plug-in that asks while it is loaded
+        with self._lock:  # another thread waits until all are here
+            if self._loading:  # a plug-in asks while it is loaded
+                return
+            self._loading = True
+            try:
+                self._import_all()
+                self._loaded = True
+            finally:
+                self._loading = False
+
+    def _import_all(self) -> None:
         for name in self.packages:
             package = importlib.import_module(name)
             for module in pkgutil.iter_modules(package.__path__):

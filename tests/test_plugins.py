@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,13 @@ def test_closest_names_are_few_ordered_and_found_fast() -> None:
     assert closest("expert-77", known, n=2)[0] == "expert-77"
     assert closest("q", known, n=1, at_least=0.0) == ["expert-0"]
     assert len(closest("expert-1" * 100_000, known)) <= 3
+
+
+def test_a_second_thread_waits_until_all_are_loaded(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry: Registry[str] = Registry("test plug-in", SORT)
+    monkeypatch.setattr(plugins, "registry_of_this_test", registry, raising=False)
+    code = "import time\ntime.sleep(0.3)\nfrom diffgraph import plugins\n"
+    code += "plugins.registry_of_this_test.add('slow', 'here')\n"
+    lay(shelf, "slow", {"slow": "slow_module"}, slow_module=code)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda _: registry.get("slow"), range(8))) == ["here"] * 8

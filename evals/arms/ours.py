@@ -1,21 +1,37 @@
-"""The arm "ours" at work: a whole request, on the bench's context, so that one engine serves all."""
+"""Ours: the planner alone, and the whole machine as a user meets it."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 
 from PIL import Image
 
 from ...agents.runs.generate import generate
-from ..suites.suite import Item
-from ..workbench import Bench
-from .arms import Answer
+from ..evaluation import Evaluation
+from ..suites.items import Item
+from .arm import Answer, arm
+from .drawing import answers
 
 
-def answer(bench: Bench, item: Item, seed: int) -> Answer:
+@arm("ours_no_loop", "ours without the critic's loop", kind="ours")
+def ours_no_loop(evaluation: Evaluation, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
+    plans = [evaluation.proposed(i, seeds) or evaluation.plan(i, (), seeds) for i in items]
+    yield from answers(evaluation, items, plans)
+
+
+@arm("ours", "ours: the whole machine", kind="ours")
+def ours(evaluation: Evaluation, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
+    for item in items:
+        for seed in seeds:
+            yield _answer(evaluation, item, seed)
+
+
+def _answer(evaluation: Evaluation, item: Item, seed: int) -> Answer:
     """Ask for the user's own words. Where no image comes of it, image is None and the plan the bare base's."""
-    run_dir = bench.ctx.settings.root / "eval-runs" / f"{item.id.replace('/', '__')}-{seed}"
-    result = generate(item.prompt, n=1, seed=seed, out=run_dir, compare=False, context=bench.ctx)
+    run_dir = evaluation.ctx.settings.root / "eval-runs" / f"{item.id.replace('/', '__')}-{seed}"
+    result = generate(item.prompt, n=1, seed=seed, out=run_dir, compare=False, context=evaluation.ctx)
     made = max(1, len(result.rounds))
     if result.plan is None or not result.images:
-        return Answer(item, seed, None, bench.plan(item, (), (seed,)), made)
+        return Answer(item, seed, None, evaluation.plan(item, (), (seed,)), made)
     with Image.open(result.images[0]) as image:
         return Answer(item, seed, image.convert("RGB"), result.plan, made)

@@ -1,139 +1,122 @@
-"""Suites as data: one YAML file each in ``evals/suites/`` (a leading underscore: shared data, no suite).
+"""What a suite is, the kinds of suites, and where a suite is found by its name.
 
-An image suite lists prompts with what an image must show and which experts know how (``experts``, the oracle choice),
-as ``items`` or as ``grids`` of subjects x styles x backgrounds. A selection suite lists prompts with the experts to
-choose.
+A suite is data: a YAML file here (a leading underscore: shared data, no suite) or anywhere, whose ``kind`` says what is
+done with it. Adding a kind: a file here, or a module of your own named by the entry-point group ``diffgraph.suites``,
+with a `Suite` of your own and a function under ``@suite_kind("name", YourSuite)`` that runs it. A kind whose suite
+needs no data is itself a suite of that name.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import itertools
-from functools import cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Generic, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from PIL import Image
+from pydantic import JsonValue, ValidationError
 
 from ...errors import UserError
-from ...scoring.request import Wanted
+from ...plugins import Registry, closest
+from ...tools.context import Context
+from .items import Frozen, Item
 
 FOLDER = Path(__file__).parent
-FACETS = ("subject", "style", "background")
+Progress = Callable[[int, int, str], None]
+"""Called with (answers done, answers in all, what is at work)."""
+Truths = Callable[[str, str | None, str | None], Image.Image | None]
+"""(subject, style, background) -> the true image, or None where there is none."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Item(_Frozen):
-    """One prompt of an image suite: ``prompt`` in a user's words, ``canonical`` in the base's own grammar."""
-
-    id: str
-    group: str
-    prompt: str
-    canonical: str
-    subject: str | None = None
-    style: str | None = None
-    background: str | None = None
-    experts: tuple[str, ...] = ()
-
-    @property
-    def wanted(self) -> list[Wanted]:
-        """What an image must show, in the order subject, style, background."""
-        asked = ((f, getattr(self, f)) for f in FACETS)
-        return [Wanted(facet=f, text=t) for f, t in asked if t is not None]
-
-
-class Grid(_Frozen):
-    """All combinations of the lists; an empty list leaves the facet out of the prompts."""
-
-    group: str
-    subjects: tuple[str, ...]
-    styles: tuple[str, ...] = ()
-    backgrounds: tuple[str, ...] = ()
-    experts: tuple[str, ...] = ()
-
-    def items(self) -> list[Item]:
-        out = []
-        for s, t, b in itertools.product(self.subjects, self.styles or (None,), self.backgrounds or (None,)):
-            words = [s, f"{t} style" if t else "", f"{b} background" if b else ""]
-            text = ", ".join(w for w in words if w)
-            slug = "_".join(w for w in (s, t, b) if w).replace(" ", "-")
-            out.append(
-                Item(
-                    id=f"{self.group}/{slug}", group=self.group, prompt=text, canonical=text,
-                    subject=s, style=t, background=b, experts=self.experts,
-                )
-            )  # fmt: skip
-        return out
-
-
-class Choice(_Frozen):
-    """One prompt of a selection suite.
-
-    ``want`` maps a facet to the skills that the prompt asks for and the world has, by name; ``uncovered`` lists the
-    words of the prompt for which it has nothing.
-    """
-
-    id: str
-    group: str
-    prompt: str
-    want: dict[Literal["subject", "style", "background"], tuple[str, ...]] = Field(default_factory=dict)
-    uncovered: tuple[str, ...] = ()
-
-
-class Suite(_Frozen):
-    """A suite as its file says it."""
+class Suite(Frozen):
+    """What every suite says. ``judge``: who judges its images; the base's own by default."""
 
     name: str
     title: str
-    kind: Literal["images", "selection"] = "images"
+    kind: str = "images"
     judge: str | None = None
-    """Who judges its images; the base's own by default."""
-    arms: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = (0, 1, 2)
-    items: tuple[Item, ...] = ()
-    grids: tuple[Grid, ...] = ()
-    choices: tuple[Choice, ...] = ()
-
-    @model_validator(mode="after")
-    def _unique(self) -> Suite:
-        ids = [i.id for i in self.all_items()] + [c.id for c in self.choices]
-        doubles = sorted({i for i in ids if ids.count(i) > 1}) if len(set(ids)) != len(ids) else []
-        if doubles:
-            raise ValueError(f"ids appear twice: {', '.join(doubles[:5])}")
-        if not ids:
-            raise ValueError("a suite needs at least one prompt")
-        return self
 
     def all_items(self) -> list[Item]:
-        """Listed items, then those of the grids."""
-        return [*self.items, *(i for g in self.grids for i in g.items())]
-
-    def select(self, limit: int | None = None) -> list[Item]:
-        """At most ``limit`` items of each group, spread evenly over the group."""
-        groups: dict[str, list[Item]] = {}
-        for item in self.all_items():
-            groups.setdefault(item.group, []).append(item)
-        chosen = []
-        for items in groups.values():
-            n = len(items) if limit is None else min(limit, len(items))
-            chosen += [items[i * len(items) // n] for i in range(n)]
-        return chosen
+        """Its prompts with what an image must show; none for a suite that makes no images."""
+        return []
 
     @property
     def digest(self) -> str:
         """sha256 of the suite's content."""
-        said = self.model_dump_json(exclude={"judge"} if self.judge is None else None)
-        return hashlib.sha256(said.encode()).hexdigest()
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """Where a suite's outcome lies; ``summary`` is what the report's tables show, JSON-plain."""
+
+    name: str
+    folder: Path
+    log: Path
+    markdown: Path
+    html: Path
+    summary: dict[str, JsonValue]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller wants of a run.
+
+    Attributes:
+        root: the folder of all evaluations.
+        arms: only these; None: the suite's.
+        seeds: other seeds than the suite's.
+        limit: at most so many prompts of each group.
+        joint: a LoRA trained jointly on the true combinations.
+        truths: gives true images for the similarity column.
+        on_progress: told after every answer.
+    """
+
+    root: Path
+    arms: Sequence[str] | None = None
+    seeds: Sequence[int] | None = None
+    limit: int | None = None
+    joint: Path | None = None
+    truths: Truths | None = None
+    on_progress: Progress | None = None
+
+
+S = TypeVar("S", bound=Suite)
+Run = Callable[[S, Context, Options], SuiteResult]
+
+
+@dataclass(frozen=True)
+class Kind(Generic[S]):
+    """A kind of suites: how its data look, and what is done with them."""
+
+    model: type[S]
+    run: Run[S]
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether a suite of this kind is nothing without a file."""
+        return any(f.is_required() for name, f in self.model.model_fields.items() if name not in ("name", "kind"))
+
+
+KINDS: Registry[Kind[Any]] = Registry("kind of suite", "diffgraph.suites", __package__ or "")
+
+
+def suite_kind(name: str, model: type[S]) -> Callable[[Run[S]], Run[S]]:
+    """Register a function that runs suites of the kind ``name``, whose data are a ``model``."""
+
+    def add(run: Run[S]) -> Run[S]:
+        KINDS.add(name, Kind(model, run))
+        return run
+
+    return add
 
 
 def names() -> list[str]:
-    """All suites that ship, sorted."""
-    return sorted(p.stem for p in FOLDER.glob("*.yaml") if not p.stem.startswith("_"))
+    """All suites that ship or that a distribution brings, sorted."""
+    files = {p.stem for p in FOLDER.glob("*.yaml") if not p.stem.startswith("_")}
+    return sorted(files | {name for name, kind in KINDS.items().items() if not kind.needs_data})
 
 
 def load(name: str) -> Suite:
@@ -143,34 +126,17 @@ def load(name: str) -> Suite:
         UserError: no such suite (the closest are named), or a file that is no suite.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
-    if name.startswith("_") or not path.is_file():
-        close = difflib.get_close_matches(name, names(), n=3) or names()
-        raise UserError(f"There is no suite called {name!r}. Closest: {', '.join(close)}.")
     try:
-        return Suite.model_validate({"name": path.stem, **yaml.safe_load(path.read_text(encoding="utf-8"))})
+        if path.is_file() and not name.startswith("_"):
+            return _parsed({"name": path.stem, **yaml.safe_load(path.read_text(encoding="utf-8"))})
+        if name in names():
+            return _parsed({"name": name, "kind": name})
     except (OSError, yaml.YAMLError, ValidationError, TypeError) as error:
         raise UserError(f"{path} is no suite: {error}") from error
+    close = closest(name, names()) or names()
+    raise UserError(f"There is no suite called {name!r}. Closest: {', '.join(close)}.")
 
 
-class Truth(_Frozen):
-    """What the embedded world really holds: which repository knows which skill, and which are decoys."""
-
-    subject: dict[str, tuple[str, ...]]
-    style: dict[str, tuple[str, ...]]
-    background: dict[str, tuple[str, ...]]
-    base: dict[str, tuple[str, ...]]
-    """Facet -> what the base draws itself."""
-    decoys: dict[str, str]
-    """What is wrong with it -> expert id."""
-
-    def experts(self, facet: str, name: str) -> tuple[str, ...]:
-        """Ids of the experts that know a skill (any of them is right); none for what the base draws or nobody knows."""
-        if facet == "subject":
-            return tuple(e for e, names in self.subject.items() if name in names)
-        return (self.style if facet == "style" else self.background).get(name, ())
-
-
-@cache
-def truth() -> Truth:
-    """The world's truth (``suites/_truth.yaml``)."""
-    return Truth.model_validate(yaml.safe_load((FOLDER / "_truth.yaml").read_text(encoding="utf-8")))
+def _parsed(content: dict[str, object]) -> Suite:
+    suite: Suite = KINDS.get(str(content.get("kind", "images"))).model.model_validate(content)
+    return suite

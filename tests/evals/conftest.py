@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from peft import LoraConfig, get_peft_model_state_dict
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from diffgraph.evals.workbench import Bench
+from diffgraph.evals.evaluation import Evaluation
 from diffgraph.graph.calibration.record import Calibration
 from diffgraph.graph.experts.registration import register
 from diffgraph.graph.store.graph_store import GraphStore
@@ -131,5 +131,5 @@ def ctx(world: Path, home: Path) -> Iterator[Context]:
 
 
 @pytest.fixture
-def bench(ctx: Context, world: Path) -> Bench:
-    return Bench(ctx, WorldJudge.load(world / "scorers" / "judge"))
+def evaluation(ctx: Context, world: Path) -> Evaluation:
+    return Evaluation(ctx, WorldJudge.load(world / "scorers" / "judge"))

@@ -9,18 +9,21 @@ import pytest
 
 from diffgraph.errors import UserError
 from diffgraph.evals import by_style, numbers
+from diffgraph.evals.log import Row
 from diffgraph.evals.report import summarise, write_report
-from diffgraph.evals.selection import grade, rate
-from diffgraph.evals.suites.suite import Choice, Item, Suite, truth
+from diffgraph.evals.suites.image_suite import ImageSuite
+from diffgraph.evals.suites.items import Item
+from diffgraph.evals.suites.selection import Choice, grade, rate
+from diffgraph.evals.suites.truth import truth
 
 
-def _row(arm: str, item: str, group: str, hits: dict[str, bool]) -> dict[str, object]:
-    return {"arm": arm, "item": item, "group": group, "seed": 0, "hits": hits, "joint": all(hits.values())}
+def _row(arm: str, item: str, group: str, hits: dict[str, bool]) -> Row:
+    return Row(arm=arm, item=item, group=group, seed=0, hits=hits, joint=all(hits.values()))
 
 
-def _write(root: Path, folder: str, rows: list[dict[str, object]], arms: list[str]) -> None:
+def _write(root: Path, folder: str, rows: list[Row], arms: list[str]) -> None:
     (root / folder).mkdir(parents=True)
-    (root / folder / "summary.json").write_text(json.dumps(summarise(rows, arms)))
+    (root / folder / "summary.json").write_text(summarise(rows, arms).model_dump_json())
 
 
 def test_tables_hold_the_figures_of_the_newest_run(tmp_path: Path) -> None:
@@ -76,9 +79,9 @@ def test_p_is_corrected_among_arms_of_a_kind() -> None:
     items = [f"pair/{i}" for i in range(5)]
     right = {"ours": 5, "uniform": 0, "base": 0, "concat_sum": 0, "oracle_choice": 0}
     rows = [_row(arm, x, "pair", {"style": i < n}) for arm, n in right.items() for i, x in enumerate(items)]
-    tests = summarise(rows, list(right))["tests"]["pair"]
-    assert {t["p"] for t in tests.values()} == {2 / 2**5}
-    assert {arm: t["p_holm"] for arm, t in tests.items()} == {
+    tests = summarise(rows, list(right)).tests["pair"]
+    assert {t.p for t in tests.values()} == {2 / 2**5}
+    assert {arm: t.p_holm for arm, t in tests.items()} == {
         "uniform": 6 / 2**5, "base": 6 / 2**5, "concat_sum": 6 / 2**5, "oracle_choice": 2 / 2**5,
     }  # fmt: skip
 
@@ -92,13 +95,13 @@ def test_styles_are_told_apart(tmp_path: Path) -> None:
     rows.append(_row("ours", "s/0", "alone", {"subject": True}))
     found = by_style.by_style(rows, items)
     assert set(found) == {"pair"}
-    assert {style: cells["ours"]["mean"] for style, cells in found["pair"].items()} == {"neon": 0.5, "halftone": 1.0}
-    summary = {**summarise(rows, ["ours"]), "styles": found}
+    assert {style: cells["ours"].mean for style, cells in found["pair"].items()} == {"neon": 0.5, "halftone": 1.0}
+    summary = summarise(rows, ["ours"]).model_copy(update={"styles": found})
     assert "| ours: the whole machine | 0.50 | 1.00 |" in by_style.markdown(summary)
     (tmp_path / "compose-1").mkdir()
-    (tmp_path / "compose-1" / "summary.json").write_text(json.dumps(summary))
+    (tmp_path / "compose-1" / "summary.json").write_text(summary.model_dump_json())
     assert "| halftone | 100 % [100, 100] |" in numbers.blocks(tmp_path)["styles"]
-    suite = Suite(name="x", title="X", items=tuple(items))
+    suite = ImageSuite(name="x", title="X", items=tuple(items))
     page = write_report(suite, tmp_path, tmp_path / "log.jsonl", rows, ["ours"]).html.read_text()
     assert "<h2>pair, by style</h2>" in page
     assert "<td>0.50</td><td>1.00</td>" in page
@@ -111,15 +114,18 @@ def test_no_results_is_a_sentence(tmp_path: Path) -> None:
 
 def test_selection_is_laid_out_from_what_the_suite_writes(tmp_path: Path) -> None:
     choice = Choice(id="x", group="named", prompt="octopus", want={"subject": ("octopus",)})
-    rows = [{**grade(choice, ["world/sea-life"], [], truth()), "seconds": 0.1}]
+    rows = [grade(choice, ["world/sea-life"], [], truth())]
     (tmp_path / "selection").mkdir()
-    (tmp_path / "selection" / "summary.json").write_text(json.dumps({"all prompts": rate(rows)}))
+    (tmp_path / "selection" / "summary.json").write_text(
+        json.dumps({"all prompts": rate(rows).model_dump(mode="json")})
+    )
     text = numbers.blocks(tmp_path)["selection"]
     assert "| all prompts | 1 | 1.0 | 1.0 | 1.0 | 0 | 100 % [100, 100] |" in text
 
 
 def test_decoys_say_how_many_merges_were_refused(tmp_path: Path) -> None:
-    refused = {**_row("oracle_choice", "w/1", "wrong family", {"subject": False, "style": False}), "error": "no"}
+    missed = _row("oracle_choice", "w/1", "wrong family", {"subject": False, "style": False})
+    refused = missed.model_copy(update={"error": "no"})
     rows = [_row("base", "w/1", "wrong family", {"subject": True, "style": False}), refused]
     _write(tmp_path, "decoys-1", rows, ["base", "oracle_choice"])
     assert "| wrong family | 0 % | 0 % | 0 % | 1 of 1 |" in numbers.blocks(tmp_path)["decoys"]

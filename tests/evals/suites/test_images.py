@@ -11,10 +11,14 @@ from PIL import Image
 
 from diffgraph.errors import PlanError, UserError
 from diffgraph.evals import runner
-from diffgraph.evals.arms import arms as table
-from diffgraph.evals.suites import suite
-from diffgraph.evals.suites.suite import Item, Suite
-from diffgraph.evals.workbench import Bench
+from diffgraph.evals.arms import arm as table
+from diffgraph.evals.arms.drawing import TRIES
+from diffgraph.evals.arms.plain_sums import _summed
+from diffgraph.evals.evaluation import Evaluation
+from diffgraph.evals.log import Log
+from diffgraph.evals.suites import images, suite
+from diffgraph.evals.suites.image_suite import ImageSuite
+from diffgraph.evals.suites.items import Item
 from diffgraph.merging.plan.merge_plan import MergePlan
 from diffgraph.merging.sampling import pipeline
 from diffgraph.merging.sampling.pipeline import render_all
@@ -27,32 +31,32 @@ ITEMS = (
         subject="octopus", style="blueprint", experts=("world/sea-life", "world/blueprint"),
     ),
 )  # fmt: skip
-SUITE = Suite(name="tiny", title="Tiny", items=ITEMS, seeds=(0, 1))
+SUITE = ImageSuite(name="tiny", title="Tiny", items=ITEMS, seeds=(0, 1))
 
 
 class Interrupted(Exception):
     """Stands for Ctrl-C."""
 
 
-def _run(bench: Bench, out: Path, arms: list[str], **options: object) -> runner.SuiteResult:
-    return runner.run_images(SUITE, bench, out, [table.get(a) for a in arms], (0, 1), **options)  # type: ignore[arg-type]
+def _run(evaluation: Evaluation, out: Path, arms: list[str], **options: object) -> suite.SuiteResult:
+    return images.run_images(SUITE, evaluation, out, [table.get(a) for a in arms], (0, 1), **options)  # type: ignore[arg-type]
 
 
-def test_the_plain_sum_of_a_checkpoint_is_linear(bench: Bench) -> None:
+def test_the_plain_sum_of_a_checkpoint_is_linear(evaluation: Evaluation) -> None:
     """It has no factors to stack; a control that is refused would be a miss that nobody earned."""
     (item,) = (i for i in ITEMS if i.id == "b/octopus")
-    before = table._summed(bench, item, (0,), (0,))
+    before = _summed(evaluation, item, (0,), (0,))
     assert before.method.name == "concat_sum"
-    blueprint = bench.experts["world/blueprint"]
-    bench.__dict__["experts"] = {**bench.experts, blueprint.id: blueprint.model_copy(update={"kind": "full"})}
-    after = table._summed(bench, item, (0,), (0,))
+    blueprint = evaluation.experts["world/blueprint"]
+    evaluation.__dict__["experts"] = {**evaluation.experts, blueprint.id: blueprint.model_copy(update={"kind": "full"})}
+    after = _summed(evaluation, item, (0,), (0,))
     assert after == before.model_copy(update={"method": after.method})
     assert after.method.name == "linear"
 
 
-def test_every_arm_answers_every_item_and_seed(bench: Bench, world: Path, tmp_path: Path) -> None:
-    bench.joint = world / "hub" / "sea-life" / "pytorch_lora_weights.safetensors"
-    result = _run(bench, tmp_path, table.names())
+def test_every_arm_answers_every_item_and_seed(evaluation: Evaluation, world: Path, tmp_path: Path) -> None:
+    evaluation.joint = world / "hub" / "sea-life" / "pytorch_lora_weights.safetensors"
+    result = _run(evaluation, tmp_path, table.names())
     rows = [json.loads(line) for line in result.log.read_text().splitlines()]
     assert {(r["arm"], r["item"], r["seed"]) for r in rows} == {
         (a, i.id, s) for a in table.names() for i in ITEMS for s in (0, 1)
@@ -69,7 +73,7 @@ def test_every_arm_answers_every_item_and_seed(bench: Bench, world: Path, tmp_pa
     assert set(chosen["uniform"].values()) == {0.5}
     assert len(chosen["best_single"]) == 1
     assert chosen["concat_sum_best_of_n"] == chosen["concat_sum"]
-    assert {r["made"] for r in rows if r["arm"] in ("base_best_of_n", "concat_sum_best_of_n")} == {table.TRIES}
+    assert {r["made"] for r in rows if r["arm"] in ("base_best_of_n", "concat_sum_best_of_n")} == {TRIES}
     scores = {(r["arm"], r["item"], r["seed"]): r["critic"] for r in rows}
     better = [scores["concat_sum_best_of_n", i.id, s] - scores["concat_sum", i.id, s] for i in ITEMS for s in (0, 1)]
     assert min(better) >= 0  # its first try is the sum's only one
@@ -79,41 +83,45 @@ def test_every_arm_answers_every_item_and_seed(bench: Bench, world: Path, tmp_pa
     assert set(result.summary["tests"]["b"]) == set(table.names()) - {"ours"}
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(bench: Bench, tmp_path: Path) -> None:
+def test_an_interrupted_run_goes_on_where_it_stopped(evaluation: Evaluation, tmp_path: Path) -> None:
     def stop(done: int, total: int, text: str) -> None:
         if done == 3:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        _run(bench, tmp_path, ["base", "oracle_choice"], on_progress=stop)
+        _run(evaluation, tmp_path, ["base", "oracle_choice"], on_progress=stop)
     log = next(tmp_path.glob("tiny-*")) / "log.jsonl"
     before = log.read_text()
     assert len(before.splitlines()) == 3
     log.write_text(before + '{"arm": "base", "it')  # as a crash in the middle of a line leaves it
     seen: list[int] = []
-    result = _run(bench, tmp_path, ["base", "oracle_choice"], on_progress=lambda done, total, text: seen.append(done))
+    result = _run(
+        evaluation, tmp_path, ["base", "oracle_choice"], on_progress=lambda done, total, text: seen.append(done)
+    )
     after = log.read_text()
     assert after.startswith(before)
     assert len(after.splitlines()) == 8
     assert seen == [4, 5, 6, 7, 8]
     again: list[int] = []
-    same = _run(bench, tmp_path, ["base", "oracle_choice"], on_progress=lambda done, total, text: again.append(done))
+    same = _run(
+        evaluation, tmp_path, ["base", "oracle_choice"], on_progress=lambda done, total, text: again.append(done)
+    )
     assert not again
     assert same.summary == result.summary
 
 
-def test_same_seed_same_image(bench: Bench, tmp_path: Path) -> None:
-    one = _run(bench, tmp_path / "one", ["oracle_choice"])
-    bench.engine.reset()
-    shutil.rmtree(bench.ctx.settings.root / "images")
-    two = _run(bench, tmp_path / "two", ["oracle_choice"])
+def test_same_seed_same_image(evaluation: Evaluation, tmp_path: Path) -> None:
+    one = _run(evaluation, tmp_path / "one", ["oracle_choice"])
+    evaluation.engine.reset()
+    shutil.rmtree(evaluation.ctx.settings.root / "images")
+    two = _run(evaluation, tmp_path / "two", ["oracle_choice"])
     names = sorted(p.relative_to(one.folder) for p in one.folder.rglob("*.png"))
     assert names
     assert all((one.folder / n).read_bytes() == (two.folder / n).read_bytes() for n in names)
 
 
 def test_what_one_arm_has_drawn_no_other_draws_again(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[int] = []
 
@@ -122,17 +130,17 @@ def test_what_one_arm_has_drawn_no_other_draws_again(
         return render_all(engine, plans, *rest, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(pipeline, "render_all", counted)
-    _run(bench, tmp_path, ["base"])
+    _run(evaluation, tmp_path, ["base"])
     assert len(drawn) == 4
-    _run(bench, tmp_path, ["base_best_of_n"])
-    assert len(drawn) == 4 * (table.TRIES)
+    _run(evaluation, tmp_path, ["base_best_of_n"])
+    assert len(drawn) == 4 * (TRIES)
     rows = [json.loads(line) for line in next(tmp_path.glob("tiny-*/log.jsonl")).read_text().splitlines()]
-    assert {r["made"] for r in rows if r["arm"] == "base_best_of_n"} == {table.TRIES}
+    assert {r["made"] for r in rows if r["arm"] == "base_best_of_n"} == {TRIES}
 
 
-def test_a_merge_that_is_refused_is_a_miss_with_its_reason(bench: Bench, tmp_path: Path) -> None:
-    bench.joint = tmp_path / "nowhere.safetensors"
-    result = _run(bench, tmp_path, ["base", "joint_lora"])
+def test_a_merge_that_is_refused_is_a_miss_with_its_reason(evaluation: Evaluation, tmp_path: Path) -> None:
+    evaluation.joint = tmp_path / "nowhere.safetensors"
+    result = _run(evaluation, tmp_path, ["base", "joint_lora"])
     rows = [json.loads(line) for line in result.log.read_text().splitlines()]
     failed = [r for r in rows if "error" in r]
     assert {r["arm"] for r in failed} == {"joint_lora"}
@@ -141,9 +149,9 @@ def test_a_merge_that_is_refused_is_a_miss_with_its_reason(bench: Bench, tmp_pat
     assert result.summary["groups"]["a"]["joint_lora"]["errors"] == 2
 
 
-def test_similarity_needs_true_images(bench: Bench, tmp_path: Path) -> None:
-    bench.truths = lambda subject, style, background: Image.new("RGB", (64, 64)) if subject == "cat" else None
-    rows = [json.loads(line) for line in _run(bench, tmp_path, ["base"]).log.read_text().splitlines()]
+def test_similarity_needs_true_images(evaluation: Evaluation, tmp_path: Path) -> None:
+    evaluation.truths = lambda subject, style, background: Image.new("RGB", (64, 64)) if subject == "cat" else None
+    rows = [json.loads(line) for line in _run(evaluation, tmp_path, ["base"]).log.read_text().splitlines()]
     assert all(("similarity" in r) == (r["item"] == "a/cat") for r in rows)
     assert all(-1.001 <= r["similarity"] <= 1.001 for r in rows if "similarity" in r)
 
@@ -151,40 +159,40 @@ def test_similarity_needs_true_images(bench: Bench, tmp_path: Path) -> None:
 def test_a_damaged_log_is_said_to_be_damaged(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text("no json\n")
     with pytest.raises(UserError, match="damaged"):
-        runner.Log(tmp_path / "log.jsonl")
+        Log(tmp_path / "log.jsonl")
 
 
 def test_unknown_arms_are_answered_with_the_closest() -> None:
     with pytest.raises(UserError, match="concat_sum"):
         table.get("concat")
     with pytest.raises(ValueError, match="two arms"):
-        table.arm("base", "again")(lambda bench, items, seeds: iter(()))
+        table.arm("base", "again")(lambda evaluation, items, seeds: iter(()))
 
 
-def test_a_report_keeps_the_arms_that_were_run_before(bench: Bench, tmp_path: Path) -> None:
-    runner.run_images(SUITE, bench, tmp_path, [table.get("base")], (0,))
-    result = _run(bench, tmp_path, ["random_weights"])
+def test_a_report_keeps_the_arms_that_were_run_before(evaluation: Evaluation, tmp_path: Path) -> None:
+    images.run_images(SUITE, evaluation, tmp_path, [table.get("base")], (0,))
+    result = _run(evaluation, tmp_path, ["random_weights"])
     assert list(result.summary["arms"]) == ["base", "random_weights"]
     cells = next(iter(result.summary["groups"].values()))
     assert cells["random_weights"]["images"] == 2 * cells["base"]["images"]
     assert 'title="an expert of random weights"' in result.html.read_text()
 
 
-def test_what_an_interruption_left_of_an_arm_is_no_figure(bench: Bench, tmp_path: Path) -> None:
-    first = runner.run_images(SUITE, bench, tmp_path, [table.get("base")], (0,))
+def test_what_an_interruption_left_of_an_arm_is_no_figure(evaluation: Evaluation, tmp_path: Path) -> None:
+    first = images.run_images(SUITE, evaluation, tmp_path, [table.get("base")], (0,))
     one = json.loads(first.log.read_text().splitlines()[0])
     with first.log.open("a") as log:
         log.write(json.dumps({**one, "arm": "uniform"}) + "\n")
-    result = _run(bench, tmp_path, ["random_weights"])
+    result = _run(evaluation, tmp_path, ["random_weights"])
     assert list(result.summary["arms"]) == ["base", "random_weights"]
 
 
-def test_every_merge_method_is_an_arm(bench: Bench, tmp_path: Path) -> None:
+def test_every_merge_method_is_an_arm(evaluation: Evaluation, tmp_path: Path) -> None:
     names = table.expanded(["base", "method:*", "method:linear"])
     assert names[0] == "base"
     assert {"method:linear", "method:ties"} <= set(names)
     assert len(set(names)) == len(names)
-    result = _run(bench, tmp_path, ["method:linear", "method:ties"])
+    result = _run(evaluation, tmp_path, ["method:linear", "method:ties"])
     rows = [json.loads(line) for line in result.log.read_text().splitlines()]
     assert {r["method"] for r in rows} == {"linear", "ties"}
     assert {frozenset(r["experts"]) for r in rows if r["item"] == "b/octopus"} == {

@@ -1,9 +1,9 @@
-"""What arms are handed: the running system, the judge, and the few things that every arm does alike."""
+"""One evaluation at work: the running system and the judge, and what every arm does alike (pin, plan, draw)."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,14 +22,12 @@ from ..tools.context import Context, Job
 from ..tools.merge_and_sample import sample_all
 from ..tools.propose_plan import ProposeArgs, propose_plan
 from .judges.protocol import Judge
-from .suites.suite import Item
-
-Truths = Callable[[str, str | None, str | None], Image.Image | None]
-"""(subject, style, background) -> the true image, or None where there is none."""
+from .suites.items import Item
+from .suites.suite import Truths
 
 
 @dataclass(eq=False)
-class Bench:
+class Evaluation:
     """One engine, one critic, one judge, one graph for a whole evaluation.
 
     Attributes:
