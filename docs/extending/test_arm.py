@@ -15,7 +15,7 @@ from diffgraph.tools.context import Context
 def test_it_halves_the_planners_weights(tmp_path: Path) -> None:
     item = Item(id="a/crab", group="a", prompt="a crab in neon style", canonical="crab, neon style", subject="crab")
     with Context.open(Settings(home=tmp_path, steps=1)) as ctx:
-        evaluation = Evaluation(ctx, judge_for(ctx.settings))
+        evaluation = Evaluation(ctx, judge_for(ctx.profile))
         proposed = evaluation.proposed(item, (0, 1))
         found = list(get("half").run(evaluation, [item], (0, 1)))
     assert proposed is not None

@@ -1,1 +1,1 @@
-"""Judges: what tells right from wrong in an evaluation."""
+"""Judges: what tells right from wrong in an evaluation; registered, found by entry point."""
