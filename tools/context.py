@@ -182,7 +182,7 @@ class Context:
     @property
     def reading(self) -> ReadingRules:
         """How the base wants prompts read."""
-        return ReadingRules(**self.profile.reading.model_dump())
+        return ReadingRules.of(self.profile.reading)
 
     @property
     def engine(self) -> Engine:

@@ -1,29 +1,23 @@
-"""What a base changes in how prompts are read: words that say nothing there, and plain backgrounds that it draws."""
+"""How a base changes the reading of prompts: words that say nothing there, and plain backgrounds that it draws."""
 
 from __future__ import annotations
 
 from functools import cached_property
 
-from pydantic import Field
-
-from ..experts.expert import Frozen
+from ...bases.profile import ReadingWords
 from .words import ARTICLES, GENERIC, STYLE_HEADS
 
 
-class ReadingRules(Frozen):
-    """Rules that come with a base; the defaults fit any base and change nothing.
+class ReadingRules(ReadingWords):
+    """The words that a base's profile brings, and what follows of them; the defaults fit any base and change nothing.
 
-    Attributes:
-        filler: words that ask for nothing on this base, because all that it draws is of that sort ("icon" where all
-            images are icons). Folded, singular and plural.
-        plain: the word that names a background of one colour when it stands before the colour ("plain" for
-            "plain red"); such a background is then also found as "red background". Empty: no such backgrounds.
-        colours: other words for the colours of those backgrounds ("crimson" -> "red").
+    ``filler`` is folded, singular and plural. A plain background ("plain red") is also found as "red background".
     """
 
-    filler: frozenset[str] = frozenset()
-    plain: str = ""
-    colours: dict[str, str] = Field(default_factory=dict)
+    @classmethod
+    def of(cls, words: ReadingWords) -> ReadingRules:
+        """The rules that a profile's words make."""
+        return cls(filler=words.filler, plain=words.plain, colours=words.colours)
 
     @cached_property
     def generic(self) -> frozenset[str]:

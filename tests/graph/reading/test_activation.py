@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 from diffgraph.errors import UserError
 from diffgraph.graph.embedding import default_embedder
 from diffgraph.graph.reading.read import facets
+from diffgraph.graph.reading.rules import ReadingRules
 from diffgraph.graph.reading.vocabulary import Vocabulary
 from diffgraph.graph.selection.activation import Activation
 from diffgraph.graph.selection.solver import activate
 from diffgraph.graph.store.graph_store import GraphStore
 from diffgraph.world.reading import READING
+
+RULES = ReadingRules.of(READING)
 
 # prompt, canonical prompt, experts (short ids), uncovered
 CASES: list[tuple[str, str, str, tuple[str, ...]]] = [
@@ -144,7 +147,7 @@ def short(found: Activation) -> str:
 def test_reads_prompts(
     store: GraphStore, prompt: str, canonical: str, experts: str, uncovered: tuple[str, ...]
 ) -> None:
-    found = activate(prompt, store, "emoji", READING)
+    found = activate(prompt, store, "emoji", RULES)
     assert (found.prompt, short(found), found.uncovered) == (canonical, experts, uncovered)
 
 
@@ -153,7 +156,7 @@ def test_there_are_enough_cases() -> None:
 
 
 def test_every_facet_says_who_draws_it(store: GraphStore) -> None:
-    found = activate("watercolour octopus on a red background", store, "emoji", READING)
+    found = activate("watercolour octopus on a red background", store, "emoji", RULES)
     assert [(f.facet, f.text, f.trigger, f.by) for f in found.facets] == [
         ("subject", "octopus", "octopus", "world/sea-life"),
         ("background", "red background", "plain red background", "base"),
@@ -163,14 +166,14 @@ def test_every_facet_says_who_draws_it(store: GraphStore) -> None:
 
 def test_what_only_the_world_knows_is_not_said_of_other_bases(store: GraphStore) -> None:
     """On a base that says nothing of its own an icon is a thing, and crimson no plain background."""
-    on_world = activate("an icon of a lemon on crimson", store, "emoji", READING)
+    on_world = activate("an icon of a lemon on crimson", store, "emoji", RULES)
     assert (on_world.prompt, on_world.uncovered) == ("lemon, plain red background", ())
     elsewhere = activate("an icon of a lemon on crimson", store, "emoji")
     assert (elsewhere.prompt, elsewhere.uncovered) == ("lemon", ("icon", "crimson"))
 
 
 def test_weights_are_those_of_the_calibration(store: GraphStore) -> None:
-    found = activate("neon octopus", store, "emoji", READING)
+    found = activate("neon octopus", store, "emoji", RULES)
     best = {c.expert_id: c.best_weight for c in store.calibrations()}
     assert len(found.experts) == 2
     assert all(e.weight == best[e.id] and e.calibrated for e in found.experts)
@@ -179,8 +182,8 @@ def test_weights_are_those_of_the_calibration(store: GraphStore) -> None:
 def test_decoys_are_never_chosen_and_say_why(store: GraphStore) -> None:
     decoys = {"ocean-creatures-v2", "birds-ultra-hd", "stained-glass", "sdxl-watercolour", "mislabelled-woodcut"}
     for prompt, *_ in CASES:
-        assert not decoys & set(short(activate(prompt, store, "emoji", READING)).split())
-    why = dict(activate("watercolour woodcut of a stained glass owl and a crab", store, "emoji", READING).rejected)
+        assert not decoys & set(short(activate(prompt, store, "emoji", RULES)).split())
+    why = dict(activate("watercolour woodcut of a stained glass owl and a crab", store, "emoji", RULES).rejected)
     assert "no effect" in why["world/birds-ultra-hd"]
     assert "does not do what the card says" in why["world/stained-glass"]
     assert "a copy of world/sea-life" in why["world/ocean-creatures-v2"]
@@ -189,7 +192,7 @@ def test_decoys_are_never_chosen_and_say_why(store: GraphStore) -> None:
 
 
 def test_the_uncalibrated_are_chosen_only_where_nothing_else_does_and_flagged(store: GraphStore) -> None:
-    found = activate("a papercut penguin", store, "emoji", READING)
+    found = activate("a papercut penguin", store, "emoji", RULES)
     assert [(e.id, e.calibrated, e.weight) for e in found.experts if not e.calibrated] == [
         ("world/papercut", False, 1.0)
     ]
@@ -197,15 +200,15 @@ def test_the_uncalibrated_are_chosen_only_where_nothing_else_does_and_flagged(st
 
 
 def test_negation(store: GraphStore) -> None:
-    found = activate("an octopus without a hat", store, "emoji", READING)
+    found = activate("an octopus without a hat", store, "emoji", RULES)
     assert (short(found), found.uncovered, found.excluded) == ("sea-life", (), ("hat",))
-    assert activate("a cat, not a dog, no background", store, "emoji", READING).prompt == "cat"
+    assert activate("a cat, not a dog, no background", store, "emoji", RULES).prompt == "cat"
 
 
 @pytest.mark.parametrize("prompt", ["", "   ", "\n\t", "\u200b\u200b"])
 def test_an_empty_prompt_is_the_users(store: GraphStore, prompt: str) -> None:
     with pytest.raises(UserError, match="empty"):
-        activate(prompt, store, "emoji", READING)
+        activate(prompt, store, "emoji", RULES)
 
 
 def test_a_family_nobody_knows_covers_nothing(store: GraphStore) -> None:
@@ -218,9 +221,9 @@ def test_two_thousand_words_are_read_quickly(store: GraphStore) -> None:
     story = "The old keeper wandered past the harbour thinking about ledgers, umbrage and quarrels. "
     prompt = story * 160 + "In the end: an octopus in blueprint style under the stars."
     assert len(prompt.split()) > 2000
-    activate("warm up the grassland", store, "emoji", READING)
+    activate("warm up the grassland", store, "emoji", RULES)
     start = time.process_time()
-    found = activate(prompt, store, "emoji", READING)
+    found = activate(prompt, store, "emoji", RULES)
     assert time.process_time() - start < 4
     assert short(found) == "blueprint sea-life starry-night"
     assert "ledgers" in found.uncovered
@@ -228,7 +231,7 @@ def test_two_thousand_words_are_read_quickly(store: GraphStore) -> None:
 
 def test_deterministic(store: GraphStore) -> None:
     prompt = "octopus explaining tax law drawn with graphite on a stone wall"
-    assert activate(prompt, store, "emoji", READING) == activate(prompt, store, "emoji", READING)
+    assert activate(prompt, store, "emoji", RULES) == activate(prompt, store, "emoji", RULES)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -237,7 +240,7 @@ def test_deterministic(store: GraphStore) -> None:
 @example("no")
 def test_any_text_can_be_read(store: GraphStore, text: str) -> None:
     view = store.view("emoji")
-    vocabulary = Vocabulary.of(view.experts, view.base, READING)
+    vocabulary = Vocabulary.of(view.experts, view.base, RULES)
     try:
         reading = facets(text, vocabulary)
     except UserError:
@@ -257,7 +260,7 @@ _WORDS = st.sampled_from(_TEXT.split())
 @given(st.lists(_WORDS, min_size=1, max_size=14))
 def test_any_order_of_words_is_answered(store: GraphStore, words: list[str]) -> None:
     prompt = " ".join(words)
-    found = activate(prompt, store, "emoji", READING)
+    found = activate(prompt, store, "emoji", RULES)
     known = {e.id for e in store.experts("emoji")}
     assert {e.id for e in found.experts} <= known
     assert bool(found.prompt) == any(f.by for f in found.facets)
@@ -272,10 +275,12 @@ def test_plain_words_load_no_model(store: GraphStore, tmp_path) -> None:
         "import sys\nfrom pathlib import Path\n"
         "from diffgraph.graph.store.graph_store import GraphStore\n"
         "from diffgraph.graph.selection.solver import activate\n"
+        "from diffgraph.graph.reading.rules import ReadingRules\n"
         "from diffgraph.world.reading import READING\n"
+        "RULES = ReadingRules.of(READING)\n"
         f"with GraphStore(Path({str(tmp_path / 'g')!r})) as store:\n"
         f"    store.import_jsonl(Path({str(exported)!r}))\n"
-        "    found = activate('an octopus as a blueprint on a red background', store, 'emoji', READING)\n"
+        "    found = activate('an octopus as a blueprint on a red background', store, 'emoji', RULES)\n"
         "    assert len(found.experts) == 2 and len(store.experts()) > 20\n"
         "print(sorted({'torch', 'transformers', 'langchain_core'} & set(sys.modules)))\n"
     )
