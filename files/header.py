@@ -156,7 +156,7 @@ def parse_header(raw: bytes, path: Path | str, *, file_size: int | None = None) 
     key, tensors = "", dict[str, TensorInfo]()
     try:
         for key in sorted(document):
-            tensors[key] = _tensor(document[key])
+            tensors[key] = _entry(document[key])
     except ValueError as error:
         raise _bad(path, f"tensor {key[:_SHOWN]!r} {error}", (key,)) from error
     start = 8 + len(raw)
@@ -180,14 +180,27 @@ def _document(path: Path, raw: bytes) -> dict[str, Any]:
     if raw[:1] != b"{":
         raise _bad(path, "its header is not the JSON it should be (not a JSON object)")
     try:
-        document: dict[str, Any] = json.loads(raw.decode("utf-8"), object_pairs_hook=_no_duplicates)
-        "".join(document).encode("utf-8")  # half a surrogate pair is no text, and could be neither shown nor written
+        document = json.loads(raw.decode("utf-8"), object_pairs_hook=_object)
+        if isinstance(document, dict):
+            "".join(document).encode("utf-8")  # half a surrogate pair is no text: it could be neither shown nor written
     except (ValueError, RecursionError) as error:
         raise _bad(path, f"its header is not the JSON it should be ({str(error)[:_SHOWN]})") from error
+    if not isinstance(document, dict):
+        raise _bad(path, "it holds no tensors")
     return document
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | TensorInfo:
+    """A JSON object: a sound entry becomes a tensor at once, so that nothing else is kept of it. ValueError for a name
+    that is given twice.
+    """
+    if len(pairs) == 3:
+        (first, dtype), (second, shape), (third, offsets) = pairs
+        if first == "dtype" and second == "shape" and third == "data_offsets" and type(dtype) is str:
+            try:
+                return _tensor(dtype, shape, offsets)
+            except ValueError:
+                pass  # said later, together with the tensor's name
     out = dict(pairs)
     if len(out) != len(pairs):
         seen: set[str] = set()
@@ -211,15 +224,17 @@ def _metadata(path: Path, value: object) -> dict[str, str]:
     return value
 
 
-def _tensor(entry: Any) -> TensorInfo:
+def _entry(entry: Any) -> TensorInfo:
     """One entry of a header, checked. Raises ValueError that says what is wrong with it."""
-    try:
-        dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-        complete = len(entry) == 3
-    except (KeyError, TypeError):
-        complete = False
-    if not complete:
+    if isinstance(entry, TensorInfo):
+        return entry
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError("lacks dtype, shape or data_offsets, or has more than these")
+    return _tensor(entry["dtype"], entry["shape"], entry["data_offsets"])
+
+
+def _tensor(dtype: Any, shape: Any, offsets: Any) -> TensorInfo:
+    """A tensor from the values of its entry. Raises ValueError as `_entry`."""
     bits = BITS.get(dtype) if type(dtype) is str else None
     if bits is None:
         raise ValueError(f"has dtype {str(dtype)[:_SHOWN]!r}, which is not understood")

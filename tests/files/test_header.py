@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 import re
@@ -190,6 +191,22 @@ def test_tensors_without_values_may_share_their_place(tmp_path):
     entries = {"a": entry(0, 4), "b": entry(4, 4, (0, 3)), "c": entry(4, 4, (0,)), "d": entry(4, 8, ())}
     header = read_header(write(tmp_path / "x.safetensors", entries, b"0" * 8))
     assert [header.tensors[key].numel for key in header.keys] == [1, 0, 0, 1]
+
+
+def test_the_fields_of_an_entry_may_come_in_any_order(tmp_path):
+    for order in itertools.permutations(entry()):
+        path = write(tmp_path / "x.safetensors", {"a": {field: entry()[field] for field in order}}, b"0000")
+        assert read_header(path).tensors["a"] == ("F32", (1,), 0, 4)
+        with pytest.raises(ExpertError, match="malformed shape"):
+            read_header(write(path, {"a": {field: (entry() | {"shape": [-1]})[field] for field in order}}, b"0000"))
+
+
+def test_tensors_may_be_called_as_fields_are(tmp_path):
+    path = write(tmp_path / "x.safetensors", dict.fromkeys(entry(), entry(0, 0, (0,))))
+    assert read_header(path).keys == ("data_offsets", "dtype", "shape")
+    for document in (entry(0, 0, (0,)), {"__metadata__": entry(), "a": entry(0, 0, (0,))}):
+        with pytest.raises(ExpertError, match=r"no tensors|map of strings"):
+            read_header(write(path, document))
 
 
 @pytest.mark.parametrize("name", ["x.SAFETENSORS", "x.SafeTensors"])
