@@ -172,7 +172,9 @@ def ollama() -> Iterator[Ollama]:
 
 
 def test_an_evaluation_with_all_of_them(scratch: Scratch, ollama: Ollama, tmp_path: Path) -> None:
-    """The suite is judged by the judge; in its arm "ours" the brain plans, with the tool and by the method."""
+    """The suite is judged by the judge; in its arm "ours" the brain plans, with the tool and by the method, and the
+    critic looks.
+    """
     suite = tmp_path / "sea.yaml"
     text = (RECIPES / "suite.yaml").read_text(encoding="utf-8")
     suite.write_text(f"{text}judge: stands-out\n", encoding="utf-8")
@@ -181,10 +183,13 @@ def test_an_evaluation_with_all_of_them(scratch: Scratch, ollama: Ollama, tmp_pa
         DIFFGRAPH_BRAIN="ollama:some-model",
         OLLAMA_HOST=f"http://127.0.0.1:{ollama.server_port}",
         DIFFGRAPH_METHOD="mean",
+        DIFFGRAPH_CRITIC="colours",
+        DIFFGRAPH_ROUNDS="0",
     )
     rows = {row["arm"]: row for row in map(json.loads, Path(done["log"]).read_text(encoding="utf-8").splitlines())}
     assert set(rows) == {"base", "ours"}
     assert {row["judge"]["subject"] for row in rows.values()} <= {"something", "nothing"}
+    assert {row["critic"] for row in rows.values()} == {0.5}, "colours knows neither octopus nor blueprint"
     assert rows["ours"]["method"] == "mean"
     assert set(rows["ours"]["experts"]) == {"world/blueprint", "world/sea-life"}
     assert "count_skills" in ollama.offered
@@ -210,7 +215,7 @@ def shelf(tmp_path: Path) -> Path:
 
 def test_an_expert_of_the_format_is_scouted_and_merged(scratch: Scratch, shelf: Path, tmp_path: Path) -> None:
     """The source is asked for a skill that no folder's name says; the plan takes what it found, by the method."""
-    here = {"SHELF": str(shelf), "DIFFGRAPH_SOURCES": "world,shelf"}
+    here = {"DIFFGRAPH_SOURCES": f"world,shelf:{shelf}"}
     found, shown, proposed = scratch.diffgraph(
         ["scout", "shelf", "--query", "lobster"], ["expert", "shelf/number-7"], ["plan", PROMPT], **here
     )
@@ -232,7 +237,9 @@ def test_an_expert_of_the_format_is_scouted_and_merged(scratch: Scratch, shelf: 
         (tmp_path / name).write_text(one.model_dump_json(), encoding="utf-8")
     checks = [["plan", "--check", str(tmp_path / name)] for name in plans]
     merge = ["merge", str(tmp_path / "mine"), "-o", str(tmp_path / "merged"), "--as", "full"]
-    priced_sum, priced_mean, checked, merged = scratch.diffgraph(*checks, merge, **here)
+    here["DIFFGRAPH_BASE"] = f"studio:{BASE}"
+    own, priced_sum, priced_mean, checked, merged = scratch.diffgraph(["plan", PROMPT], *checks, merge, **here)
+    assert own["plan"]["sampler"]["steps"] == 12
     assert checked["ok"]
     assert priced_mean["estimate"]["peak_bytes"] == priced_sum["estimate"]["peak_bytes"], "both stay in factors"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from diffgraph.graph.experts.sources import source
@@ -11,9 +10,9 @@ from diffgraph.graph.experts.sources.folder import LocalRepos
 
 @source("shelf")
 class Shelf(LocalRepos):
-    """Folders on the drive that SHELF names."""
+    """Folders on a drive; another one than the office's is named in the setting, ``DIFFGRAPH_SOURCES=shelf:PATH``."""
 
     name = "shelf"
 
-    def __init__(self) -> None:
-        super().__init__(Path(os.environ.get("SHELF", "/mnt/shelf")))
+    def __init__(self, root: str = "/mnt/shelf") -> None:
+        super().__init__(Path(root).expanduser())
