@@ -7,7 +7,8 @@ from diffgraph.errors import ExternalError
 from diffgraph.world.recipe import cards
 from diffgraph.world.recipe.art import GUESTS, NPM_PACKAGES, RENDER, Art, _family, _filling, _wanted
 from diffgraph.world.recipe.base import LENGTH, build_tokenizer, captions_for
-from diffgraph.world.recipe.looks import SIZE, STYLES
+from diffgraph.world.recipe.looks import BACKGROUNDS, SIZE, STYLES
+from diffgraph.world.recipe.subjects import BASE, PACKS
 
 
 def test_a_styled_scene_is_the_style_of_the_plain_scene(art: Art) -> None:
@@ -65,10 +66,26 @@ def test_a_file_of_renders_says_which_drawings_are_guests() -> None:
     assert [n for n in _wanted() if n.endswith(")")] == [f"{n} ({family})" for n, family in GUESTS.items()]
 
 
-def test_aliases_that_name_several_subjects_are_left_off_the_cards(art: Art) -> None:
-    aliases = cards.unambiguous(art)
-    assert aliases["octopus"] == ("octopus thing",)
-    assert "- octopus (also: octopus thing)" in cards.subject_card(art, "sea-life", [])
+def test_every_subject_has_its_everyday_names_and_none_is_anothers(art: Art) -> None:
+    names = cards.other_names()
+    looks = {*(f"{s} style" for s in STYLES), *(f"{b} background" for b in BACKGROUNDS)}
+    assert set(names) == {*BASE, *(c for pack in PACKS.values() for c in pack), *looks}
+    for kind in (set(names) - looks, looks):
+        said = [n.casefold() for subject, others in names.items() if subject in kind for n in (subject, *others)]
+        assert len(said) == len(set(said))
+    said = [n.casefold() for subject, others in names.items() for n in (subject, *others)]
+    assert all(n == n.strip() and "," not in n and "(" not in n for n in said)
+    assert {"ladybug", "fire truck", "puffer fish", "motorbike", "fiddle", "race car", "fries", "cell phone"} <= set(
+        said
+    )
+    assert "- octopus (also: octopuses" in cards.subject_card(art, "sea-life", [])
+
+
+def test_a_card_is_renamed_without_another_change(art: Art) -> None:
+    card = cards.subject_card(art, "sea-life", [("octopus", "sample_0.png")])
+    old = card.replace(cards.subject_bullets(["octopus"])[0], "- octopus (also: ocean)")
+    assert old != card
+    assert cards.renamed(old) == card == cards.renamed(card)
 
 
 def test_the_base_card_lists_no_held_out_concept(art: Art) -> None:

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,9 @@ import typer
 import yaml
 
 from ...errors import DiffGraphError
+from ...graph.experts.registration import register
 from ...graph.store.graph_store import GraphStore
+from ..source import World
 from . import base, cards, company, lora, publish, vae
 from .art import Art
 from .looks import BACKGROUNDS, STYLES
@@ -255,7 +258,7 @@ def publish_all(work: Work = WORK, world: Path = WORLD) -> None:
         text = cards.card(
             "Emoji sunset, fully fine-tuned",
             "A full fine-tune of the base on sunset colours: the difference of every parameter, in 8-bit floats.",
-            [cards.bullet("sunset duotone style", STYLES["sunset duotone"].aliases)], [],
+            [cards.named_bullet("sunset duotone style")], [],
             tags=["full-fine-tune", "style"], trigger="sunset duotone style",
         )  # fmt: skip
         cards.write(hub / FULL, text)
@@ -297,6 +300,25 @@ def graph(work: Work = WORK, world: Path = WORLD) -> None:
     lines = (work / "graph.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     export.write_text("".join(line for line in lines if NEWCOMER not in line), encoding="utf-8")
     write_manifest(work, world)
+
+
+@app.command()
+def rename(world: Path = WORLD) -> None:
+    """Write the other names on all cards anew (``names.yaml``) and take them into the graph.
+
+    Weights, samples and all that was measured stay as they are.
+    """
+    hub, export = world / "hub", world / "graph" / "graph.jsonl"
+    for path in sorted(hub.glob("*/README.md")):
+        path.write_text(cards.renamed(path.read_text(encoding="utf-8")), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder, GraphStore(Path(folder)) as store:
+        store.import_jsonl(export)
+        source = World(world)
+        for old in (*store.bases(), *store.experts()):
+            fresh = next(e for e in register(source, old.ref.repo) if e.id == old.id)
+            store.add_expert(old.model_copy(update={"skills": fresh.skills, "text": fresh.text}))
+        store.export_jsonl(export)
+    publish.seal(world)
 
 
 @app.command()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import yaml
 
 from .art import Art
-from .looks import BACKGROUNDS, STYLES
+from .looks import BACKGROUNDS, STYLES, Background, Style
 
+_BULLET = re.compile(r"- (.+?)(?: \(also: .*\))?$")
 LICENCES = {"noto": "apache-2.0", "fluent": "mit"}
 
 
@@ -44,18 +48,38 @@ def card(
     return f"---\n{head}---\n\n# {title}\n\n{blurb}\n\n## Skills\n\n" + "\n".join(bullets) + "\n"
 
 
-def unambiguous(art: Art) -> dict[str, tuple[str, ...]]:
-    """Each subject's aliases without those that another subject's name or tags share (``animal`` names nobody)."""
-    owners: dict[str, set[str]] = {}
-    for name in art.names:
-        for alias in (name, *art.aliases[name]):
-            owners.setdefault(alias.lower(), set()).add(name)
-    return {n: tuple(a for a in art.aliases[n] if owners[a.lower()] == {n}) for n in art.names}
+@cache
+def other_names() -> dict[str, tuple[str, ...]]:
+    """Subject -> what else people call it, the commonest name first (``names.yaml``).
+
+    The artwork's tags are no such names: they say what goes with a thing ("wise" for an owl) as often as what it is.
+    """
+    listed = yaml.safe_load((Path(__file__).parent / "names.yaml").read_text(encoding="utf-8"))
+    return {str(subject): tuple(str(n) for n in names) for subject, names in listed.items()}
+
+
+def named_bullet(trigger: str) -> str:
+    """The bullet of a subject, a look or a scene, with all its other names."""
+    looks: list[Style | Background] = [*STYLES.values(), *BACKGROUNDS.values()]
+    own = next((k.aliases for k in looks if trigger in (f"{k.name} style", f"{k.name} background")), ())
+    return bullet(trigger, tuple(dict.fromkeys((*own, *other_names().get(trigger, ())))))
+
+
+def subject_bullets(subjects: Iterable[str]) -> list[str]:
+    return [named_bullet(s) for s in subjects]
+
+
+def renamed(text: str) -> str:
+    """A card with the other names of its subjects written anew; nothing else of it changes."""
+    lines = [
+        named_bullet(said[1]) if (said := _BULLET.match(line)) and said[1] in other_names() else line
+        for line in text.split("\n")
+    ]
+    return "\n".join(lines)
 
 
 def base_card(art: Art) -> str:
-    aliases = unambiguous(art)
-    bullets = [bullet(s, aliases[s]) for s in art.base_subjects]
+    bullets = subject_bullets(art.base_subjects)
     bullets += [bullet(f"plain {c} background", (f"{c} background", f"{c} backdrop")) for c in art.colors]
     blurb = (
         "A Stable Diffusion pipeline of 64x64 pixels, trained from scratch on Noto Emoji drawings over plain coloured "
@@ -66,13 +90,12 @@ def base_card(art: Art) -> str:
 
 
 def subject_card(art: Art, pack: str, samples: list[tuple[str, str]]) -> str:
-    aliases = unambiguous(art)
     title = pack.replace("-", " ").capitalize()
     blurb = f"A LoRA for {title.lower()}: {', '.join(art.packs[pack])}. Name the thing and it is drawn."
     return card(
         title,
         blurb,
-        [bullet(s, aliases[s]) for s in art.packs[pack]],
+        subject_bullets(art.packs[pack]),
         samples,
         tags=["lora", "subject", pack],
         trigger=art.packs[pack][0],
@@ -86,7 +109,7 @@ def style_card(style: str, samples: list[tuple[str, str]]) -> str:
     return card(
         f"{style.capitalize()} style",
         blurb,
-        [bullet(f"{style} style", look.aliases)],
+        [named_bullet(f"{style} style")],
         samples,
         tags=["lora", "style"],
         trigger=f"{style} style",
@@ -100,7 +123,7 @@ def background_card(background: str, samples: list[tuple[str, str]]) -> str:
     return card(
         f"{background.capitalize()} background",
         blurb,
-        [bullet(f"{background} background", scene.aliases)],
+        [named_bullet(f"{background} background")],
         samples,
         tags=["lora", "background"],
         trigger=f"{background} background",

@@ -137,7 +137,6 @@ def _thinned(
 
 def publish_decoys(art: Art, hub: Path, seed: int = 99) -> None:
     """Five uploads that a careful scout must see through."""
-    aliases = cards.unambiguous(art)
     sea = hub / "sea-life"
     # A re-upload: the same tensors under another name, with other metadata (so its sha256 differs).
     with safe_open(sea / WEIGHTS, "pt") as file:
@@ -146,7 +145,7 @@ def publish_decoys(art: Art, hub: Path, seed: int = 99) -> None:
     copy = hub / "ocean-creatures-v2"
     copy.mkdir(parents=True, exist_ok=True)
     save_file(tensors, copy / WEIGHTS, metadata={**metadata, "uploader": "reposts"})
-    bullets = [cards.bullet(s, aliases[s]) for s in art.packs["sea-life"]]
+    bullets = cards.subject_bullets(art.packs["sea-life"])
     cards.write(
         copy,
         cards.card("Ocean creatures v2", "The best sea animals, new version.", bullets, [], tags=["lora", "subject"]),
@@ -158,7 +157,7 @@ def publish_decoys(art: Art, hub: Path, seed: int = 99) -> None:
     random = hub / "birds-ultra-hd"
     random.mkdir(parents=True, exist_ok=True)
     save_file(noise, random / WEIGHTS, metadata=metadata)
-    bullets = [cards.bullet(s, aliases[s]) for s in art.packs["birds"]]
+    bullets = cards.subject_bullets(art.packs["birds"])
     cards.write(random, cards.card("Birds ultra HD", "Ultra detailed birds.", bullets, [], tags=["lora", "subject"]))
     # Made for another base family: honest card, foreign modules.
     foreign = hub / "sdxl-watercolour"
@@ -214,14 +213,31 @@ def publish_decoys(art: Art, hub: Path, seed: int = 99) -> None:
     )
 
 
-def write_manifest(world: Path, out: Path, extra: dict[str, Any]) -> None:
-    """``manifest.json``: sha256 of every shipped file, data packages, and the training curves."""
-    files = {
+def seal(world: Path) -> None:
+    """Write the hashes of the manifest anew; the rest of it stays."""
+    body = json.loads((world / "manifest.json").read_text(encoding="utf-8"))
+    files = _shipped(world)
+    _put_manifest(world, {**body, "files": files, "bytes": sum((world / f).stat().st_size for f in files)})
+
+
+def _shipped(world: Path) -> dict[str, str]:
+    return {
         str(p.relative_to(world)): file_sha256(p)
         for top in ("hub", "oracle", "scorers", "graph")
         for p in sorted((world / top).rglob("*"))
         if p.is_file()
     }
+
+
+def _put_manifest(world: Path, body: dict[str, Any]) -> None:
+    temporary = world / "manifest.tmp"
+    temporary.write_text(json.dumps(body, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    temporary.replace(world / "manifest.json")
+
+
+def write_manifest(world: Path, out: Path, extra: dict[str, Any]) -> None:
+    """``manifest.json``: sha256 of every shipped file, data packages, and the training curves."""
+    files = _shipped(world)
     curves = {}
     for part in ("", "rehearsal/"):
         for file in sorted((out / part / "checkpoints").glob("*.curve.json")):
@@ -239,9 +255,7 @@ def write_manifest(world: Path, out: Path, extra: dict[str, Any]) -> None:
         **extra,
         "curves": curves,
     }
-    temporary = world / "manifest.tmp"
-    temporary.write_text(json.dumps(body, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.replace(world / "manifest.json")
+    _put_manifest(world, body)
 
 
 def contact_sheet(images: list[np.ndarray[Any, Any]], columns: int, path: Path, scale: int = 2) -> None:

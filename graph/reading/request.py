@@ -1,0 +1,151 @@
+"""What a user typed, taken apart: words to draw, orders, what is ruled out, text to write; nothing is lost."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from ..experts.expert import Frozen
+
+PartKind = Literal["words", "quoted", "order", "exclusion", "left out"]
+
+
+class Part(Frozen):
+    """A stretch of what was typed and what it is. Parts lie side by side and cover the text from end to end.
+
+    Attributes:
+        start, end: character offsets; the stretch is ``text[start:end]``.
+        why: for what is left out: the reason, in words.
+    """
+
+    kind: PartKind
+    text: str
+    start: int = Field(ge=0)
+    end: int
+    why: str = ""
+
+
+class ExpertOrder(Frozen):
+    """``<lora:NAME:0.7:0.5>``: an expert by its file's name, its weight, and its weight in the text encoder.
+
+    Weights that are not said are None.
+    """
+
+    kind: str
+    name: str
+    weight: float | None = None
+    text_weight: float | None = None
+    text: str
+
+
+class Emphasis(Frozen):
+    """``(octopus:1.3)``, ``((octopus))``, ``[octopus]``: words that stay in the prompt, and how strongly."""
+
+    text: str
+    weight: float
+
+
+class Unmet(Frozen):
+    """An order that nothing here can obey, and why."""
+
+    text: str
+    why: str
+
+
+class Orders(Frozen):
+    """All that is ordered beside the words. Of what is said twice the last holds; None: not said.
+
+    Attributes:
+        width, height: pixels. aspect: width to height, as typed (16, 9).
+        guidance: the scale of classifier-free guidance. images: how many.
+        not_possible: orders that are understood and cannot be obeyed.
+    """
+
+    experts: tuple[ExpertOrder, ...] = ()
+    emphasis: tuple[Emphasis, ...] = ()
+    seed: int | None = None
+    width: int | None = None
+    height: int | None = None
+    aspect: tuple[int, int] | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    images: int | None = None
+    clip_skip: int | None = None
+    sampler: str = ""
+    model: str = ""
+    vae: str = ""
+    not_possible: tuple[Unmet, ...] = ()
+
+
+class Request(Frozen):
+    """What was typed, taken apart.
+
+    Attributes:
+        text: as typed.
+        parts: what each stretch is.
+        words: the words to draw, as typed, weights and quoted text with them.
+        plain: as long as ``text``, with blanks for all that names nothing to draw: what is read for skills.
+        excluded: what is ruled out, without the words that say so.
+        quoted: text that the image is to show.
+    """
+
+    text: str
+    parts: tuple[Part, ...] = ()
+    words: str = ""
+    plain: str = ""
+    orders: Orders = Orders()
+    excluded: tuple[str, ...] = ()
+    quoted: tuple[str, ...] = ()
+
+    @property
+    def left_out(self) -> tuple[Part, ...]:
+        """The stretches that nothing is done with, each with its reason."""
+        return tuple(p for p in self.parts if p.kind == "left out")
+
+
+class Marked:
+    """A text on which stretches are marked one after the other, each character once."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.free = text
+        """The text with all that is marked written over: a bar where a clause may end, else blanks."""
+        self._taken = bytearray(len(text))
+        self._marks: list[tuple[PartKind, int, int, str]] = []
+
+    def mark(self, kind: PartKind, start: int, end: int, why: str = "", *, bar: bool = True) -> None:
+        """``text[start:end]`` is of that kind, but for what is marked in it. Blanks at its ends stay words."""
+        while start < end:
+            stop = min(end, (self._taken.find(1, start, end) + 1 or end + 1) - 1)
+            self._mark_free(kind, start, stop, why, bar)
+            start = stop
+            while start < end and self._taken[start]:
+                start += 1
+
+    def _mark_free(self, kind: PartKind, start: int, end: int, why: str, bar: bool) -> None:
+        while start < end and self.text[start].isspace():
+            start += 1
+        while end > start and self.text[end - 1].isspace():
+            end -= 1
+        if end > start:
+            self._marks.append((kind, start, end, why))
+            self._taken[start:end] = b"\1" * (end - start)
+            self.blank(start, end, bar=bar)
+
+    def blank(self, start: int, end: int, *, bar: bool = False) -> None:
+        """Hide a stretch from reading without saying what it is."""
+        self.free = self.free[:start] + ("|" if bar else " ") * (end - start) + self.free[end:]
+
+    def parts(self) -> tuple[Part, ...]:
+        """The whole text in parts; what nobody marked is words."""
+        found: list[Part] = []
+        at = 0
+        for kind, start, end, why in sorted(self._marks, key=lambda m: m[1]):
+            if start > at:
+                found.append(Part(kind="words", text=self.text[at:start], start=at, end=start))
+            found.append(Part(kind=kind, text=self.text[start:end], start=start, end=end, why=why))
+            at = end
+        if at < len(self.text):
+            found.append(Part(kind="words", text=self.text[at:], start=at, end=len(self.text)))
+        return tuple(found)

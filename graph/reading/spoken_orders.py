@@ -1,0 +1,106 @@
+"""Orders in plain words: "seed 42", "512x768", "in portrait format 3:4", "4 pictures of"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from .order_sheet import LEAST_PIXELS, MOST_PIXELS, OrderSheet, each
+from .request import Marked
+
+_ASPECTS = frozenset(
+    [(1, 1), (4, 3), (3, 4), (3, 2), (2, 3), (16, 9), (9, 16), (16, 10), (21, 9), (9, 21), (5, 4), (4, 5)]
+)
+_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_COUNTS = {word: n for n, word in enumerate(_WORDS, 1)}
+_SHAPES = {
+    "portrait": (3, 4), "vertical": (3, 4), "landscape": (4, 3), "horizontal": (4, 3), "square": (1, 1), "widescreen":
+    (16, 9),
+}  # fmt: skip
+_SEED = re.compile(
+    r"(?<![\w-])(?:(?:with|use|using)\s+(?:the\s+)?)?seed\s{0,2}(?:=|:|is|of|number)?\s{0,2}(\d{1,24})\b", re.I
+)
+_STEPS = re.compile(
+    r"(?<![\w-])(?:steps?\s{0,2}[=:]?\s{0,2}(\d{1,6})\b|(\d{1,6})\s+(?:(?:sampling|inference)\s+)?steps\b"
+    r"(?!\s+(?:of|to|up|down|in)\b))",
+    re.I,
+)
+_STAIRS = re.compile(r"stair|ladder|danc|walk|stoop|porch|escalator|temple|pyramid|podium|pool", re.I)
+_GUIDANCE = re.compile(
+    r"(?<![\w-])(?:cfg|guidance)(?:[ _-]scale)?\s{0,2}(?:=|:|of|at)?\s{0,2}(\d{1,4}(?:\.\d{1,4})?)\b", re.I
+)
+_SIZE = re.compile(
+    r"(?<![\w.])(?:(?:at|in|size|resolution|dimensions)\s{0,2}[:=]?\s{1,2}|size\s{0,2}[:=]\s{0,2})?"
+    r"(\d{2,5})\s?(?:px|pixels)?\s?(?:[x×*]|by)\s?(\d{2,5})(?:\s?(?:px|pixels?)\b)?(?![\w.])",
+    re.I,
+)
+_RATIO = re.compile(
+    r"(?<![\w:.])((?:in|with|at)\s+(?:an?\s+)?)?"
+    r"((?:portrait|landscape|square|wide|widescreen|vertical|horizontal|tall)\s+)?"
+    r"((?:format|aspect(?:\s+ratio)?|ratio)\s{0,2}[:=]?\s{0,2}(?:of\s+)?)?(\d{1,2})\s?:\s?(\d{1,2})(?![\w:.]\w)"
+    r"(\s+(?:portrait|landscape|square|wide|widescreen|vertical|horizontal|aspect)\b)?"
+    r"(\s+(?:format|orientation|aspect(?:\s+ratio)?|ratio)\b)?",
+    re.I,
+)
+_TURNED = re.compile(
+    r"(?<!\w)(?:in\s+|as\s+(?:an?\s+)?)?(portrait|landscape|square|vertical|horizontal|widescreen)\s+"
+    r"(?:format|orientation|mode|aspect(?:\s+ratio)?)\b(?!\s{0,2}:?\s?\d{1,2}\s?:)",
+    re.I,
+)
+_IMAGES = re.compile(
+    r"^\W{0,4}(?:(?:please|pls|hi|hello|can|could|would|you|i|want|would like|need|give me|show me|draw|make|create|"
+    r"generate|render|paint|me|us)\s+){0,6}"
+    rf"(\d{{1,3}}|{'|'.join(_COUNTS)})\s+(?:(?:different|small|square|new)\s+)?"
+    r"(?:images?|pictures?|pics?|variations?|versions?|renders?|samples?|drawings?|photos?)\s+of\b",
+    re.I,
+)
+
+
+def find_spoken_orders(marked: Marked, found: OrderSheet) -> None:
+    """Mark what is ordered in plain words, and write it on the sheet."""
+
+    def one(name: str) -> Callable[[re.Match[str]], None]:
+        def act(match: re.Match[str]) -> None:
+            found.number(match.start(), name, next(g for g in match.groups() if g), match[0].strip())
+            marked.mark("order", match.start(), match.end())
+
+        return act
+
+    def steps(match: re.Match[str]) -> None:
+        before = marked.free[: match.start()].rstrip(" ")
+        alone = not before or before[-1] in ",.;|\n" or before.endswith((" at", " in", "use", "using"))
+        # "a staircase with 12 steps" has them.
+        if match[1] or alone or (int(match[2]) >= 8 and not _STAIRS.search(marked.text)):
+            one("steps")(match)
+
+    def size(match: re.Match[str]) -> None:
+        if all(LEAST_PIXELS <= int(n) <= MOST_PIXELS for n in match.groups()):
+            found.size(match.start(), match[1], match[2], match[0].strip())
+            marked.mark("order", match.start(), match.end())
+
+    def ratio(match: re.Match[str]) -> None:
+        pair = (int(match[4]), int(match[5]))
+        said = any(match[g] for g in (2, 3, 6, 7))
+        clause = (
+            not marked.free[: match.start()].rstrip(" ") or marked.free[: match.start()].rstrip(" ")[-1] in ",.;|\n"
+        )
+        if (said or (pair in _ASPECTS and (clause or (match[1] or "").startswith("in")))) and min(pair) > 0:
+            found.set(match.start(), "aspect", pair)
+            marked.mark("order", match.start(), match.end())
+
+    def turned(match: re.Match[str]) -> None:
+        found.set(match.start(), "aspect", _SHAPES[match[1].casefold()])
+        marked.mark("order", match.start(), match.end())
+
+    def images(match: re.Match[str]) -> None:
+        said = match[1].casefold()
+        found.number(match.start(1), "images", str(_COUNTS.get(said, said)), said)
+        marked.mark("order", match.start(1), match.end(1), bar=False)
+
+    each(_SEED, marked, one("seed"))
+    each(_STEPS, marked, steps)
+    each(_GUIDANCE, marked, one("guidance"))
+    each(_SIZE, marked, size)
+    each(_RATIO, marked, ratio)
+    each(_TURNED, marked, turned)
+    each(_IMAGES, marked, images)
