@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prompt_toolkit import PromptSession
-from prompt_toolkit.completion import WordCompleter
-from prompt_toolkit.history import FileHistory
-
 from ...errors import DiffGraphError
 from ...files.disk_errors import disk_sentence
 from ...settings import Settings
 from ...terminal import CleanConsole
 from ...tools.context import Context
-from .commands import COMMANDS, LEAVE, run_command
+from .commands import LEAVE, run_command
 from .drawing import draw
+from .keyboard import lines_from_terminal, no_echo
 from .session import Session
 
 STOPPED = "Stopped. Nothing that was finished is lost: the same prompt goes on from what was drawn."
@@ -36,7 +33,7 @@ def chat(
     console = console or CleanConsole()
     with Context.open(settings) as ctx:
         session = Session(ctx, console)
-        ask = read or _terminal(settings)
+        ask = read or lines_from_terminal(settings)
         console.print("Type what to draw; /help lists the commands.")
         while True:
             try:
@@ -53,10 +50,11 @@ def chat(
 def _answer(session: Session, line: str) -> None:
     """Do what a line asks for; what goes wrong is a line too."""
     try:
-        if line.startswith("/"):
-            run_command(session, line)
-        elif line:
-            draw(session, line)
+        with no_echo():
+            if line.startswith("/"):
+                run_command(session, line)
+            elif line:
+                draw(session, line)
     except DiffGraphError as error:
         session.console.print(str(error), style="red")
     except OSError as error:
@@ -66,9 +64,3 @@ def _answer(session: Session, line: str) -> None:
         session.console.print(sentence, style="red")
     except KeyboardInterrupt:
         session.console.print(STOPPED)
-
-
-def _terminal(settings: Settings) -> Callable[[str], str]:
-    words = WordCompleter([*sorted(COMMANDS), LEAVE[0]], sentence=True)
-    session: PromptSession[str] = PromptSession(history=FileHistory(str(settings.root / "history")), completer=words)
-    return session.prompt

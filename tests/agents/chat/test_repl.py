@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
+import sys
+import termios
 from collections.abc import Callable
 
+import pytest
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
+from diffgraph.agents.chat.keyboard import no_echo
 from diffgraph.agents.chat.repl import chat
 from diffgraph.settings import Settings
 from diffgraph.terminal import CleanConsole
@@ -94,3 +100,27 @@ def test_an_experts_share_beside_a_subject_is_told(make_settings: Callable[..., 
     told = "beside a subject best with 50% of its weight"
     assert told in say(settings, "/expert world/blueprint")
     assert told not in say(settings, "/expert world/starry")
+
+
+def test_nothing_is_echoed_while_a_prompt_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs) as keyboard, os.fdopen(ours):
+        monkeypatch.setattr(sys, "stdin", keyboard)
+        before = termios.tcgetattr(theirs)
+        with no_echo():
+            assert not termios.tcgetattr(theirs)[3] & termios.ECHO
+            assert termios.tcgetattr(theirs)[3] & termios.ISIG
+        assert termios.tcgetattr(theirs) == before
+
+
+def test_a_full_disk_is_a_line_too(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = make_settings()
+
+    def full(self: object, text: str) -> None:
+        raise OSError(28, "No space left on device", "/x")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("diffgraph.tools.context.Context.load_plan", full)
+        text = say(settings, "octopus", "/seed 3")
+    assert "The disk is full (/x)" in text
+    assert text.rstrip().endswith("seed 3")
