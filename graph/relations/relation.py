@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from ..experts.expert import Frozen
 
-RelationKind = Literal["overlap", "duplicate", "derived-from", "conflict", "synergy", "used-together"]
+RelationKind = Literal["overlap", "duplicate"]
+RETIRED = frozenset({"derived-from", "conflict", "synergy", "used-together"})
+"""Kinds that a graph may hold from elsewhere: kept as they are, and not read."""
 
 
 class Relation(Frozen):
-    """``a`` stands in relation ``kind`` to ``b``.
-
-    ``derived-from`` reads "a is derived from b"; all other kinds are symmetric and are stored with ``a < b``.
+    """``a`` and ``b`` stand in relation ``kind``; stored with ``a < b``.
 
     Attributes:
-        value: overlap: cosine of the two deltas, -1..1; duplicate and derived-from: likeness, 0..1; conflict and
-            synergy: score lost or won beside either expert alone, 0..1; used-together: number of accepted runs.
+        value: overlap: cosine of the two deltas, -1..1; duplicate: likeness, 0..1.
         note: how it was found.
     """
 
@@ -31,7 +31,7 @@ class Relation(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _ordered(cls, data: object) -> object:
-        if isinstance(data, dict) and data.get("kind") != "derived-from":
+        if isinstance(data, dict):
             a, b = data.get("a"), data.get("b")
             if isinstance(a, str) and isinstance(b, str) and b < a:
                 return {**data, "a": b, "b": a}
@@ -46,3 +46,9 @@ class Relation(Frozen):
     def other(self, expert_id: str) -> str:
         """The expert at the other end."""
         return self.b if expert_id == self.a else self.a
+
+
+def is_retired(document: str) -> bool:
+    """Whether a stored relation is of a kind that is not read any more."""
+    said = json.loads(document)
+    return isinstance(said, dict) and said.get("kind") in RETIRED

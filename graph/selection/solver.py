@@ -24,7 +24,6 @@ MAX_COMBINATIONS = 20_000
 COST_OF_EXPERT = 0.15  # an expert less is worth this much quality
 OVERLAP_FROM = 0.5  # cosine of two deltas from which they get in each other's way
 COST_OF_OVERLAP = 0.25
-WORTH_OF_SYNERGY = 0.1
 COST_OF_CHECKPOINT = 0.1  # in company: a fine-tune of every weight leaves the others less room than an adapter
 _QUALITY = {"works": 1.0, "weak": 0.5}
 UNCALIBRATED = "was never calibrated: chosen only because nothing else draws this"
@@ -185,12 +184,10 @@ def _original(expert: Expert, offers: list[_Offer], view: View) -> str:
         grown = not linked <= same
         same |= linked
     known = {o.expert_id for o in offers} & same
-    derived = {r.a for r in view.relations if r.kind == "derived-from" and r.b in known}
 
-    def origin(i: str) -> tuple[bool, str, int, int, str]:
-        # What says more of an origin comes first: lineage, the date, the samples that a copy seldom brings, who came
-        # first.
-        return (i in derived, experts[i].created or "9999", -experts[i].samples, view.registered.get(i, 0), i)
+    def origin(i: str) -> tuple[str, int, int, str]:
+        # What says more of an origin comes first: the date, the samples that a copy seldom brings, who came first.
+        return (experts[i].created or "9999", -experts[i].samples, view.registered.get(i, 0), i)
 
     return min(known, key=origin)
 
@@ -222,11 +219,10 @@ def _cheapest(offers: list[list[_Offer]], view: View) -> list[_Offer]:
 
 
 def _price(kind: str, value: float) -> float:
-    if kind == "conflict":
-        return value
-    if kind == "overlap":
-        return COST_OF_OVERLAP * max(0.0, abs(value) - OVERLAP_FROM) / (1 - OVERLAP_FROM)
-    return -WORTH_OF_SYNERGY * value if kind == "synergy" else 0.0
+    """What two experts cost together beyond what each costs alone."""
+    if kind != "overlap":
+        return 0.0
+    return COST_OF_OVERLAP * max(0.0, abs(value) - OVERLAP_FROM) / (1 - OVERLAP_FROM)
 
 
 def _cost(chosen: Sequence[_Offer], relations: dict[frozenset[str], float]) -> float:

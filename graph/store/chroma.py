@@ -1,4 +1,4 @@
-"""One Chroma client for one place and process: opening, the writer's lock, and noticing what other processes wrote.
+"""One Chroma client for one database and process: opening, the writer's lock, and noticing what other processes wrote.
 
 Chroma caches vector indexes per process and never looks whether another process changed the files (chroma#3792), and
 two writers overwrite each other's index. So: one writer at a time, held by a file lock that is not waited for; every
@@ -7,19 +7,23 @@ write changes a stamp; whoever sees another stamp than its own reopens the clien
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
+import numpy as np
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from ...errors import DiffGraphError, ExternalError, UserError
 from ...files.atomic import write_bytes
@@ -27,17 +31,29 @@ from ...files.disk_errors import sqlite_sentence
 
 _T = TypeVar("_T")
 LOCK_SECONDS = 0.5
+PAGE = 5000
+"""Rows that are read at once: SQLite takes only so many variables in one question (32,766)."""
 SERVER_SECONDS = 60.0
 """A Chroma server that says nothing for so long has failed."""
 
 
-class Place:
-    """A graph's place: a folder, or a Chroma server. All stores of a process that open the same place share one object.
+@dataclass(frozen=True)
+class Row:
+    """One row of a collection; ``vector`` is None where it was not asked for."""
+
+    key: str
+    document: str
+    meta: dict[str, Any]
+    vector: NDArray[np.float32] | None = None
+
+
+class Database:
+    """A folder, or a Chroma server. All stores of a process that open the same one share one object.
 
     Use :meth:`open`, then :meth:`close` once for every ``open``.
     """
 
-    _open: ClassVar[dict[str, Place]] = {}
+    _open: ClassVar[dict[str, Database]] = {}
     _guard: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, folder: Path, url: str | None) -> None:
@@ -53,7 +69,7 @@ class Place:
         self._collections: dict[str, Any] | None = None
 
     @classmethod
-    def open(cls, folder: Path, url: str | None = None) -> Place:
+    def open(cls, folder: Path, url: str | None = None) -> Database:
         """Open a folder (made if absent) or, with ``url``, a server; the folder then only holds pending runs.
 
         Raises:
@@ -63,14 +79,14 @@ class Place:
         folder = folder.expanduser().absolute()
         key = url or str(folder)
         with cls._guard:
-            place = cls._open.get(key)
-            if place is None:
-                place = cls(folder, url)
-                place._prepare()
-                place._connect()
-                cls._open[key] = place
-            place._users += 1
-        return place
+            database = cls._open.get(key)
+            if database is None:
+                database = cls(folder, url)
+                database._prepare()
+                database._connect()
+                cls._open[key] = database
+            database._users += 1
+        return database
 
     def close(self) -> None:
         """Give back one ``open``; the last one releases the lock and the client."""
@@ -123,6 +139,37 @@ class Place:
             with self._translated():
                 return ask(self.collections())
 
+    def rows(
+        self, name: str, *, whole_name: bool = True, where: dict[str, Any] | None = None, vectors: bool = False
+    ) -> list[Row]:
+        """All rows of a collection, none if there is no such collection, read in pages.
+
+        Args:
+            name: of the collection; unless ``whole_name``, of all that begin so.
+            where: Chroma's filter on the rows' metadata.
+            vectors: whether the rows bring theirs.
+        """
+
+        def ask(collections: dict[str, Any]) -> list[Row]:
+            mine = [c for n, c in collections.items() if (n == name if whole_name else n.startswith(name))]
+            return [row for collection in mine for row in _paged(collection, where, vectors)]
+
+        for _ in range(3):  # a writer between two pages would shift them
+            before = self.stamp()
+            found = self.read(ask)
+            if self.url or self.stamp() == before:
+                break
+        return found
+
+    def documents(self, name: str, key: str) -> list[str]:
+        """The documents of the row ``key`` in the collections whose names begin with ``name``."""
+
+        def ask(collections: dict[str, Any]) -> list[str]:
+            mine = [c for n, c in collections.items() if n.startswith(name)]
+            return [d for c in mine for d in c.get(ids=[key], include=["documents"])["documents"]]
+
+        return self.read(ask)
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         """What Chroma raises becomes a sentence; everything else stays what it is."""
@@ -151,7 +198,7 @@ class Place:
     # -- writing
 
     def try_lock(self) -> bool:
-        """Become the writer, at once or not at all. Held until the place is closed."""
+        """Become the writer, at once or not at all. Held until the database is closed."""
         if self.url:
             return True
         if self.read_only:
@@ -195,6 +242,30 @@ class Place:
                         write_bytes(self.folder / "stamp", self._stamp.encode())
             except OSError as error:
                 raise UserError(f"The graph in {self.folder} cannot be written: {error.strerror or error}.") from error
+
+    def upsert(self, name: str, rows: Sequence[Row], metadata: dict[str, Any]) -> None:
+        """Add or replace rows, in batches; the collection is made if need be, searched by inner product."""
+        from chromadb.utils.batch_utils import create_batches
+
+        with self.writing() as client:
+            collection = client.get_or_create_collection(
+                name, embedding_function=None, metadata=metadata, configuration={"hnsw": {"space": "ip"}}
+            )
+            columns = (
+                [r.key for r in rows],
+                [r.vector for r in rows],
+                [r.meta for r in rows],
+                [r.document for r in rows],
+            )
+            for batch in create_batches(client, *columns):
+                collection.upsert(ids=batch[0], embeddings=batch[1], metadatas=batch[2], documents=batch[3])
+
+    def delete(self, name: str, *, ids: list[str] | None = None, where: dict[str, Any] | None = None) -> None:
+        """Remove rows by id or filter; a collection that is not there is left so."""
+        with self.writing():
+            found = self.collections().get(name)
+            if found is not None:
+                found.delete(ids=ids, where=where)
 
     # -- the client
 
@@ -275,6 +346,18 @@ class Place:
             return
         self._disconnect()
         self._connect()
+
+
+def _paged(collection: Any, where: dict[str, Any] | None, vectors: bool) -> Iterator[Row]:
+    """The rows of one collection, `PAGE` at a time."""
+    include = ["documents", "metadatas", *(["embeddings"] if vectors else [])]
+    for offset in itertools.count(0, PAGE):
+        got = collection.get(where=where, include=include, limit=PAGE, offset=offset)
+        for i, key in enumerate(got["ids"]):
+            vector = np.asarray(got["embeddings"][i], np.float32) if vectors else None
+            yield Row(key, got["documents"][i], got["metadatas"][i], vector)
+        if len(got["ids"]) < PAGE:
+            return
 
 
 def _sessions(client: Any) -> list[Any]:

@@ -5,26 +5,31 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ...errors import UserError
 from ...files.atomic import new_file
+from ..calibration.record import Calibration
+from ..calibration.reference_prompts import ReferencePrompt
+from ..embedding import Embedder
 from ..experts.expert import Expert
-
-if TYPE_CHECKING:
-    from .graph_store import GraphStore
+from ..relations.relation import Relation, is_retired
+from .chroma import Row
+from .runs import RunRecord
+from .tables import Known, Tables, Vectors, texts_of
 
 FORMAT = "diffgraph-graph"
 VERSION = 1
-_RECORDS = ("calibrations", "relations", "runs")
+_RECORDS: dict[str, type[BaseModel]] = {"calibrations": Calibration, "relations": Relation, "runs": RunRecord}
 
 
-def export_jsonl(store: GraphStore, path: Path) -> None:
+def export_jsonl(tables: Tables, path: Path) -> None:
     """Write the graph to ``path``, whole or not at all. First a header line, then one node, edge or run a line,
     sorted.
     """
@@ -34,144 +39,91 @@ def export_jsonl(store: GraphStore, path: Path) -> None:
     except OSError as error:
         raise UserError(f"The graph cannot be written to {path}: {error.strerror}.") from error
     with new_file(path) as file:
-        for line in _lines(store):
+        for line in _lines(tables):
             text = json.dumps(line, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
             file.write(f"{text}\n".encode())
 
 
-def _lines(store: GraphStore) -> Iterator[dict[str, Any]]:
-    from .rows import skill_names
-
-    embedder = store.embedder
+def _lines(tables: Tables) -> Iterator[dict[str, Any]]:
+    embedder = tables.embedder
     yield {"type": FORMAT, "version": VERSION, "model": embedder.model_id, "dim": embedder.dim}
-    vectors = _stored_vectors(store)
-    for expert, registered in store._all_experts():
-        names = [expert.text or expert.title, *(n for s in expert.skills for n in skill_names(s))]
+    vectors = tables.vectors()
+    for expert, registered in tables.experts():
         yield {
             "type": "expert",
             "registered": registered,
             "data": expert.model_dump(mode="json"),
-            "vectors": {n: _pack(vectors[n]) for n in dict.fromkeys(names)},
+            "vectors": {text: _pack(vectors[text]) for text in texts_of(expert)},
         }
-    for prompt in store.reference_prompts():
+    for prompt in tables.prompts():
         yield {"type": "prompt", "data": prompt.model_dump(mode="json"), "vector": _pack(vectors[prompt.text])}
     for name in _RECORDS:
-        for key, document, meta in _records(store, name):
-            yield {"type": name, "key": key, "meta": meta, "data": json.loads(document)}
+        for row in tables.records(name):
+            yield {"type": name, "key": row.key, "meta": row.meta, "data": json.loads(row.document)}
 
 
-def _records(store: GraphStore, name: str) -> list[tuple[str, str, dict[str, Any]]]:
-    def ask(collections: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
-        if name not in collections:
-            return []
-        got = collections[name].get(include=["documents", "metadatas"])
-        rows = list(zip(got["ids"], got["documents"], got["metadatas"], strict=True))
-        return sorted(rows, key=lambda r: (r[2]["at"], r[0]))
+@dataclass
+class _Content:
+    """What an export holds."""
 
-    return store._place.read(ask)
-
-
-def _stored_vectors(store: GraphStore) -> dict[str, NDArray[np.float32]]:
-    """Text -> vector, as Chroma holds it."""
-    from ..calibration.reference_prompts import ReferencePrompt
-    from ..experts.expert import Skill
-    from .rows import skill_names
-
-    def ask(collections: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
-        found: dict[str, NDArray[np.float32]] = {}
-        for name, collection in collections.items():
-            kind = name.split(".")[0]
-            if kind in ("experts", "skills", "prompts"):
-                got = collection.get(include=["documents", "embeddings"])
-                for key, document, vector in zip(got["ids"], got["documents"], got["embeddings"], strict=True):
-                    if kind == "experts":
-                        expert = Expert.model_validate_json(document)
-                        text = expert.text or expert.title
-                    elif kind == "prompts":
-                        text = ReferencePrompt.model_validate_json(document).text
-                    else:
-                        text = skill_names(Skill.model_validate_json(document))[int(key.rsplit("|", 1)[1])]
-                    found.setdefault(text, np.asarray(vector, np.float32))
-        return found
-
-    return store._place.read(ask)
+    experts: list[Known] = field(default_factory=list)
+    prompts: list[ReferencePrompt] = field(default_factory=list)
+    records: dict[str, list[Row]] = field(default_factory=lambda: {name: [] for name in _RECORDS})
+    vectors: Vectors = field(default_factory=dict)
+    lines: int = 0
 
 
-def import_jsonl(store: GraphStore, path: Path) -> int:
-    """Add every line of an export to ``store``; see :meth:`GraphStore.import_jsonl`."""
-    count = 0
-    experts: list[tuple[Expert, int]] = []
-    vectors: dict[str, NDArray[np.float32]] = {}
-    prompts: list[tuple[Any, NDArray[np.float32] | None]] = []
-    records: dict[str, list[tuple[str, str, dict[str, Any], int]]] = {name: [] for name in _RECORDS}
-    models = _models()
+def import_jsonl(tables: Tables, path: Path) -> int:
+    """Add every line of an export; see :meth:`GraphStore.import_jsonl`."""
+    found = _read(Path(path), tables.embedder)
+    known = {e.id: at for e, at in tables.experts()}
+    tables.write_experts([(e, min(at, known.get(e.id, at))) for e, at in found.experts], found.vectors)
+    tables.add_prompts(found.prompts, found.vectors)
+    for name, rows in found.records.items():
+        tables.put_many(name, rows)
+    return found.lines
+
+
+def _read(path: Path, embedder: Embedder) -> _Content:
+    content = _Content()
     try:
-        with Path(path).open(encoding="utf-8") as handle:
+        with path.open(encoding="utf-8") as handle:
             header = json.loads(handle.readline() or "null")
             if not isinstance(header, dict) or header.get("type") != FORMAT or header.get("version") != VERSION:
                 raise UserError(f"{path} is not an export of a graph that this version reads.")
-            same = (header.get("model"), header.get("dim")) == (store.embedder.model_id, store.embedder.dim)
+            same = (header.get("model"), header.get("dim")) == (embedder.model_id, embedder.dim)
             for line in handle:
-                entry = json.loads(line)
-                kind, data = entry["type"], models[entry["type"]].model_validate(entry["data"])
-                if kind == "expert":
-                    experts.append((data, int(entry["registered"])))
-                    vectors |= {t: _unpack(v, store.embedder.dim) for t, v in entry["vectors"].items()} if same else {}
-                elif kind == "prompt":
-                    prompts.append((data, _unpack(entry["vector"], store.embedder.dim) if same else None))
-                else:
-                    meta = dict(entry["meta"])
-                    records[kind].append((entry["key"], data.model_dump_json(), meta, int(meta["at"])))
-                count += 1
+                _take_line(content, json.loads(line), embedder.dim if same else None)
+                content.lines += 1
     except FileNotFoundError as error:
         raise UserError(f"There is no file {path}.") from error
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        raise UserError(f"{path} is damaged at line {count + 2}: {str(error).splitlines()[0][:160]}") from error
-    _take_in(store, experts, vectors, prompts, records)
-    return count
+        raise UserError(f"{path} is damaged at line {content.lines + 2}: {str(error).splitlines()[0][:160]}") from error
+    return content
 
 
-def _take_in(
-    store: GraphStore,
-    experts: list[tuple[Expert, int]],
-    vectors: dict[str, NDArray[np.float32]],
-    prompts: list[tuple[Any, NDArray[np.float32] | None]],
-    records: dict[str, list[tuple[str, str, dict[str, Any], int]]],
-) -> None:
-    known = {e.id: (e, at) for e, at in store._all_experts()}
-    rows = [(e, min(at, known[e.id][1]) if e.id in known else at) for e, at in experts]
-    rows = [(e, at) for e, at in rows if known.get(e.id) != (e, at)]
-    if rows:
-        store._write_experts(rows, vectors, [known[e.id][0] for e, _ in rows if e.id in known])
-    here = {p.id for p in store.reference_prompts()}
-    fresh = [(p, v) for p, v in prompts if p.id not in here]
-    if fresh:
-        missing = [p.text for p, v in fresh if v is None]
-        made = dict(zip(missing, store.embedder.embed(missing), strict=True)) if missing else {}
-        batch = [
-            (p.id, v if v is not None else made[p.text], {"order": len(here) + i}, p.model_dump_json())
-            for i, (p, v) in enumerate(fresh)
-        ]
-        with store._place.writing():
-            store._upsert("prompts", batch, texts=True)
-    for name, found in records.items():
-        if found:
-            store._put_many(name, found)
+def _take_line(content: _Content, entry: dict[str, Any], dim: int | None) -> None:
+    """Add one line; its vectors are taken over if they have ``dim`` numbers, and left out if that is None."""
+    kind, data = entry["type"], entry["data"]
+    if kind == "expert":
+        content.experts.append((Expert.model_validate(data), int(entry["registered"])))
+        if dim is not None:
+            content.vectors |= {text: _unpack(packed, dim) for text, packed in entry["vectors"].items()}
+    elif kind == "prompt":
+        prompt = ReferencePrompt.model_validate(data)
+        content.prompts.append(prompt)
+        if dim is not None:
+            content.vectors[prompt.text] = _unpack(entry["vector"], dim)
+    else:
+        meta = dict(entry["meta"])
+        content.records[kind].append(Row(entry["key"], _document(kind, data), {**meta, "at": int(meta["at"])}))
 
 
-def _models() -> dict[str, Any]:
-    from ..calibration.record import Calibration
-    from ..calibration.reference_prompts import ReferencePrompt
-    from ..relations.relation import Relation
-    from .runs import RunRecord
-
-    return {
-        "expert": Expert,
-        "prompt": ReferencePrompt,
-        "calibrations": Calibration,
-        "relations": Relation,
-        "runs": RunRecord,
-    }
+def _document(kind: str, data: object) -> str:
+    """A record as it is stored; relations of a retired kind are kept as they are."""
+    if kind == "relations" and is_retired(json.dumps(data)):
+        return json.dumps(data, ensure_ascii=False)
+    return _RECORDS[kind].model_validate(data).model_dump_json()
 
 
 def _pack(vector: NDArray[np.float32]) -> str:

@@ -73,13 +73,6 @@ def group_hits(metas: list[dict[str, Any]], documents: list[str], distances: lis
     ]
 
 
-def first_document(collection: Any, key: str) -> str | None:
-    if collection is None:
-        return None
-    found: list[str] = collection.get(ids=[key], include=["documents"])["documents"]
-    return found[0] if found else None
-
-
 def partition(family: str) -> str:
     """A collection name's part for a family; odd names are hashed, because Chroma allows few characters."""
     if re.fullmatch(r"[a-z0-9](?:[a-z0-9_-]{0,60}[a-z0-9])?", family):

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from itertools import combinations
-
 from pydantic import Field
 
 from ..experts.expert import Frozen
-from ..relations.relation import Relation
 
 
 class RunRecord(Frozen):
@@ -31,15 +26,3 @@ class RunRecord(Frozen):
     accepted: bool = False
     uncovered: tuple[str, ...] = ()
     created: str = ""
-
-
-def used_together(runs: Iterable[RunRecord]) -> list[Relation]:
-    """``used-together`` edges: how many accepted runs merged both experts."""
-    pairs: Counter[tuple[str, str]] = Counter()
-    for run in runs:
-        if run.accepted:
-            pairs.update(combinations(sorted(run.weights), 2))
-    return [
-        Relation(a=a, b=b, kind="used-together", value=float(n), note="accepted runs")
-        for (a, b), n in sorted(pairs.items())
-    ]

@@ -58,15 +58,13 @@ def test_working_beats_weak_beats_uncalibrated() -> None:
     assert chosen("crab", view(*crabs, verdicts=dict.fromkeys("abc", "no effect"))) == []
 
 
-def test_conflict_decides_between_equals() -> None:
+def test_overlap_decides_between_equals() -> None:
     experts = (expert("crab", "subject:crab"), expert("n1", "style:neon"), expert("n2", "style:neon"))
     assert chosen("crab, neon style", view(*experts)) == ["crab", "n1"]
-    conflict = Relation(a="crab", b="n1", kind="conflict", value=0.3)
-    assert chosen("crab, neon style", view(*experts, relations=(conflict,))) == ["crab", "n2"]
     overlap = Relation(a="crab", b="n1", kind="overlap", value=0.9)
     assert chosen("crab, neon style", view(*experts, relations=(overlap,))) == ["crab", "n2"]
-    synergy = Relation(a="crab", b="n2", kind="synergy", value=0.5)
-    assert chosen("crab, neon style", view(*experts, relations=(synergy,))) == ["crab", "n2"]
+    alike = Relation(a="crab", b="n1", kind="overlap", value=0.4)
+    assert chosen("crab, neon style", view(*experts, relations=(alike,))) == ["crab", "n1"]
 
 
 def test_an_adapter_is_better_company_than_a_checkpoint() -> None:
@@ -81,9 +79,7 @@ def test_the_original_among_copies() -> None:
     duplicate = Relation(a="a", b="b", kind="duplicate", value=1.0)
     first, second = expert("a", "subject:crab"), expert("b", "subject:crab")
     assert chosen("crab", view(first, second, relations=(duplicate,))) == ["a"]
-    # Lineage speaks loudest, then the date, then the samples that a copy lacks, then who came first.
-    derived = Relation(a="a", b="b", kind="derived-from", value=1.0)
-    assert chosen("crab", view(first, second, relations=(duplicate, derived))) == ["b"]
+    # The date speaks loudest, then the samples that a copy lacks, then who came first.
     dated = expert("a", "subject:crab", created="2026-05-01"), expert("b", "subject:crab", created="2025-01-01")
     assert chosen("crab", view(*dated, relations=(duplicate,))) == ["b"]
     shown = expert("a", "subject:crab"), expert("b", "subject:crab", samples=3)

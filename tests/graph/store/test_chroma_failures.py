@@ -119,8 +119,8 @@ def test_a_server_that_never_answered_is_a_sentence(tmp_path: Path) -> None:
 def test_a_bug_of_ours_is_not_laid_on_the_server(between: Between, tmp_path: Path) -> None:
     with GraphStore(tmp_path, url=f"http://127.0.0.1:{between.server_port}") as store:
         with pytest.raises(ZeroDivisionError):
-            store._place.read(lambda c: 1 / 0)
-        with pytest.raises(ValueError, match="ours"), store._place.writing():
+            store._database.read(lambda c: 1 / 0)
+        with pytest.raises(ValueError, match="ours"), store._database.writing():
             raise ValueError("ours")
 
 

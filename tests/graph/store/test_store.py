@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,8 +18,9 @@ from diffgraph.graph.calibration.record import Calibration, ReferenceScore
 from diffgraph.graph.calibration.reference_prompts import ReferencePrompt
 from diffgraph.graph.experts.expert import Expert, Skill, SourceRef
 from diffgraph.graph.relations.relation import Relation
+from diffgraph.graph.store import chroma
 from diffgraph.graph.store.graph_store import GraphStore
-from diffgraph.graph.store.runs import RunRecord, used_together
+from diffgraph.graph.store.runs import RunRecord
 
 
 class Letters:
@@ -123,8 +125,8 @@ def test_calibrations_relations_prompts_runs(graph: GraphStore) -> None:
     assert len(graph.calibrations()) == 3
     graph.put_relation(Relation(a="b", b="a", kind="overlap", value=0.1))
     graph.put_relation(Relation(a="a", b="b", kind="overlap", value=0.2))
-    graph.put_relation(Relation(a="c", b="a", kind="derived-from", value=1))
-    assert [(r.a, r.b, r.value) for r in graph.relations("a")] == [("a", "b", 0.2), ("c", "a", 1.0)]
+    graph.put_relation(Relation(a="c", b="a", kind="duplicate", value=1))
+    assert [(r.a, r.b, r.value) for r in graph.relations("a")] == [("a", "b", 0.2), ("a", "c", 1.0)]
     assert [r.other("b") for r in graph.relations("b")] == ["a"]
     prompts = [ReferencePrompt.of("zebra"), ReferencePrompt.of("apple")]
     graph.add_reference_prompts(prompts)
@@ -133,7 +135,6 @@ def test_calibrations_relations_prompts_runs(graph: GraphStore) -> None:
     for run in ("r2", "r1", "r2"):
         graph.record_run(RunRecord(run_id=run, weights={"a": 1.0, "b": 0.5}, accepted=True))
     assert [r.run_id for r in graph.runs()] == ["r2", "r1"]
-    assert [(r.a, r.b, r.value) for r in used_together(graph.runs())] == [("a", "b", 2.0)]
 
 
 def test_the_view_is_read_once_per_change_and_drops_stale_calibrations(graph: GraphStore) -> None:
@@ -148,9 +149,9 @@ def test_the_view_is_read_once_per_change_and_drops_stale_calibrations(graph: Gr
 
 def test_relations_are_checked() -> None:
     with pytest.raises(ValidationError):
-        Relation(a="x", b="x", kind="conflict", value=0.1)
+        Relation(a="x", b="x", kind="overlap", value=0.1)
     with pytest.raises(ValidationError):
-        Relation(a="x", b="y", kind="conflict", value=float("nan"))
+        Relation(a="x", b="y", kind="overlap", value=float("nan"))
     with pytest.raises(ValidationError):
         RunRecord(run_id="../evil")
 
@@ -213,10 +214,41 @@ def test_damaged_exports_say_where(graph: GraphStore, tmp_path: Path) -> None:
 
 
 def test_more_rows_than_one_batch(graph: GraphStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = graph._place._client
+    client = graph._database._client
     monkeypatch.setattr(type(client), "get_max_batch_size", lambda self: 7)
     graph.add_experts([expert(f"e{i}", f"thing{i}") for i in range(20)])
     assert len(graph.experts()) == 20
+
+
+def test_large_collections_are_read_in_pages(
+    graph: GraphStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(chroma, "PAGE", 97)
+    many = [expert(f"e{i:04}", f"thing{i}") for i in range(2500)]
+    graph.add_experts(many)
+    assert graph.experts() == many
+    assert len(graph.view("emoji").experts) == 2500
+    assert graph.expert("world/e1234") == many[1234]
+    graph.export_jsonl(tmp_path / "all.jsonl")
+    assert len((tmp_path / "all.jsonl").read_text().splitlines()) == 2501
+
+
+def test_relations_of_retired_kinds_are_kept_and_not_read(graph: GraphStore, tmp_path: Path) -> None:
+    graph.put_relation(Relation(a="a", b="b", kind="overlap", value=0.5))
+    graph.export_jsonl(tmp_path / "g.jsonl")
+    old = {"a": "b", "b": "a", "kind": "derived-from", "value": 1.0, "note": "käse"}
+    line = {"type": "relations", "key": "k", "meta": {"a": "b", "b": "a", "at": 7}, "data": old}
+    with (tmp_path / "g.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    with GraphStore(tmp_path / "other", Letters()) as other:
+        assert other.import_jsonl(tmp_path / "g.jsonl") == 2
+        assert [r.kind for r in other.relations()] == ["overlap"]
+        assert [r.kind for r in other.relations("b")] == ["overlap"]
+        other.export_jsonl(tmp_path / "again.jsonl")
+    kept = [json.loads(text) for text in (tmp_path / "again.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert line in kept
+    with pytest.raises(ValidationError):
+        Relation(a="a", b="b", kind="synergy", value=0.1)  # type: ignore[arg-type]
 
 
 CHILD = """
