@@ -179,7 +179,7 @@ def _blocks(text: str) -> Iterator[tuple[str, str]]:
 
 def _named(value: object, tools: Set[str], depth: int) -> list[tuple[str, object]]:
     """The calls in a piece of JSON, if it is one, a list of some, or an object around them."""
-    if depth > 2:
+    if depth > 4:
         return []
     if isinstance(value, list):
         return [call for item in value[: 4 * MAX_CALLS] for call in _named(item, tools, depth + 1)]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import struct
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from ...cleaning import clean
 from ...errors import UserError
@@ -101,15 +102,7 @@ def render(ctx: Context, state: State) -> str:
     ]
     others = [_picture(run_dir / c.file, _label(c.label), c.images[0]) for c in state.comparison]
     titles = {e.id: e.title for e in ctx.store.experts(plan.base.family)} if plan else {}
-    environment = Environment(
-        loader=PackageLoader(__package__ or "", "."),
-        autoescape=True,
-        finalize=_shown,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.j2").render(
+    return _template().render(
         prompt=state.prompt,
         status=state.status or "running",
         message=state.message,
@@ -141,6 +134,19 @@ def render(ctx: Context, state: State) -> str:
 def _shown(value: object) -> object:
     """What a place in the page is given: a plain text without controls; it is escaped after this."""
     return clean(value, None) if type(value) is str else value
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader(__package__ or "", "."),
+        autoescape=True,
+        finalize=_shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2")
 
 
 def _label(label: str) -> str:
