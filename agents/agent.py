@@ -12,7 +12,8 @@ from ..tools.as_langchain import bindable
 from ..tools.context import Context, Job
 from ..tools.tool import Agent as AgentName
 from .best_images import open_slots
-from .brains.brain import BrainFailed, ask
+from .brains.brain import ask
+from .brains.failure import BrainFailed
 from .brains.messages import Answer, Human, Message, System, bounded
 from .brains.offline import OfflineBrain
 from .requests import Turn

@@ -41,6 +41,7 @@ from .critic import Critic
 from .drawing import Drawing
 from .planner import Planner
 from .runs import folder, page
+from .runs.result import RunScores
 from .scout import Scout
 from .state import AnswerImage, Request, State, dumped
 
@@ -117,9 +118,8 @@ class Machine:
         accepted = state.rounds[-1].decision == "accept"
         change = answer.of_images(state, plan, images, scores, accept=self.ctx.settings.accept, accepted=accepted)
         folder.write_json(run_dir / "plan.json", plan.model_dump(mode="json"))
-        rounds = [r.model_dump(mode="json") for r in state.rounds]
-        scored_all = {**scores.model_dump(mode="json"), "rounds": rounds, "best": state.best}
-        folder.write_json(run_dir / "scores.json", scored_all)
+        told = RunScores(**dict(scores), rounds=state.rounds, best=state.best)
+        folder.write_json(run_dir / "scores.json", told.model_dump(mode="json"))
         self.ctx.say("written", f"{answer.counted(images)} in {run_dir}", images=images)
         try:
             call(

@@ -14,28 +14,17 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.tools import BaseTool
 
-from ...errors import ExternalError
 from ...plugins import Registry
 from ...settings import Settings
+from ..completions.errors import openai_errors
 from .answers import answer_of
+from .failure import BrainFailed
 from .messages import Answer, Message, to_langchain
 
 Maker = Callable[[str, Settings], BaseChatModel]
 """Makes a brain from what stands behind the colon of ``DIFFGRAPH_BRAIN=name:…``, and the settings."""
 _F = TypeVar("_F", bound=Maker)
 _BRAINS: Registry[Maker] = Registry("brain", "diffgraph.brains", __package__ or "")
-
-
-class BrainFailed(ExternalError):
-    """A brain's server failed, or sent what cannot be read.
-
-    Attributes:
-        for_good: whether another call in the same run would fail alike.
-    """
-
-    def __init__(self, message: str, *, retry_after: float | None = None, for_good: bool = False) -> None:
-        super().__init__(message, retry_after=retry_after)
-        self.for_good = for_good
 
 
 @runtime_checkable
@@ -74,7 +63,8 @@ def ask(
             up (BrainFailed).
     """
     bound = model.bind_tools(list(tools))
-    said = _within(timeout, model, lambda: bound.invoke(to_langchain(messages)))
+    with openai_errors():  # of a chat model that somebody brought along, too
+        said = _within(timeout, model, lambda: bound.invoke(to_langchain(messages)))
     if not isinstance(said, AIMessage):
         raise BrainFailed(f"The brain answered with a {type(said).__name__}, not with a message.", for_good=True)
     return answer_of(said, {tool.name for tool in tools})

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import openai
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
@@ -15,13 +14,12 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from ...settings import Settings
-from ..brains.brain import BrainFailed
+from ..brains.failure import BrainFailed
 from .body import NoAnswer, message_of
+from .errors import openai_errors
 
 MAX_BYTES = 4 * 2**20
 """Of a server's answer that are read."""
-FOR_GOOD = (401, 403, 404, 405)
-"""Statuses that another call in the same run would get again."""
 
 
 def connected(model: str, key: str, url: str | None, settings: Settings) -> OpenAIBrain:
@@ -58,40 +56,13 @@ class OpenAIBrain(ChatOpenAI):
         **kwargs: Any,
     ) -> ChatResult:
         payload = self._get_request_payload(messages, stop=stop, **kwargs)
-        try:
+        with openai_errors():
             said = self.root_client.chat.completions.with_raw_response.create(**payload)
+        try:
             message = message_of(said.http_response.content)
         except NoAnswer as error:
             raise BrainFailed(f"The brain's server sent {error}.") from error
-        except openai.OpenAIError as error:
-            raise _failure(error) from error
         return ChatResult(generations=[ChatGeneration(message=message)])
-
-
-def _failure(error: openai.OpenAIError) -> BrainFailed:
-    """The client's error as ours."""
-    if isinstance(error.__cause__, BrainFailed):
-        return error.__cause__
-    if isinstance(error, openai.APIStatusError):
-        status, wait = error.status_code, _seconds(error.response.headers.get("retry-after", ""))
-        if status in (401, 403):
-            return BrainFailed("The brain's server refuses the key in OPENAI_API_KEY.", for_good=True)
-        if status == 429:
-            return BrainFailed("The brain's server is overloaded or the quota is spent.", retry_after=wait)
-        said = f"The brain's server answered with an error: {str(error)[:300]}"
-        return BrainFailed(said, retry_after=wait, for_good=status in FOR_GOOD)
-    if isinstance(error, openai.APITimeoutError):
-        return BrainFailed("The brain's server did not answer in time (DIFFGRAPH_BRAIN_TIMEOUT).")
-    if isinstance(error, openai.APIConnectionError):
-        return BrainFailed(
-            "The brain's server cannot be reached. Check OPENAI_BASE_URL and the network.", for_good=True
-        )
-    return BrainFailed(f"The brain's server answered with an error: {str(error)[:300]}")
-
-
-def _seconds(text: str) -> float | None:
-    """A Retry-After in seconds; one that is a date, or nonsense, is left out."""
-    return float(text) if len(text) < 9 and text.replace(".", "", 1).isdecimal() else None
 
 
 def _client(seconds: float) -> httpx.Client:

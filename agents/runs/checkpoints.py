@@ -8,6 +8,7 @@ import importlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -15,6 +16,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from ...errors import ExternalError, UserError
+from ...files.disk_errors import sqlite_sentence
 from ...settings import Settings
 
 KEPT = 100
@@ -48,14 +50,22 @@ def checkpointer(settings: Settings) -> Iterator[BaseCheckpointSaver[Any]]:
             connection.execute("PRAGMA busy_timeout = 30000")
             saver.setup()
             _forget_old(connection, saver)
+        except sqlite3.OperationalError as error:
+            raise UserError(_cannot_write(path, error)) from error
         except sqlite3.DatabaseError as error:
             raise UserError(
-                f"{path} is damaged or cannot be written ({error}). Move it away; runs are not lost."
+                f"{path} is damaged ({error}). Move this one file away; what was drawn and measured is kept elsewhere."
             ) from error
         try:
             yield saver
         except sqlite3.Error as error:
-            raise UserError(f"{path} cannot be written ({error}). Is the disk full? What was drawn is kept.") from error
+            raise UserError(_cannot_write(path, error)) from error
+
+
+def _cannot_write(path: Path, error: sqlite3.Error) -> str:
+    return (
+        sqlite_sentence(error, path) or f"{path} cannot be written ({error}). Set DIFFGRAPH_HOME to a folder of yours."
+    )
 
 
 def strict_serializer() -> JsonPlusSerializer:

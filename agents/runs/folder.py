@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import threading
@@ -16,6 +17,7 @@ from ...errors import UserError
 from ...files.atomic import write_bytes
 from ...tools.events import Emit, Event, silent
 
+_NUMBERED = re.compile(r"(\d{4,9})-")
 REQUEST, RESULT, TRACE, PAGE = "run.json", "result.json", "trace.jsonl", "index.html"
 
 
@@ -25,8 +27,8 @@ def new(root: Path, prompt: str) -> Path:
     slug = re.sub(r"[^a-z0-9]+", "-", prompt.casefold())[:40].strip("-") or "run"
     try:
         runs.mkdir(parents=True, exist_ok=True)
-        taken = [int(p.name[:4]) for p in runs.iterdir() if re.match(r"\d{4}-", p.name)]
-        for number in range(max(taken, default=0) + 1, 10_000):
+        taken = [int(found[1]) for p in runs.iterdir() if (found := _NUMBERED.match(p.name))]
+        for number in itertools.count(max(taken, default=0) + 1):
             path = runs / f"{number:04d}-{slug}"
             # The number alone must be free, whatever the prompt of the other process was.
             if any(runs.glob(f"{number:04d}-*")):
@@ -40,7 +42,7 @@ def new(root: Path, prompt: str) -> Path:
         raise UserError(
             f"{runs} cannot be written ({error.strerror}). Set DIFFGRAPH_HOME to a folder of yours."
         ) from error
-    raise UserError(f"{runs} holds 9,999 runs. Move some of them away.")
+    raise AssertionError("there is always a next number")
 
 
 def given(path: Path) -> Path:

@@ -89,6 +89,15 @@ class RunResult(Frozen):
         return {key: data[key] for key in order} | counted
 
 
+class RunScores(AnswerScores):
+    """``scores.json``: what the critic says of the answer, and of every round; ``best`` is the index of the round that
+    most of the answer comes from.
+    """
+
+    rounds: tuple[Round, ...]
+    best: int
+
+
 class PlannedRequest(Frozen):
     """What would be merged for a prompt; ``plan`` is None if nothing can be drawn."""
 

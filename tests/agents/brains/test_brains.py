@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
 from diffgraph.agents.brains import brain as brains
 from diffgraph.agents.brains.offline import OfflineBrain
@@ -249,6 +251,14 @@ def test_a_key_is_used_and_not_written_anywhere(
     assert server.requests[0]["key"] == "Bearer sk-very-secret"
     for path in result.run_dir.iterdir():
         assert b"sk-very-secret" not in path.read_bytes()
+
+
+def test_a_chat_model_that_somebody_brings_fails_as_politely(ctx: Context, server: Server) -> None:
+    server.status = 503
+    brought = ChatOpenAI(model="x", base_url=server.url, api_key=SecretStr("none"), max_retries=0)
+    result = generate("pizza", context=ctx, brain=brought, compare=False)
+    assert result.status == "accepted"
+    assert "asks to wait 0.01 s" in result.notes[0]
 
 
 def test_brains_register_once() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from langgraph.checkpoint.base import empty_checkpoint
@@ -44,8 +45,22 @@ def test_a_damaged_file_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_fills_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="disk full"), checkpointer(Settings(home=tmp_path)):
+    with pytest.raises(UserError, match="disk is full"), checkpointer(Settings(home=tmp_path)):
         raise sqlite3.OperationalError("database or disk is full")
+
+
+def test_a_full_disk_is_no_reason_to_move_anything_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = sqlite3.connect
+
+    def full(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        connection = real(*args, **kwargs)
+        connection.execute("PRAGMA max_page_count = 1")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", full)
+    with pytest.raises(UserError, match="The disk is full") as told, checkpointer(Settings(home=tmp_path)):
+        pass
+    assert "away" not in str(told.value)
 
 
 def test_postgres_is_named_when_it_is_missing(tmp_path: Path) -> None:

@@ -113,6 +113,12 @@ def test_run_folders_are_numbered_and_never_shared(tmp_path: Path) -> None:
     assert folder.new(tmp_path, "ὀκτώπους").name == "0004-run"
 
 
+def test_no_folder_ends_the_numbers(tmp_path: Path) -> None:
+    for name in ("9999-x", "0002-y", "123456789012-z", "notes"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    assert [folder.new(tmp_path, "octopus").name for _ in range(2)] == ["10000-octopus", "10001-octopus"]
+
+
 def test_a_home_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file where the folder should be")
     with pytest.raises(UserError, match="DIFFGRAPH_HOME"):
