@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diffgraph.errors import UserError
 from diffgraph.evals.stats import bootstrap, by_item, holm, paired_permutation
 
 SHARES = st.lists(st.sampled_from([0.0, 1 / 3, 2 / 3, 1.0]), min_size=1, max_size=30)
@@ -96,3 +99,9 @@ def test_nothing_is_an_error() -> None:
         bootstrap([])
     with pytest.raises(ValueError, match="equally long"):
         paired_permutation([1.0], [1.0, 0.0])
+
+
+def test_without_scipy_it_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(UserError, match=r"pip install 'diffgraph\[evals\]'"):
+        bootstrap([0.0, 1.0])
