@@ -148,6 +148,23 @@ def _entry_points(group: str) -> tuple[importlib.metadata.EntryPoint, ...]:
     return tuple(importlib.metadata.entry_points(group=group))
 
 
+def broken_ones() -> dict[str, str]:
+    """Every plug-in of another distribution that cannot be loaded, of whatever sort: ``group: name`` -> why.
+
+    What the repository keeps out of the wheel is none of them.
+    """
+    found: dict[str, str] = {}
+    groups = [group for group in importlib.metadata.entry_points().groups if group.startswith(f"{__package__}.")]
+    for point in (point for group in sorted(groups) for point in importlib.metadata.entry_points(group=group)):
+        try:
+            point.load()
+        except _BROKEN as error:
+            ours = point.module.startswith(f"{__package__}.") and isinstance(error, ModuleNotFoundError)
+            if not ours:
+                found[f"{point.group}: {point.name}"] = _why(point, error)
+    return found
+
+
 def _why(point: importlib.metadata.EntryPoint, error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and point.module.startswith(f"{error.name}"):
         said = f"{point.module} is not installed"

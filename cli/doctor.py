@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from ..errors import DiffGraphError
+from ..plugins import broken_ones
 from ..settings import PREFIX, FromEnvironment, Settings, groups, misspelt
 
 LIBRARIES = ("torch", "diffusers", "transformers", "langgraph", "langchain", "chromadb", "pydantic")
@@ -31,6 +32,7 @@ def examine(settings: Settings) -> list[Check]:
     """Look at everything; a part that fails is a finding, not an exception."""
     checks = [_python(), *_libraries(), _device(settings), _home(settings)]
     checks += [_base(settings), _graph(settings), _critic(settings), _brain(settings)]
+    checks += [Check("plug-in", False, f"{name} cannot be loaded: {why}") for name, why in broken_ones().items()]
     checks += [
         Check(name, False, f"is no setting{f'; did you mean {near}?' if near else ''}")
         for name, near in misspelt().items()

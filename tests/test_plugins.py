@@ -127,3 +127,10 @@ def test_a_second_thread_waits_until_all_are_loaded(shelf: Path, monkeypatch: py
     lay(shelf, "slow", {"slow": "slow_module"}, slow_module=code)
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda _: registry.get("slow"), range(8))) == ["here"] * 8
+
+
+def test_doctor_finds_every_broken_plug_in_but_what_the_wheel_leaves_out(shelf: Path) -> None:
+    lay(shelf, "halves", {"bad": "bad_module", "left_out": "diffgraph.left_out.profile"}, bad_module="import nowhere_x")
+    found = plugins.broken_ones()
+    assert [name for name in found if SORT in name] == [f"{SORT}: bad"]
+    assert "nowhere_x" in found[f"{SORT}: bad"]

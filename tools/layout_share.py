@@ -22,11 +22,6 @@ from .context import Context
 from .merge_and_sample import image_path, sample_all
 from .score_images import score_files
 
-SHARES = (1.0, 0.5, 0.0)
-"""Of an expert's weight in the coarsest blocks, that are tried."""
-PROBES = 24
-LEAST_GAIN = 0.05
-"""Of the mean score over the whole weight's, below which the whole weight is kept: less is chance."""
 SEED = 0
 _Member = tuple[Expert, Skill]
 
@@ -58,8 +53,8 @@ def look(expert: Expert) -> Skill | None:
 
 
 def parties(ctx: Context, expert: Expert) -> list[list[_Member]]:
-    """Up to ``PROBES`` companies: a subject of another adapter that was found to work, all such adapters in turn; to
-    every other one an adapter of another kind of look.
+    """The companies that a look is measured in, ``PairingRules.probes`` at most: a subject of another adapter that was
+    found to work, all such adapters in turn; to every other one an adapter of another kind of look.
     """
     skill = look(expert)
     last = {(c.expert_id, c.expert_sha256): c for c in ctx.store.calibrations()}
@@ -76,12 +71,13 @@ def parties(ctx: Context, expert: Expert) -> list[list[_Member]]:
         other_look = look(other)
         if other_look is not None and skill is not None and other_look.facet != skill.facet:
             looks.append((other, other_look))
-    subjects = islice((one for turn in zip_longest(*rows) for one in turn if one is not None), PROBES)
+    in_turn = (one for turn in zip_longest(*rows) for one in turn if one is not None)
+    subjects = islice(in_turn, ctx.profile.pairing.probes)
     return [[one, looks[i // 2 % len(looks)]] if looks and i % 2 else [one] for i, one in enumerate(subjects)]
 
 
 def coarse_share(ctx: Context, expert: Expert, weight: float) -> float:
-    """The share (of `SHARES`) with which the look and those beside it score best, over several companies.
+    """The share (of `PairingRules.shares`) with which the look and those beside it score best, over several companies.
 
     1, unmeasured, where there is no look, nobody to stand beside, or no coarsest block (`merging.coarse`). Images are
     kept by plan id, so an interrupted measurement goes on where it stopped.
@@ -93,8 +89,9 @@ def coarse_share(ctx: Context, expert: Expert, weight: float) -> float:
     if skill is None or not companies or not coarse_blocks(ctx.machinery.index.by_underscore.values()):
         return 1.0
     means: dict[float, float] = {}
-    for number, share in enumerate(SHARES):
-        details = {"expert": expert.id, "done": number, "total": len(SHARES)}
+    rules = ctx.profile.pairing
+    for number, share in enumerate(rules.shares):
+        details = {"expert": expert.id, "done": number, "total": len(rules.shares)}
         ctx.say("calibrate", f"{expert.id}: in company, {share:.0%} in the coarsest blocks", **details)
         plans = [_plan(ctx, (expert, skill), weight, share, party) for party in companies]
         try:
@@ -106,8 +103,8 @@ def coarse_share(ctx: Context, expert: Expert, weight: float) -> float:
             wanted = [Wanted(facet=s.facet, text=s.name) for _, s in [*party, (expert, skill)]]
             scores.append(score_files(ctx, [image_path(ctx, plan.plan_id, SEED)], wanted)[0].score)
         means[share] = float(np.mean(scores))
-    best = max(SHARES, key=lambda share: means[share])
-    return best if means[best] >= means[1.0] + LEAST_GAIN else 1.0
+    best = max(rules.shares, key=lambda share: means[share])
+    return best if means[best] >= means[1.0] + rules.least_gain else 1.0
 
 
 def _plan(ctx: Context, measured: _Member, weight: float, share: float, party: list[_Member]) -> MergePlan:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from ..bases.profile import MeasureRules
 from ..errors import ExpertError, PlanError, ToolFailed
 from ..graph.calibration.record import Calibration, ReferenceScore, Verdict
 from ..graph.calibration.reference_prompts import ReferencePrompt, from_base
@@ -34,18 +35,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 VERSION = 3
-STRENGTHS = (0.0, 0.5, 1.0, 1.25)
 SEED = 0
-REFERENCES = 8
 MAX_SKILLS = 24
 DUPLICATE = 0.99
-
-# Verdicts, from the mean over an expert's own prompts. Gain and level are probabilities of the claimed skill
-# (critic, 0..1); shift is the length of the difference of two unit vectors (0..2).
-NO_SHIFT = 0.05
-NO_GAIN = 0.05
-GOOD_GAIN = 0.2
-GOOD_LEVEL = 0.5
 
 
 @dataclass(frozen=True)
@@ -63,21 +55,26 @@ class Probe:
 
 
 def references(ctx: Context) -> list[ReferencePrompt]:
-    """The shared reference prompts; chosen from what the base can draw if the graph has none yet.
+    """The shared reference prompts: the graph's; if it has none yet, the base's own, else chosen from what the base
+    says it can draw.
 
     Raises:
         ToolFailed: the base is not registered, so nobody knows what it can draw.
     """
+    most = ctx.profile.measure.references
     known = ctx.store.reference_prompts()
+    if not known and (own := ctx.profile.reference_prompts):
+        known = [ReferencePrompt.of(one.text, dict(one.wanted)) for one in own]
+        ctx.store.add_reference_prompts(known)
     if not known:
         base = ctx.store.base(ctx.family)
         if base is None:
             raise ToolFailed(f"the base of family {ctx.family} is not registered: run `diffgraph scout` first")
-        known = from_base(base, REFERENCES, ctx.store.embedder)
+        known = from_base(base, most, ctx.store.embedder)
         if not known:
             raise ToolFailed(f"{base.id} names no subject that it can draw, so there is nothing to measure against")
         ctx.store.add_reference_prompts(known)
-    return known[:REFERENCES]
+    return known[:most]
 
 
 def probes(expert: Expert, shared: Sequence[ReferencePrompt]) -> list[Probe]:
@@ -109,7 +106,7 @@ def context_hash(ctx: Context, shared: Sequence[ReferencePrompt]) -> str:
         "sampler": ctx.sampler().model_dump(mode="json"),
         "critic": critic_id(ctx),
         "prompts": [p.id for p in shared],
-        "strengths": list(STRENGTHS),
+        "strengths": list(ctx.profile.measure.strengths),
         "seed": SEED,
     }
     return hashlib.sha256(json.dumps(circumstances, sort_keys=True).encode()).hexdigest()
@@ -140,8 +137,9 @@ def measure(ctx: Context, expert: Expert) -> Calibration:
     todo = probes(expert, shared)
     scored: dict[float, list[Judged]] = {}
     vectors: dict[float, NDArray[np.float32]] = {}
-    for number, strength in enumerate(STRENGTHS):
-        details = {"expert": expert.id, "done": number, "total": len(STRENGTHS)}
+    strengths = ctx.profile.measure.strengths
+    for number, strength in enumerate(strengths):
+        details = {"expert": expert.id, "done": number, "total": len(strengths)}
         ctx.say("calibrate", f"{expert.id}: {len(todo)} prompts at strength {strength:g}", **details)
         plans = [plan_of(ctx, expert, probe, strength) for probe in todo]
         try:
@@ -155,7 +153,7 @@ def measure(ctx: Context, expert: Expert) -> Calibration:
             where = embedded(ctx.critic, images)
         if where is not None:
             vectors[strength] = where
-    found = summed_up(expert, context_hash(ctx, shared), todo, scored, vectors)
+    found = summed_up(expert, context_hash(ctx, shared), todo, scored, vectors, ctx.profile.measure)
     best = found.best_weight
     left = unasked(ctx, expert, todo, scored[best], best)
     return found.model_copy(
@@ -199,6 +197,7 @@ def summed_up(
     todo: Sequence[Probe],
     scored: dict[float, list[Judged]],
     vectors: dict[float, NDArray[np.float32]],
+    rules: MeasureRules,
 ) -> Calibration:
     """Numbers from verdicts and embeddings: ``scored[s][i]`` and ``vectors[s][i]`` belong to probe i at strength s.
 
@@ -241,7 +240,7 @@ def summed_up(
         strength_shift=round(shift or 0.0, 4),
         consistency=consistency,
         best_weight=best,
-        verdict=verdict(shift, level, gain),
+        verdict=verdict(shift, level, gain, rules),
     )
 
 
@@ -255,13 +254,15 @@ def _fingerprint(shifts: NDArray[np.float32]) -> tuple[float, float, tuple[float
     return float(lengths.mean()), consistency, tuple(round(float(x), 5) for x in direction)
 
 
-def verdict(shift: float | None, level: float, gain: float) -> Verdict:
-    """The sentence about an expert, from the mean shift (None: unknown), and level and gain of the skills it claims."""
-    if shift is not None and shift < NO_SHIFT:
+def verdict(shift: float | None, level: float, gain: float, rules: MeasureRules) -> Verdict:
+    """The sentence about an expert, from the means over its own prompts: the shift of their images (None: unknown), and
+    level and gain of the skills that it claims.
+    """
+    if shift is not None and shift < rules.no_shift:
         return "no effect"
-    if gain < NO_GAIN:
+    if gain < rules.no_gain:
         return "does not do what the card says"
-    return "works" if gain >= GOOD_GAIN and level >= GOOD_LEVEL else "weak"
+    return "works" if gain >= rules.good_gain and level >= rules.good_level else "weak"
 
 
 def relate(ctx: Context, expert: Expert) -> list[Relation]:

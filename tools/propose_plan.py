@@ -17,8 +17,6 @@ from .tool import Args, tool
 
 MAX_EXPERTS = 8
 MAX_WEIGHT = 2.0
-ACTS_UNASKED = 0.9
-"""Share of a look's level that must be left without its trigger for the prompt to leave that out."""
 
 
 class Choice(Args):
@@ -196,7 +194,9 @@ def _unsaid(ctx: Context, called: list[_Called]) -> str:
     that it acts unasked needs none. But only one is left out, in the order of facets: with none of two looks said the
     image is pulled apart (the evals' arm ``only_subject_said``).
     """
-    if len({expert_id for _, _, expert_id in called}) < 2 or not any(facet == "subject" for facet, _, _ in called):
+    enough = ctx.profile.acts_unasked
+    several = len({expert_id for _, _, expert_id in called}) > 1 and any(facet == "subject" for facet, _, _ in called)
+    if enough is None or not several:
         return ""
     for facet, trigger, expert_id in sorted(called, key=lambda c: FACETS.index(c[0])):
         if facet == "subject":
@@ -204,7 +204,7 @@ def _unsaid(ctx: Context, called: list[_Called]) -> str:
         expert = ctx.store.expert(expert_id)
         name = next((s.name for s in expert.skills if (s.facet, s.trigger) == (facet, trigger)), "")
         found = [c for c in ctx.store.calibrations(expert_id) if c.expert_sha256 == expert.sha256]
-        if found and found[-1].unasked.get(name, 0.0) >= ACTS_UNASKED:
+        if found and found[-1].unasked.get(name, 0.0) >= enough:
             return trigger
     return ""
 

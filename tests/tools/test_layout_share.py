@@ -59,6 +59,12 @@ def test_a_look_is_measured_beside_every_subject_in_turn_and_every_other_time_an
     ]
 
 
+def pairing(ctx: Context, monkeypatch: pytest.MonkeyPatch, **rules: Any) -> None:
+    """Give the context's base other rules of pairing."""
+    changed = ctx.profile.pairing.model_copy(update=rules)
+    monkeypatch.setattr(ctx.machinery, "profile", ctx.profile.model_copy(update={"pairing": changed}))
+
+
 def test_who_does_not_work_is_nobody_to_stand_beside(steep: Context, put_works: Callable[..., Any]) -> None:
     for name in ("a-copy", "birds", "sea-life"):
         expert = steep.store.expert(f"world/{name}")
@@ -74,13 +80,13 @@ def test_who_does_not_work_is_nobody_to_stand_beside(steep: Context, put_works: 
 def test_the_share_that_scores_best_is_taken_unless_it_gains_too_little(
     steep: Context, least: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layout_share, "LEAST_GAIN", least)
+    pairing(steep, monkeypatch, least_gain=least)
     expert = steep.store.expert("world/blueprint")
     skill = layout_share.look(expert)
     assert skill is not None
     found = layout_share.coarse_share(steep, expert, 1.25)
     means = {}
-    for share in layout_share.SHARES:
+    for share in steep.profile.pairing.shares:
         scores = []
         for party in layout_share.parties(steep, expert):
             plan = layout_share._plan(steep, (expert, skill), 1.25, share, party)
@@ -96,8 +102,7 @@ def test_the_share_that_scores_best_is_taken_unless_it_gains_too_little(
 
 
 def test_calibration_takes_subjects_first_and_styles_last(steep: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout_share, "LEAST_GAIN", -1.0)
-    monkeypatch.setattr(layout_share, "SHARES", (0.5, 1.0))
+    pairing(steep, monkeypatch, least_gain=-1.0, shares=(0.5, 1.0))
     order = [one.expert for one in calibrate(steep) if isinstance(one, Measured)]
     assert order[-2:] == ["world/starry", "world/blueprint"]
     assert {c.coarse for c in steep.store.calibrations("world/birds")} == {1.0}

@@ -13,6 +13,7 @@ import pytest
 from diffgraph.agents.calibrator import calibrate
 from diffgraph.agents.runs.generate import generate
 from diffgraph.agents.scout import scout
+from diffgraph.bases.profile import MeasureRules
 from diffgraph.errors import ToolFailed
 from diffgraph.graph.calibration.reference_prompts import ReferencePrompt
 from diffgraph.scoring.request import Verdict, Wanted
@@ -117,10 +118,11 @@ def test_another_family_is_not_measured(fresh: Context) -> None:
         (0.6, 0.9, 0.8, "works"),
         (0.6, 0.3, 0.3, "weak"),
         (0.6, 0.9, 0.1, "weak"),
+        (None, 0.9, 0.8, "works"),
     ],
 )
-def test_verdicts(shift: float, level: float, gain: float, says: str) -> None:
-    assert verdict(shift, level, gain) == says
+def test_verdicts(shift: float | None, level: float, gain: float, says: str) -> None:
+    assert verdict(shift, level, gain, MeasureRules()) == says
 
 
 def test_the_numbers_by_hand(ctx: Context) -> None:
@@ -142,7 +144,7 @@ def test_the_numbers_by_hand(ctx: Context) -> None:
         0.5: np.array([[0.6, 0.8, 0], [0.6, 0, 0.8]], np.float32),
         1.0: np.array([[0, 1, 0], [0, 1, 0]], np.float32),
     }
-    found = summed_up(expert, "here", todo, scored, vectors)
+    found = summed_up(expert, "here", todo, scored, vectors, MeasureRules())
     assert found.best_weight == 0.5  # at 1.0 the style is stronger, but the pizza is lost
     assert found.gain == {"blueprint": 0.5, "style": 0.5, "subject": 0.0}
     # Shifts (-.4, .8, 0) and (-.4, 0, .8) of length sqrt(.8); mean (-.4, .4, .4): cosine .48 / (sqrt(.8) sqrt(.48)).
