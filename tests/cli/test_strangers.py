@@ -210,6 +210,8 @@ def light_commands(root: Path) -> list[list[str]]:
         ["merge", good, "-o", EVIL, "--stream-budget", EVIL],
         ["replay", str(root / "other.png")],
         ["replay", str(root / "plain.png")],
+        ["recipe", str(root / "good.png"), "--experts", loras],
+        ["recipe", str(root / "plain.png")],
         ["resume", str(root / EVIL)],
         ["doctor"],
     ]
