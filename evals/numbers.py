@@ -150,7 +150,7 @@ def selection(summary: Mapping[str, Rates]) -> str:
 
 
 def blocks(root: Path) -> dict[str, str]:
-    """Name of a README block -> its table, for every suite that has run."""
+    """Name of a block of docs -> its table, for every suite that has run."""
     out = {}
     base, experts = newest(root, "base", Summary), newest(root, "experts", Summary)
     if base and experts:

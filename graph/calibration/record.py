@@ -35,8 +35,8 @@ class Calibration(Frozen):
         best_weight: the strength at which the expert did best.
         unasked: skill name -> share of its level (0..1) that is left when the prompt does not say its trigger; measured
             for all but subjects.
-        coarse: share of its weight in the base's coarsest blocks (`merging.coarse`) with which a look does best beside
-            a subject's expert; 1 where that was not measured.
+        coarse: share of its weight in the base's coarsest blocks (`bases.layout_blocks`) with which a look does best
+            beside a subject's expert; 1 where that was not measured.
     """
 
     expert_id: str

@@ -2,7 +2,7 @@
 
 By words only, deterministic, no model. Longest names first; the skill's own name before an alias, an alias before the
 head of a name; grammar decides between facets. What an alias of doubtful sense means, and what the leftovers may mean,
-is decided in ``by_meaning.py`` with embeddings.
+is decided in `by_meaning` with embeddings.
 """
 
 from __future__ import annotations
