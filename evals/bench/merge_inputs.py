@@ -17,6 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...files.atomic import new_file
+from ...files.tensor_io import write_tensors
+
 SDXL: Mapping[str, Any] = {
     "addition_embed_type": "text_time",
     "addition_time_embed_dim": 256,
@@ -110,7 +113,6 @@ def build(folder: Path, scale: str, known: int) -> World:
 def _base(folder: Path, scale: str) -> None:
     """A StableDiffusionXLPipeline without text encoders, which no engine here touches."""
     from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
-    from safetensors.torch import save_file
 
     noise, tensors = _Noise(1), {}
     for name, shape in shapes(scale).items():
@@ -122,7 +124,7 @@ def _base(folder: Path, scale: str) -> None:
     groups = {} if scale == "sdxl" else {"norm_num_groups": 8}
     with torch.device("meta"):
         UNet2DConditionModel.from_config({**SCALES[scale], **groups}).save_config(folder / "unet")
-    _save(tensors, folder / "unet" / "diffusion_pytorch_model.safetensors", save_file)
+    _save(tensors, folder / "unet" / "diffusion_pytorch_model.safetensors")
     AutoencoderKL(block_out_channels=(8,), norm_num_groups=4).to(torch.bfloat16).save_pretrained(folder / "vae")
     EulerDiscreteScheduler().save_pretrained(folder / "scheduler")
     absent = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "image_encoder", "feature_extractor")
@@ -134,8 +136,6 @@ def _base(folder: Path, scale: str) -> None:
 
 def _lora(path: Path, kohya: Path | None, modules: Mapping[str, tuple[int, int]], rank: int, seed: int) -> None:
     """A LoRA in bfloat16 under the names that diffusers and PEFT write, and the same under kohya's."""
-    from safetensors.torch import save_file
-
     noise, tensors, flat = _Noise(100 + seed), {}, {}
     for name, (rows, columns) in modules.items():
         std = 1.0 / math.sqrt(3.0 * columns)
@@ -146,15 +146,14 @@ def _lora(path: Path, kohya: Path | None, modules: Mapping[str, tuple[int, int]]
         flat[f"{stem}.lora_down.weight"], flat[f"{stem}.lora_up.weight"] = down, up
         flat[f"{stem}.alpha"] = torch.tensor(float(rank), dtype=torch.bfloat16)
     if kohya is not None:
-        _save(flat, kohya, save_file)
-    _save(tensors, path, save_file)
+        _save(flat, kohya)
+    _save(tensors, path)
 
 
-def _save(tensors: dict[str, Tensor], path: Path, save_file: Any) -> None:
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
     """Whole or not at all."""
-    part = path.with_suffix(".part")
-    save_file(tensors, part)
-    part.rename(path)
+    with new_file(path) as file:
+        write_tensors(file, tensors, {"format": "pt"})
 
 
 class _Noise:

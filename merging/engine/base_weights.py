@@ -45,17 +45,17 @@ class BaseWeights(Mapping[str, Tensor]):
 
     def __init__(self, params: Mapping[str, torch.nn.Parameter], base: BaseIndex, *, mapped: bool) -> None:
         self._names = tuple(params)
-        self._places: dict[str, _StoredWeight] = {}
+        self._stored: dict[str, _StoredWeight] = {}
         self._held: dict[str, Tensor] = {}
         self._norms: dict[str, float] = {}
         files: dict[Path, MappedFile] = {}
-        views = MappedAreas() if mapped else None
+        areas = MappedAreas() if mapped else None
         for target, param in params.items():
-            place = None if views is None else _placed(target, param, base, files, views)
+            place = None if areas is None else _stored_weight(target, param, base, files, areas)
             if place is None:
                 self._held[target] = param.data
                 continue
-            self._places[target] = place
+            self._stored[target] = place
             if (stored := place.file.tensor(place.key)).dtype == param.dtype:
                 param.data = stored
             self._norms[target] = norm(param.data)  # now, while whoever loads a base expects to wait
@@ -63,7 +63,7 @@ class BaseWeights(Mapping[str, Tensor]):
         self._files = tuple(files.values())
 
     def __getitem__(self, target: str) -> Tensor:
-        place = self._places.get(target)
+        place = self._stored.get(target)
         return self._held[target] if place is None else place.file.tensor(place.key).to(place.dtype)
 
     def __iter__(self) -> Iterator[str]:
@@ -74,7 +74,7 @@ class BaseWeights(Mapping[str, Tensor]):
 
     def release(self, target: str) -> None:
         """Give back the memory that reading a weight took, where it can be read again."""
-        if (place := self._places.get(target)) is not None:
+        if (place := self._stored.get(target)) is not None:
             place.file.release(place.key)
 
     def norm(self, target: str, weight: Tensor) -> float:
@@ -95,8 +95,8 @@ class BaseWeights(Mapping[str, Tensor]):
                 raise UserError(f"{file.path} was changed while the base was in use: load the base again")
 
 
-def _placed(
-    target: str, param: torch.nn.Parameter, base: BaseIndex, files: dict[Path, MappedFile], views: MappedAreas
+def _stored_weight(
+    target: str, param: torch.nn.Parameter, base: BaseIndex, files: dict[Path, MappedFile], areas: MappedAreas
 ) -> _StoredWeight | None:
     """Where ``param`` can be read again, bit for bit; None if nowhere."""
     entry = base.params.get(target)
@@ -112,7 +112,7 @@ def _placed(
             raise UserError(f"the base pipeline is damaged: {error}") from error
     file = files[path]
     stored = file.tensor(key)
-    same = stored.dtype == param.dtype and views.shows(param.data, file, key)
+    same = stored.dtype == param.dtype and areas.shows(param.data, file, key)
     same = same or torch.equal(stored.to(param.dtype), param.data)
     file.release(key)
     return _StoredWeight(file, key, param.dtype) if same else None
