@@ -110,7 +110,12 @@ class Shelf:
         same = self._by_hash(named.hashes, called)
         if same:
             chosen = _best(same, family)[0]
-            return Match(named=named, by="hash", expert=chosen.id), chosen
+            mine = self.sha256(chosen).startswith(named.hashes)
+            checked = mine or any(digest.startswith(named.hashes) for digest in self._all(chosen))
+            said = (
+                "" if checked else f"{chosen.id} is taken by the hash that its header claims; its tensors have another"
+            )
+            return Match(named=named, by="hash", expert=chosen.id, said=said), chosen
         best = [one for one in _best(called, family) if self.sha256(one)]
         if len({self.sha256(one) for one in best}) == 1:
             return self._by_name(named, best[0]), best[0]

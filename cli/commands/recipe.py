@@ -107,7 +107,7 @@ def _base(said: ForeignBase) -> str:
 
 def _experts(made: RecipePlan) -> RenderableType:
     """What became of each expert."""
-    rows = table("expert in the image", "weight", "here", "by")
+    rows = table("expert in the image", "weight (/ on text encoders)", "here", "by")
     for match in made.experts:
         named = match.named
         weights = [weight for weight in (named.weight, named.clip_weight) if weight is not None]

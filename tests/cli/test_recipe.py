@@ -145,6 +145,25 @@ def test_our_own_image_gives_its_own_plan_back_and_replays(
     assert {"Merge method"} <= {one["name"] for one in said["left_out"]}
 
 
+def test_a_base_that_draws_by_flow_keeps_its_sampler_and_its_own_guidance(
+    run: Run, world: Any, loras: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "FLUX.1-dev"
+    shutil.copytree(world.base_dir, base)
+    config = base / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"_class_name": "FlowMatchEulerDiscreteScheduler"}))
+    text = (
+        "an owl <lora:ink_wash:0.6>\nNegative prompt: rain\nSteps: 3, Sampler: {}, Schedule type: Simple, "
+        "CFG scale: 1, Distilled CFG Scale: 3.5, Seed: 7, Size: 16x16"
+    )
+    for sampler, left in (("Euler", ["negative prompt"]), ("DPM++ 2M", ["negative prompt", "sampler"])):
+        path = image(tmp_path / "a.png", parameters=text.format(sampler))
+        said = json.loads(run("recipe", path, "--experts", loras, "--base", base, "--json").stdout)
+        assert said["plan"]["sampler"] | {"name": "default", "guidance": 3.5} == said["plan"]["sampler"]
+        assert said["plan"]["negative_prompt"] == ""
+        assert [one["name"] for one in said["left_out"]] == left
+
+
 def test_one_expert_named_twice_counts_with_the_sum_of_its_weights(run: Run, loras: Path, tmp_path: Path) -> None:
     path = image(tmp_path / "a.png", parameters=a1111(loras, " <lora:Ink Wash:0.25>"))
     said = json.loads(run("recipe", path, "--experts", loras, "--json").stdout)

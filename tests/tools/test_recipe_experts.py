@@ -54,8 +54,10 @@ def test_by_the_files_sum_and_by_its_tensors_sum_whatever_the_name(shelf: Shelf,
 
 
 def test_by_the_sum_that_a_header_claims_and_of_an_expert_that_is_elsewhere(shelf: Shelf) -> None:
-    assert shelf.match(ForeignExpert(name="x", hashes=("0123456789ab",)), "sdxl")[0].expert == "hub/claims"
-    assert shelf.match(ForeignExpert(name="x", hashes=("ef" * 5,)), "sdxl")[0].expert == "far/away"
+    match, _ = shelf.match(ForeignExpert(name="x", hashes=("0123456789ab",)), "sdxl")
+    assert (match.expert, "header claims" in match.said) == ("hub/claims", True)
+    match, _ = shelf.match(ForeignExpert(name="x", hashes=("ef" * 5,)), "sdxl")
+    assert (match.expert, match.said) == ("far/away", "")
 
 
 def test_by_name_with_the_version_compared(shelf: Shelf) -> None:
