@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import ExpertError, UserError
+from ..files.header import read_header
 from ..plugins import Registry
-from .architecture import family_of_model_id
+from .architecture import family_of_header, family_of_model_id
 from .families import GENERIC, family_for
+from .index import DENOISERS, component_files
 from .profile import BaseProfile
 
 Maker = Callable[[str], BaseProfile]
@@ -91,7 +93,7 @@ def of_folder(folder: Path) -> BaseProfile:
         raise UserError(
             f"There is no diffusers pipeline in {folder}: model_index.json is missing. Registered bases: {known}."
         )
-    architecture = family_of_model_id(folder.name)
+    architecture = _architecture(folder)
     family = family_for(architecture)
     values = family.model_dump(exclude={"name", "architecture"})
     return BaseProfile(
@@ -103,3 +105,13 @@ def of_folder(folder: Path) -> BaseProfile:
         ref=f"folder:{folder.name}",
         title=f"the base in {folder}" + (", of no known family: generic values" if family.name == GENERIC else ""),
     )
+
+
+def _architecture(folder: Path) -> str:
+    """What can be merged into a pipeline: read off its denoiser's weights; off its name only where they do not tell."""
+    try:
+        files = [file for component in DENOISERS for file in component_files(folder / component)]
+        found = next(filter(None, (family_of_header(read_header(file)) for file in files)), None)
+    except ExpertError as error:
+        raise UserError(f"The base in {folder} is damaged: {error}") from error
+    return found or family_of_model_id(folder.name)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
+from safetensors.numpy import save_file
 
 from diffgraph.bases import families, registry
 from diffgraph.bases.profile import BaseProfile, Family
@@ -61,6 +63,21 @@ def test_a_folder_of_a_known_family_takes_its_values(tmp_path: Path) -> None:
     assert (found.family, found.architecture) == ("sdxl", "sdxl")
     assert found.sizes[0].width == 1024
     assert found.steps == families.get("sdxl").steps
+
+
+@pytest.mark.parametrize(("width", "family"), [(768, "sd15"), (2048, "sdxl")])
+def test_the_architecture_is_read_off_the_weights_whatever_the_folder_is_called(
+    tmp_path: Path, width: int, family: str
+) -> None:
+    folder = pipeline(tmp_path / "flux-like-dream_8")
+    weights = {"down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight": np.zeros((4, width), np.float16)}
+    (folder / "unet").mkdir()
+    save_file(weights, folder / "unet" / "diffusion_pytorch_model.safetensors")
+    found = registry.chosen(str(folder))
+    assert (found.architecture, found.family) == (family, family)
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"cut off")
+    with pytest.raises(UserError, match="is damaged"):
+        registry.chosen(str(folder))
 
 
 def test_a_folder_without_a_pipeline_is_named(tmp_path: Path) -> None:
