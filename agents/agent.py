@@ -105,7 +105,7 @@ class Agent(ABC):
                 rest = "the rest of the run" if failures >= MAX_FAILURES else "this step"
                 note = f"{error}{wait} The offline brain took {rest} of the {self.name}."
                 self.ctx.say("brain failed", note, agent=self.name)
-                change = State(failures=failures, notes=state.told(note))
+                change = State(failures=failures, notes=state.with_notes(note))
         else:
             change = State()
         return ask(OfflineBrain(), tools, talk, None), change

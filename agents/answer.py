@@ -90,7 +90,7 @@ def of_images(
     )
     read = state.activation.read if state.activation else state.prompt
     if " ".join(read.split()) != state.prompt:
-        change = change.changed(State(notes=state.told(f"The planner read the prompt as: {read}")))
+        change = change.changed(State(notes=state.with_notes(f"The planner read the prompt as: {read}")))
     return change
 
 

@@ -33,7 +33,7 @@ class Calibrator:
         done = next(iter(calibrate(self.ctx, waiting[:1])))
         change = State(calibrate=waiting[1:])
         if isinstance(done, NotMeasured):
-            notes = state.told(f"{done.expert} could not be calibrated: {done.failed}")
+            notes = state.with_notes(f"{done.expert} could not be calibrated: {done.failed}")
             change = change.changed(State(notes=notes, dropped=tuple(sorted({*state.dropped, done.expert}))))
         return Command(goto="calibrator" if waiting[1:] else "planner", update=change)
 

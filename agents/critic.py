@@ -35,7 +35,7 @@ class Critic(Agent):
         if state.verdict is not None:
             return self._decide(state, state.verdict, State())
         if self.spent(state):
-            note = state.told("The critic's brain gave no verdict; the score alone decided.")
+            note = state.with_notes("The critic's brain gave no verdict; the score alone decided.")
             return self._decide(state, CriticDecision(decision="accept"), State(notes=note))
         change = self.think(state)
         if not change.idle:

@@ -118,8 +118,8 @@ class Machine:
         accepted = state.rounds[-1].decision == "accept"
         change = answer.of_images(state, plan, images, scores, accept=self.ctx.settings.accept, accepted=accepted)
         folder.write_json(run_dir / "plan.json", plan.model_dump(mode="json"))
-        told = RunScores(**dict(scores), rounds=state.rounds, best=state.best)
-        folder.write_json(run_dir / "scores.json", told.model_dump(mode="json"))
+        written = RunScores(**dict(scores), rounds=state.rounds, best=state.best)
+        folder.write_json(run_dir / "scores.json", written.model_dump(mode="json"))
         self.ctx.say("written", f"{answer.counted(images)} in {run_dir}", images=images)
         try:
             call(
@@ -135,7 +135,7 @@ class Machine:
                 },
             )
         except (UserError, ToolRetry) as error:
-            notes = state.changed(change).told(f"The graph does not remember this run: {error}")
+            notes = state.changed(change).with_notes(f"The graph does not remember this run: {error}")
             change = change.changed(State(notes=notes))
         page.write(self.ctx, state.changed(change))
         return Command(goto="compare" if state.compare and plan.experts else "__end__", update=change)

@@ -73,9 +73,9 @@ class Planner(Agent):
         """
         why = "had no steps left" if self.budget_left(state) <= 0 else "came to no plan"
         if state.rounds:
-            notes = state.told(f"The planner {why}; the best round so far is the answer.")
+            notes = state.with_notes(f"The planner {why}; the best round so far is the answer.")
             return Command(goto="record", update=State(notes=notes))
-        change = State(notes=state.told(f"The planner {why}; the solver's default was used."))
+        change = State(notes=state.with_notes(f"The planner {why}; the solver's default was used."))
         try:
             activation = state.activation or activate_experts(self.ctx_for(state), ActivateArgs(prompt=state.prompt))
             change = change.changed(State(activation=activation))
@@ -84,7 +84,7 @@ class Planner(Agent):
             choice = revise(activation, [], [], set(state.dropped))
             proposal = propose_plan(self.ctx_for(state.changed(change)), choice)
         except (ToolRetry, ToolFailed) as error:
-            notes = state.changed(change).told(str(error))
+            notes = state.changed(change).with_notes(str(error))
             return Command(goto="finish", update=change.changed(State(notes=notes)))
         return Command(goto="check", update=change.changed(State(proposal=proposal, plan_id=proposal.plan_id)))
 
@@ -115,7 +115,7 @@ def sent_back(state: State, problems: Sequence[Problem]) -> Command[Any]:
         proposal=None,
         plan_id="",
         dropped=dropped,
-        notes=state.told(*(p.message for p in problems)),
+        notes=state.with_notes(*(p.message for p in problems)),
     )
     if any(not p.expert for p in problems) or dropped == state.dropped:
         return Command(goto="record" if state.rounds else "finish", update=change)

@@ -43,7 +43,7 @@ class Scout(Agent):
             if not state.found and change.idle == 1 and allowed_sources(self.ctx):
                 return Command(goto="scout", update=self.nudged(change, "Ask each source once with register_experts."))
         else:
-            change = State(notes=state.told("The scout stopped before it had asked every source."))
+            change = State(notes=state.with_notes("The scout stopped before it had asked every source."))
         claiming = tuple(dict.fromkeys(i for found in state.found for i in found.claiming))
         change = change.changed(State(calibrate=claiming[:MOST])).changed(back_to_planner())
         return Command(goto="calibrator" if claiming else "planner", update=change)

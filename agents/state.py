@@ -182,7 +182,7 @@ class State(Frozen):
         """This state with another's fields in place of its own, as far as they were set there."""
         return self.model_copy(update={name: getattr(change, name) for name in change.model_fields_set})
 
-    def told(self, *sentences: str) -> tuple[str, ...]:
+    def with_notes(self, *sentences: str) -> tuple[str, ...]:
         """The notes with more sentences, none twice."""
         return tuple(dict.fromkeys([*self.notes, *(s for s in sentences if s)]))
 

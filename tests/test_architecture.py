@@ -289,3 +289,70 @@ def test_light_modules_do_not_load_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+JSON_BORDER = {
+    ("tools/tool.py", "call"),  # what a brain hands to a tool, before it is validated
+    ("agents/completions/body.py", "_calls"),  # what a server sent
+    ("agents/completions/body.py", "_usage"),
+    ("agents/brains/offline.py", "bind_tools"),  # LangChain's signature
+    ("agents/runs/folder.py", "read_json"),  # a file of a run folder, before it is validated
+}
+"""Functions of tools and agents that may be handed, or hand out, JSON of any shape."""
+_MAPPINGS = {"dict", "Dict", "Mapping", "MutableMapping", "TypedDict"}
+
+
+def shapeless(annotation: ast.expr | None) -> bool:
+    """Whether an annotation speaks of a mapping whose values may be anything."""
+    if annotation is None:
+        return False
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        annotation = ast.parse(annotation.value, mode="eval").body
+    typed = {id(n.value) for n in ast.walk(annotation) if isinstance(n, ast.Subscript)}
+    for node in ast.walk(annotation):
+        if isinstance(node, ast.Name) and node.id in _MAPPINGS and id(node) not in typed:
+            return True
+        if isinstance(node, ast.Subscript) and getattr(node.value, "id", "") in _MAPPINGS:
+            named = {n.id for n in ast.walk(node.slice) if isinstance(n, ast.Name)}
+            if named & {"Any", "object"}:
+                return True
+    return False
+
+
+def shapeless_places(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Functions, and attributes of classes, that carry shapeless mappings: their name and line."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            parts = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg]
+            if any(shapeless(part.annotation) for part in parts if part) or shapeless(node.returns):
+                yield node.name, node.lineno
+        elif isinstance(node, ast.ClassDef):
+            for field in node.body:
+                if isinstance(field, ast.AnnAssign) and shapeless(field.annotation):
+                    yield node.name, field.lineno
+
+
+def test_agents_and_tools_hand_each_other_models() -> None:
+    found = {
+        (path.as_posix(), name): line
+        for path in package_files()
+        if is_inside(path, "agents", "tools")
+        for name, line in shapeless_places(tree_of(path))
+    }
+    assert set(found) == JSON_BORDER, {f"{p}:{found[p, n]} {n}" for p, n in set(found) - JSON_BORDER}
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("def f(a: dict[str, Any]) -> None: ...", ["f"]),
+        ("def f() -> list[Mapping[str, object]]: ...", ["f"]),
+        ("def f(*, a: 'dict[str, Any] | None' = None): ...", ["f"]),
+        ("def f(a: dict) -> None: ...", ["f"]),
+        ("class C:\n    a: dict[str, Any] = {}", ["C"]),
+        ("class C:\n    def f(self) -> dict[str, list[Any]]: ...", ["f"]),
+        ("def f(a: dict[str, float], b: Any) -> Mapping[str, JsonValue]: ...", []),
+    ],
+)
+def test_shapeless_mappings_are_found(source: str, names: list[str]) -> None:
+    assert [name for name, _ in shapeless_places(ast.parse(source))] == names

@@ -101,9 +101,9 @@ def _calls(message: dict[str, object]) -> list[tuple[str, object, str]]:
         if not isinstance(entry, dict):
             continue
         function = entry.get("function")
-        told = function if isinstance(function, dict) else entry
-        name, call_id = told.get("name"), entry.get("id")
-        args = told.get("arguments", told.get("parameters"))
+        call = function if isinstance(function, dict) else entry
+        name, call_id = call.get("name"), entry.get("id")
+        args = call.get("arguments", call.get("parameters"))
         found.append((name if isinstance(name, str) else "", args, call_id if isinstance(call_id, str) else ""))
     return found
 

@@ -61,9 +61,9 @@ def generate(
     with _opened(context, settings) as ctx:
         run_dir = folder.given(Path(out)) if out is not None else folder.new(settings.root, prompt)
         request = Request(prompt=prompt, n=n, seed=seed, compare=compare, run_dir=str(run_dir))
-        told = RunRequest(**request, thread=uuid.uuid4().hex, brain=settings.brain)
-        folder.write_json(run_dir / folder.REQUEST, told.model_dump(mode="json"))
-        return _run(ctx, run_dir, told.thread, request, on_event, mind)
+        asked = RunRequest(**request, thread=uuid.uuid4().hex, brain=settings.brain)
+        folder.write_json(run_dir / folder.REQUEST, asked.model_dump(mode="json"))
+        return _run(ctx, run_dir, asked.thread, request, on_event, mind)
 
 
 def resume(

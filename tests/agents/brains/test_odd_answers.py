@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import sqlite3
 import sys
@@ -17,9 +18,11 @@ import pytest
 
 from diffgraph.agents import agent
 from diffgraph.agents.brains.answers import MAX_ARGUMENTS, MAX_CALLS, MAX_TEXT
+from diffgraph.agents.chat.repl import chat
 from diffgraph.agents.runs.generate import generate
 from diffgraph.agents.runs.result import RunResult
 from diffgraph.settings import Settings
+from diffgraph.terminal import CleanConsole
 from diffgraph.tools.context import Context
 
 
@@ -323,6 +326,24 @@ def test_retry_after_is_shown(run: Any) -> None:
 def test_the_reason_is_shown(run: Any) -> None:
     for name, reason in (("400 context length", "maximum context length"), ("error text with 200", "model not loaded")):
         assert any(reason in note for note in run(NO_ANSWER[name], "planner").notes)
+
+
+@pytest.mark.parametrize("name", ["a web page", "choices empty", "401", "connection cut"])
+def test_no_brain_ends_a_chat(
+    server: Any, make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    server.odd, server.victims, server.asked, server.requests = NO_ANSWER[name], EVERYONE, [], []
+    lines = iter(["octopus", "/seed 7", "/quit"])
+    said = io.StringIO()
+    chat(
+        make_settings(brain="openai:odd", brain_retries=0),
+        console=CleanConsole(file=said, width=200),
+        read=lambda sign: next(lines),
+    )
+    assert "offline brain took" in said.getvalue()
+    assert "accepted" in said.getvalue()
+    assert "seed 7" in said.getvalue()
 
 
 # -- bounds
