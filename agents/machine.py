@@ -1,4 +1,4 @@
-"""The state machine: one LangGraph graph, whatever the brain (DESIGN.md 3).
+"""The state machine: one LangGraph graph, whatever the brain.
 
 ``build`` wires it; ``graph`` is the factory that langgraph.json names (as a module path,
 ``diffgraph.agents.machine:graph``: a file path would be loaded outside the package, where relative imports do not

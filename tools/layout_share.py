@@ -79,8 +79,8 @@ def parties(ctx: Context, expert: Expert) -> list[list[_Member]]:
 def coarse_share(ctx: Context, expert: Expert, weight: float) -> float:
     """The share (of `PairingRules.shares`) with which the look and those beside it score best, over several companies.
 
-    1, unmeasured, where there is no look, nobody to stand beside, or no coarsest block (`bases.layout_blocks`). Images are
-    kept by plan id, so an interrupted measurement goes on where it stopped.
+    1, unmeasured, where there is no look, nobody to stand beside, or no coarsest block (`bases.layout_blocks`). Images
+    are kept by plan id, so an interrupted measurement goes on where it stopped.
 
     Raises:
         ToolFailed: a file cannot be merged.
