@@ -185,7 +185,7 @@ class _Making:
             return own
         return own if found.name == "default" else found.name
 
-    def _size(self) -> dict[str, object]:
+    def _size(self) -> dict[str, int]:
         width, height = self.recipe.width, self.recipe.height
         if width is None or height is None:
             return {}
