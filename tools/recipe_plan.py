@@ -168,7 +168,7 @@ class _Making:
                 said[field] = value
             elif value is not None:
                 self.leave(field, value)
-        said |= {"name": self._sampler_name(own.name)} | self._size()
+        said |= {"name": self._sampler_name(own.name), **self._size()}
         return own.model_copy(update=said)
 
     def _sampler_name(self, own: str) -> str:
