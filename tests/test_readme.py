@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 from pathlib import Path
@@ -77,11 +78,18 @@ def test_the_table_of_rooms_is_about_right() -> None:
         assert near, f"{folder} has {modules} modules and {lines} lines, not {told}: make docs writes the table"
 
 
-def test_the_hops_of_a_request_are_functions_that_are_there() -> None:
-    rows = re.findall(r"^\| \d+ \| `([a-z_/]+\.py)` \| `(\w+)` \|", read("docs/architecture.md"), re.MULTILINE)
-    assert 5 <= len(rows) <= 10
-    for path, function in rows:
-        assert re.search(rf"^\s*def {function}\(", read(path), re.MULTILINE), f"{path} has no {function}"
+def test_the_hops_of_a_request_are_functions_of_these_types() -> None:
+    row = r"^\| \d+ \| `([a-z_/]+\.py)` \| `(\w+)` \| (.*) \| (.*) \|$"
+    hops = re.findall(row, read("docs/architecture.md"), re.MULTILINE)
+    assert 5 <= len(hops) <= 10
+    for path, name, goes_in, comes_out in hops:
+        found = [n for n in ast.walk(ast.parse(read(path))) if isinstance(n, ast.FunctionDef) and n.name == name]
+        assert found, f"{path} has no {name}"
+        first = comes_out.partition(";")[0].partition(":")[0]
+        for said, signature in ((goes_in, found[0].args), (first, found[0].returns)):
+            assert signature is not None
+            types = set(re.findall(r"\w+", ast.unparse(signature)))
+            assert set(re.findall(r"`(\w+)`", said)) <= types, f"{path}: {name} is a function of {types}"
 
 
 # -- what a reader types
