@@ -16,6 +16,7 @@ from ..graph.calibration.record import Calibration
 from ..graph.experts.expert import Expert
 from ..merging.engine.engine import Engine
 from ..merging.plan.merge_plan import MergePlan, Method, PlanExpert
+from ..scoring.metrics import Metric
 from ..scoring.protocol import Critic
 from ..tools.activate_experts import ActivateArgs, activate_experts
 from ..tools.context import Context, Job
@@ -35,12 +36,14 @@ class Evaluation:
         judge: decides what an image shows.
         joint: a LoRA trained jointly on the true combinations (an upper bound), if there is one.
         truths: gives true images for the similarity column, if the artwork is at hand.
+        metrics: by name, what else is measured of every image.
     """
 
     ctx: Context
     judge: Judge
     joint: Path | None = None
     truths: Truths | None = None
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
     _extra: dict[str, Path] = field(default_factory=dict)
 
     @property

@@ -22,6 +22,7 @@ class Row(BaseModel):
         judge: facet -> what the judge takes the image to show.
         critic: the score of the critic that steers requests, 0..1.
         similarity: to the true image, -1..1.
+        metrics: what the suite's metrics measure of the image.
         image: its file, relative to the log's folder.
         error: why the merge was refused.
     """
@@ -43,6 +44,7 @@ class Row(BaseModel):
     judge: dict[str, str] | None = None
     critic: float | None = None
     similarity: float | None = None
+    metrics: dict[str, float] | None = None
     image: str | None = None
     error: str | None = None
 

@@ -62,6 +62,7 @@ def _cell(rows: Sequence[Row]) -> Cell:
         harmonic=round(harmonic_mean(facets.values()), 4) if facets else None,
         critic=_mean([r.critic for r in rows if r.critic is not None]),
         similarity=_mean([r.similarity for r in rows if r.similarity is not None]),
+        metrics=_means([r.metrics for r in rows if r.metrics is not None]),
         made=_mean([r.made for r in rows if r.made is not None]),
         errors=sum(r.error is not None for r in rows),
         images=len(rows),
@@ -70,6 +71,13 @@ def _cell(rows: Sequence[Row]) -> Cell:
 
 def _mean(values: Sequence[float | bool]) -> float | None:
     return round(float(np.mean([float(v) for v in values])), 4) if values else None
+
+
+def _means(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of every metric over the images of which it is known."""
+    names = dict.fromkeys(name for row in measured for name in row)
+    means = {name: _mean([row[name] for row in measured if name in row]) for name in names}
+    return {name: mean for name, mean in means.items() if mean is not None}
 
 
 def _tests(of: Mapping[str, Sequence[Row]], reference: str, told: Mapping[str, Told]) -> dict[str, Test]:
@@ -105,14 +113,18 @@ def markdown(suite: Suite, summary: Summary) -> str:
     ]
     for group, cells in summary.groups.items():
         facets = list(dict.fromkeys(f for c in cells.values() for f in c.facets))
-        head = ["arm", "joint", *facets, "harmonic", "critic", "images made", "failed"]
+        metrics = list(dict.fromkeys(m for c in cells.values() for m in c.metrics))
+        head = ["arm", "joint", *facets, "harmonic", "critic", *metrics, "images made", "failed"]
         head += [f"{reference} minus it", "p"] if reference else []
         n = next(iter(cells.values())).joint.n
         lines += [f"## {group} ({n} prompts)", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
         for arm, cell in cells.items():
             row = [summary.arms[arm].title, str(cell.joint)]
             row += [_number(cell.facets.get(f)) for f in facets]
-            row += [_number(v) for v in (cell.harmonic, cell.critic, cell.made)] + [str(cell.errors)]
+            row += [
+                _number(v) for v in (cell.harmonic, cell.critic, *(cell.metrics.get(m) for m in metrics), cell.made)
+            ]
+            row.append(str(cell.errors))
             if reference:
                 test = summary.tests.get(group, {}).get(arm)
                 row += [str(test.difference), f"{test.p_holm:.4f}"] if test else ["", ""]

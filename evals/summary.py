@@ -21,6 +21,7 @@ class Cell(_Frozen):
     harmonic: float | None = None
     critic: float | None = None
     similarity: float | None = None
+    metrics: dict[str, float] = {}
     made: float | None = None
     errors: int
     images: int

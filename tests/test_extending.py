@@ -29,6 +29,7 @@ from diffgraph.merging.formats import read_expert
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "docs" / "extending"
 NAME = "my_diffgraph"
+pytestmark = pytest.mark.timeout(900)  # a busy machine takes minutes for what takes seconds
 
 
 COMMANDS = """
@@ -52,7 +53,7 @@ class Scratch:
         """Run a command in the package's folder, with the package and DiffGraph importable."""
         path = os.pathsep.join([str(self.root), *(p for p in sys.path if p)])
         env = {**os.environ, "PYTHONPATH": path, **environment}
-        return subprocess.run(command, cwd=self.root, env=env, capture_output=True, text=True, check=False, timeout=240)
+        return subprocess.run(command, cwd=self.root, env=env, capture_output=True, text=True, check=False, timeout=600)
 
     def python(self, *arguments: str, **environment: str) -> str:
         """Standard output of a Python that must end well."""
@@ -172,14 +173,15 @@ def ollama() -> Iterator[Ollama]:
 
 
 def test_an_evaluation_with_all_of_them(scratch: Scratch, ollama: Ollama, tmp_path: Path) -> None:
-    """The suite is judged by the judge; in its arm "ours" the brain plans, with the tool and by the method, and the
+    """The suite names judge and metric; in its arm "ours" the brain plans, with the tool and by the method, and the
     critic looks.
     """
     suite = tmp_path / "sea.yaml"
     text = (RECIPES / "suite.yaml").read_text(encoding="utf-8")
-    suite.write_text(f"{text}judge: stands-out\n", encoding="utf-8")
-    (done,) = scratch.diffgraph(
-        ["eval", str(suite), "--arms", "base,ours", "--seeds", "1", "--limit", "1"],
+    suite.write_text(f"{text}judge: stands-out\nmetrics: [colourful]\n", encoding="utf-8")
+    aliases, done = scratch.diffgraph(
+        ["eval", "aliases", "--limit", "2"],
+        ["eval", str(suite), "--arms", "base,half,ours", "--seeds", "1", "--limit", "1"],
         DIFFGRAPH_BRAIN="ollama:some-model",
         OLLAMA_HOST=f"http://127.0.0.1:{ollama.server_port}",
         DIFFGRAPH_METHOD="mean",
@@ -187,7 +189,10 @@ def test_an_evaluation_with_all_of_them(scratch: Scratch, ollama: Ollama, tmp_pa
         DIFFGRAPH_ROUNDS="0",
     )
     rows = {row["arm"]: row for row in map(json.loads, Path(done["log"]).read_text(encoding="utf-8").splitlines())}
-    assert set(rows) == {"base", "ours"}
+    assert aliases["summary"] == {"asked": 2, "right": 2}
+    assert set(rows) == {"base", "half", "ours"}
+    assert all(0 < row["metrics"]["colourful"] <= 1 for row in rows.values())
+    assert set(rows["half"]["experts"].values()) == {0.5}
     assert {row["judge"]["subject"] for row in rows.values()} <= {"something", "nothing"}
     assert {row["critic"] for row in rows.values()} == {0.5}, "colours knows neither octopus nor blueprint"
     assert rows["ours"]["method"] == "mean"

@@ -10,11 +10,13 @@ from .suite import Suite
 
 class ImageSuite(Suite):
     """Prompts with what an image must show and which experts know how (``experts``, the oracle choice), as ``items`` or
-    as ``grids`` of subjects x styles x backgrounds; the arms that answer them, and the seeds.
+    as ``grids`` of subjects x styles x backgrounds; the arms that answer them, the seeds, and metrics that are shown
+    beside the judge's word.
     """
 
     arms: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
+    metrics: tuple[str, ...] = ()
     items: tuple[Item, ...] = ()
     grids: tuple[Grid, ...] = ()
 

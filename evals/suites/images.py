@@ -11,6 +11,7 @@ from PIL import Image
 from ...bases.profile import BaseProfile
 from ...errors import ExpertError, PlanError
 from ...merging.sampling.png_record import save_png
+from ...scoring import metrics
 from ...tools.context import Context
 from ..arms import arm as arm_table
 from ..arms.arm import Answer, Arm
@@ -30,7 +31,8 @@ CHUNK = 8
 def run(suite: ImageSuite, ctx: Context, options: Options) -> SuiteResult:
     """Run, or go on with, a suite of images. ``joint_lora`` runs unasked only if there is such a LoRA."""
     judge = judge_for(ctx.profile, suite.judge)
-    evaluation = Evaluation(ctx, judge, options.joint or _oracle(ctx.profile), options.truths)
+    measures = {name: metrics.make(name) for name in suite.metrics}
+    evaluation = Evaluation(ctx, judge, options.joint or _oracle(ctx.profile), options.truths, measures)
     chosen = [arm_table.get(a) for a in arm_table.expanded(suite.arms if options.arms is None else options.arms)]
     if evaluation.joint is None and options.arms is None:
         chosen = [a for a in chosen if a.name != "joint_lora"]
@@ -131,7 +133,7 @@ def _miss(arm: Arm, item: Item, seed: int) -> Row:
 
 
 def _seen(evaluation: Evaluation, item: Item, image: Image.Image) -> dict[str, object]:
-    """What judge and critic say of one image, as fields of its row."""
+    """What judge, critic and metrics say of one image, as fields of its row."""
     seen = evaluation.judge.judge([image], item.wanted)[0]
     found: dict[str, object] = {
         "hits": seen.hits,
@@ -140,6 +142,9 @@ def _seen(evaluation: Evaluation, item: Item, image: Image.Image) -> dict[str, o
         "judge": seen.seen,
         "critic": round(evaluation.critic.score([image], item.wanted)[0].score, 4),
     }
+    if evaluation.metrics:
+        measured = {name: metric.measure([image], [item.prompt])[0] for name, metric in evaluation.metrics.items()}
+        found["metrics"] = {name: round(value, 4) for name, value in measured.items()}
     if evaluation.truths is not None and item.subject is not None:
         truth = evaluation.truths(item.subject, item.style, item.background)
         if truth is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,31 @@ def test_the_plain_sum_of_a_checkpoint_is_linear(evaluation: Evaluation) -> None
     after = _summed(evaluation, item, (0,), (0,))
     assert after == before.model_copy(update={"method": after.method})
     assert after.method.name == "linear"
+
+
+class Width:
+    """Measures how wide an image is, and how long its prompt."""
+
+    def measure(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> list[float]:
+        return [image.width + len(prompt) / 1000 for image, prompt in zip(images, prompts, strict=True)]
+
+
+def test_what_metrics_measure_stands_in_rows_and_report(evaluation: Evaluation, tmp_path: Path) -> None:
+    evaluation.metrics = {"width": Width()}
+    result = _run(evaluation, tmp_path, ["base"])
+    rows = {row.item: row for row in Log(result.log).rows}
+    widths = {}
+    for item in ITEMS:
+        with Image.open(result.folder / str(rows[item.id].image)) as image:
+            widths[item.id] = image.width + len(item.prompt) / 1000
+        assert rows[item.id].metrics == {"width": round(widths[item.id], 4)}
+    told = result.markdown.read_text().splitlines()
+    head = next(line for line in told if line.startswith("| arm |")).split("|")
+    base = next(line for line in told if line.startswith("| base alone |")).split("|")
+    assert base[head.index(" width ")].strip() == f"{widths['a/cat']:.3f}"
+    page = result.html.read_text()
+    assert "<th>width</th>" in page
+    assert f"<td>{widths['a/cat']:.3f}</td>" in page
 
 
 def test_every_arm_answers_every_item_and_seed(evaluation: Evaluation, world: Path, tmp_path: Path) -> None:
