@@ -21,11 +21,11 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the import path, where a test lays distributions."""
     monkeypatch.syspath_prepend(str(tmp_path))
     plugins._entry_points.cache_clear()
-    before = set(sys.modules)
     yield tmp_path
     plugins._entry_points.cache_clear()
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 def lay(shelf: Path, dist: str, points: dict[str, str], **modules: str) -> None:
