@@ -18,6 +18,7 @@ from diffgraph.graph.relations.relation import Relation
 from diffgraph.graph.store.graph_store import GraphStore
 from diffgraph.merging.engine.engine import Engine
 from diffgraph.merging.plan.merge_plan import MergePlan, Switch
+from diffgraph.merging.sampling.a1111_text import payload_sums
 from diffgraph.merging.sampling.pipeline import render
 from diffgraph.merging.sampling.png_record import save_png
 
@@ -140,7 +141,8 @@ def test_an_image_is_replayed_and_its_pixels_compared(
 ) -> None:
     image = render(Engine(world.base_dir, device="cpu"), plan, world.locate)[0]
     extra = {"device": "cpu", "dtype": "float32", "batch": 1}
-    save_png(image, tmp_path / "a.png", plan, 3, extra)
+    # As `generate` does: with the sums of the experts' files, by which other programs know them.
+    save_png(image, tmp_path / "a.png", plan, 3, extra, payload_sums(plan, world.locate))
     loras = ("--experts", tmp_path / "loras")
     done = run("replay", tmp_path / "a.png", *loras, "--out", tmp_path / "b.png", "--json")
     assert done.exit_code == 0, done.stderr
