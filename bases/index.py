@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING
 
 from ..errors import ExpertError, UserError
 from ..files.hashing import weights_sha256
-from ..files.header import Header, TensorInfo, read_header
+from ..files.header import GGUF_SUFFIX, Header, TensorInfo, read_header
+from ..files.mapped_file import MappedFile
+from ..files.quantisation import refuse_declared, with_scales
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 DENOISERS = ("unet", "transformer", "prior")
 COMPONENTS = (*DENOISERS, "text_encoder", "text_encoder_2", "text_encoder_3", "vae")
-_STEMS = ("diffusion_pytorch_model", "model")
+STEMS = ("diffusion_pytorch_model", "model")
 _MAX_INDEX_BYTES = 16 * 2**20
+_DIFFUSERS = "take the diffusers folder of the same model, in bfloat16 or float16"
 
 
 def target_name(component: str, parameter: str) -> str:
@@ -39,7 +42,7 @@ def component_files(folder: Path) -> tuple[Path, ...]:
     Raises:
         UserError: only pickles, several candidates, or an index that points out of the folder.
     """
-    for stem in _STEMS:
+    for stem in STEMS:
         if (single := folder / f"{stem}.safetensors").is_file():
             return (single,)
         index = folder / f"{stem}.safetensors.index.json"
@@ -50,6 +53,9 @@ def component_files(folder: Path) -> tuple[Path, ...]:
         return (variants[0],)
     if variants:
         raise UserError(f"{folder} holds several safetensors files and none has the usual name: keep one")
+    if any(folder.glob(f"*{GGUF_SUFFIX}")):
+        what = "is GGUF, a quantised format of another kind, which is not read"
+        raise UserError(f"what {folder} holds {what}: take the safetensors files of the same model")
     if any(folder.glob("*.bin")) or any(folder.glob("*.ckpt")):
         raise UserError(f"{folder} holds pickles only; DiffGraph opens safetensors only: convert it first")
     return ()
@@ -76,17 +82,25 @@ class BaseIndex:
         denoiser: name of the component that denoises ("unet" or "transformer").
         files: component -> its weight files.
         params: target -> (file, key in that file, tensor info).
+        scaled: the targets whose stored values are multiplied with a scale (`files.quantisation`).
     """
 
     path: Path
     denoiser: str
     files: Mapping[str, tuple[Path, ...]]
     params: Mapping[str, tuple[Path, str, TensorInfo]]
+    scaled: frozenset[str] = frozenset()
 
     @classmethod
     def open(cls, path: Path | str) -> BaseIndex:
-        """Read the headers of every component. Raises UserError if this is no pipeline folder, or lacks weights."""
+        """Read the headers of every component.
+
+        Raises:
+            UserError: no pipeline folder, weights are missing, or they are quantised in a way that is not read.
+        """
         path = Path(path)
+        if path.suffix.lower() == GGUF_SUFFIX:
+            raise UserError(f"{path} is GGUF, a quantised format of another kind, which is not read: {_DIFFUSERS}")
         listing = path / "model_index.json"
         if not listing.is_file():
             raise UserError(f"there is no diffusers pipeline in {path}: model_index.json is missing")
@@ -98,19 +112,24 @@ class BaseIndex:
             raise UserError(f"{listing} is not a JSON object")
         files: dict[str, tuple[Path, ...]] = {}
         params: dict[str, tuple[Path, str, TensorInfo]] = {}
+        scaled: set[str] = set()
+        _refuse_quantised(path, "pipeline")
         for component in COMPONENTS:
             if not _is_declared(declared.get(component)):
                 continue
             if not (found := component_files(path / component)):
                 raise UserError(f"the pipeline in {path} names a {component}, but its weights are missing")
+            _refuse_quantised(path / component, component)
             files[component] = found
             for file in found:
-                for key, info in _header(file).tensors.items():
+                header = _header(file)
+                for key, info in header.tensors.items():
                     params[target_name(component, key)] = (file, key, info)
+                scaled.update(target_name(component, key) for key in header.scales)
         denoiser = next((name for name in DENOISERS if name in files), None)
         if denoiser is None:
             raise UserError(f"the pipeline in {path} has no unet and no transformer to merge into")
-        return cls(path, denoiser, files, params)
+        return cls(path, denoiser, files, params, frozenset(scaled))
 
     @cached_property
     def sha256(self) -> str:
@@ -137,11 +156,13 @@ class BaseIndex:
         return None if entry is None else entry[2].shape
 
     def tensor(self, target: str) -> Tensor:
-        """The parameter as it stands in the file, in float32."""
+        """The parameter in float32, multiplied with its scale where the file keeps one beside it."""
         import torch
         from safetensors import safe_open
 
         file, key, _ = self.params[target]
+        if target in self.scaled:
+            return MappedFile(_header(file)).values(key)
         with safe_open(str(file), framework="pt") as opened:
             return opened.get_tensor(key).to(torch.float32)
 
@@ -152,6 +173,17 @@ def _is_declared(value: object) -> bool:
 
 def _header(file: Path) -> Header:
     try:
-        return read_header(file)
+        header = read_header(file)
     except ExpertError as error:
         raise UserError(f"the base pipeline is damaged: {error}") from error
+    try:
+        return with_scales(header)
+    except ExpertError as error:
+        raise UserError(f"nothing can be merged into this base: {error}") from error
+
+
+def _refuse_quantised(folder: Path, component: str) -> None:
+    try:
+        refuse_declared(folder, f"the {component}")
+    except ExpertError as error:
+        raise UserError(f"nothing can be merged into this base: {error}") from error

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -43,6 +43,7 @@ FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 """Dtypes whose values are read as numbers. Narrower ones mean nothing without scales that stand elsewhere."""
 
 SUFFIX = ".safetensors"
+GGUF_SUFFIX = ".gguf"
 _PICKLE_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle"})
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -61,6 +62,16 @@ class TensorInfo(NamedTuple):
         return math.prod(self.shape)
 
 
+class Scale(NamedTuple):
+    """What a tensor's stored values are to be multiplied with: another tensor of the same file.
+
+    It has one value, or one for each of the tensor's rows (`files.quantisation`).
+    """
+
+    key: str
+    info: TensorInfo
+
+
 @dataclass(frozen=True, eq=False)
 class Header:
     """A checked header. Two of them are equal only if they are one object.
@@ -70,12 +81,16 @@ class Header:
         size_bytes: length of the whole file.
         tensors: tensor name -> `TensorInfo`, sorted by name.
         metadata: the file's own ``__metadata__`` strings. Hostile text: data, never instructions.
+        scales: tensor name -> its scale, where `files.quantisation` found one; then scales are no tensors of their own.
+        data_start: where in the file the tensors' bytes begin; 0 if that is not known.
     """
 
     path: Path
     size_bytes: int
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
+    scales: Mapping[str, Scale] = field(default_factory=dict)
+    data_start: int = 0
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -97,6 +112,8 @@ def read_header(path: Path | str) -> Header:
     path = Path(path)
     if path.suffix.lower() in _PICKLE_SUFFIXES:
         raise _pickle(path)
+    if path.suffix.lower() == GGUF_SUFFIX:
+        raise _gguf(path)
     if not is_safetensors(path):
         raise ExpertError(f"{path} is not opened: only {SUFFIX} files are, because others may run code", path=str(path))
     try:
@@ -123,6 +140,8 @@ def header_length(first: bytes, path: Path | str, *, file_size: int | None = Non
     if len(first) < 8:
         raise _bad(path, f"it is only {len(first)} bytes long")
     length = int.from_bytes(first[:8], "little")
+    if first.startswith(b"GGUF"):  # as a length, that would be far beyond any bound
+        raise _gguf(path)
     if length <= MAX_HEADER_BYTES and (file_size is None or 8 + length <= file_size):
         return length
     # Only now look for other formats: the first bytes of a sound file are a number and may look like anything.
@@ -164,7 +183,7 @@ def parse_header(raw: bytes, path: Path | str, *, file_size: int | None = None) 
     if file_size is not None and size != file_size:
         how = "it is cut off, or cut short" if size > file_size else "bytes follow the last tensor"
         raise _bad(path, f"its tensors take {size - start} bytes, but {file_size - start} are there: {how}")
-    return Header(path, size, MappingProxyType(tensors), MappingProxyType(metadata))
+    return Header(path, size, MappingProxyType(tensors), MappingProxyType(metadata), data_start=start)
 
 
 def _bad(path: Path, what: str, keys: tuple[str, ...] = ()) -> ExpertError:
@@ -174,6 +193,11 @@ def _bad(path: Path, what: str, keys: tuple[str, ...] = ()) -> ExpertError:
 def _pickle(path: Path) -> ExpertError:
     text = "is a pickle, which can run code when it is opened; DiffGraph opens safetensors only. Convert it first"
     return ExpertError(f"{path} {text}", path=str(path))
+
+
+def _gguf(path: Path) -> ExpertError:
+    text = "is GGUF, a quantised format of another kind, which is not read; DiffGraph opens safetensors only: take the"
+    return ExpertError(f"{path} {text} bfloat16 or float16 .safetensors file of the same model", path=str(path))
 
 
 def _document(path: Path, raw: bytes) -> dict[str, Any]:

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def scaled(values: Tensor, scale: Tensor) -> Tensor:
+    """``values * scale`` in float32: one number for all, or one for each row."""
+    import torch
+
+    flat = scale.to(torch.float32).flatten()
+    return values * (flat.reshape(()) if flat.numel() == 1 else flat.reshape(-1, *[1] * (values.dim() - 1)))
+
+
 @dataclass(frozen=True)
 class _Stamp:
     """Changes when the bytes of a file may have changed."""
@@ -83,6 +91,23 @@ class MappedFile:
             raw = torch.frombuffer(self._map, dtype=torch.uint8, count=info.end - info.start, offset=at)
             return raw.clone().view(dtype).reshape(info.shape)
         return torch.frombuffer(self._map, dtype=dtype, count=info.numel, offset=at).reshape(info.shape)
+
+    def values(self, key: str) -> Tensor:
+        """A tensor's values in float32, multiplied with its scale where it has one: a copy.
+
+        Raises:
+            ExpertError: as `tensor`.
+        """
+        import torch
+
+        values = self.tensor(key).to(torch.float32, copy=True)
+        if (scale := self.header.scales.get(key)) is None:
+            return values
+        raw = torch.frombuffer(
+            self._map, dtype=torch.uint8, count=scale.info.end - scale.info.start, offset=self._start + scale.info.start
+        )
+        stored = raw.clone().view(torch_dtypes()[scale.info.dtype])
+        return scaled(values, stored)
 
     @property
     def identity(self) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from ..errors import UserError
 from .dtypes import header_dtype, torch_dtype
 from .header import BITS, Header
+from .mapped_file import scaled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +37,8 @@ class RowReader:
 
     def __init__(self, header: Header) -> None:
         self.header = header
-        self._data = header.size_bytes - max(info.end for info in header.tensors.values())
+        ends = [*header.tensors.values(), *(scale.info for scale in header.scales.values())]
+        self._data = header.data_start or header.size_bytes - max(info.end for info in ends)
 
     def rows(self, key: str, start: int = 0, stop: int | None = None) -> Tensor:
         """Rows ``start`` to ``stop`` of a tensor (along its first dimension; a tensor without one is one row)."""
@@ -50,6 +52,18 @@ class RowReader:
         self._fill(raw, self._data + info.start + start * row)
         shape = (stop - start, *info.shape[1:]) if info.shape else ()
         return raw.view(torch_dtype(info.dtype, key)).reshape(shape)
+
+    def values(self, key: str, start: int = 0, stop: int | None = None) -> Tensor:
+        """Rows of a tensor in float32, multiplied with its scale where it has one."""
+        import torch
+
+        rows = self.rows(key, start, stop).to(torch.float32)
+        if (scale := self.header.scales.get(key)) is None:
+            return rows
+        raw = torch.empty(scale.info.end - scale.info.start, dtype=torch.uint8)
+        self._fill(raw, self._data + scale.info.start)
+        stored = raw.view(torch_dtype(scale.info.dtype, scale.key))
+        return scaled(rows, stored if stored.numel() == 1 else stored[start : start + rows.shape[0]])
 
     def chunks(self, key: str, size: int) -> Iterable[Tensor]:
         """The bytes of a tensor, at most ``size`` at a time."""

@@ -157,4 +157,6 @@ def _lengths_of(matrix: Tensor, dim: int) -> list[float]:
 
 def all_finite(tensor: Tensor) -> bool:
     """Whether all values are finite. A finite sum proves it, some 20 times as fast as a test of each on the CPU."""
+    if tensor.element_size() == 1:  # torch adds and tests no fp8
+        tensor = tensor.to(torch.float32)
     return bool(torch.isfinite(tensor.sum(dtype=torch.float32))) or bool(torch.isfinite(tensor).all())

@@ -109,6 +109,8 @@ def merged(base: Tensor, delta: Delta | None, dtype: torch.dtype, target: str) -
 
 def norm(weight: Tensor) -> float:
     """Frobenius norm of a weight to two digits; infinite or NaN where a value is."""
+    if weight.element_size() == 1:  # torch adds no fp8
+        weight = weight.to(torch.float32)
     # In float16 a sum of squares would overflow; in bfloat16 torch is four times as fast without a cast.
     wide = torch.float32 if weight.dtype == torch.float16 else None
     return float(torch.linalg.vector_norm(weight, dtype=wide))
@@ -220,7 +222,7 @@ def _bounded(factors: Sequence[Factors], base_norm: float, dtype: torch.dtype) -
     """Whether the merged values are known to be finite without a look at them: no value of the base exceeds its norm,
     none of the delta its reach. Half of the range is left for rounding. False for NaN.
     """
-    return base_norm + sum(term.reach for term in factors) <= _HALF_RANGE[dtype]
+    return base_norm + sum(term.reach for term in factors) <= _HALF_RANGE.get(dtype, 0.0)
 
 
 @contextmanager

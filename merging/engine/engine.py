@@ -37,6 +37,8 @@ from .merge_tasks import MergeTask, changed, tasks_of
 from .merged_memory import MergedMemory
 from .pipeline_loading import load_pipeline
 
+_FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+
 
 class Engine:
     """One base pipeline on one device, and whatever plan is merged into it at the moment. Not thread-safe.
@@ -87,13 +89,14 @@ class Engine:
         if available_bytes() > 2 * (merging := _matrix_bytes(self.base, self.dtype)):
             self._memory.prepare(merging)  # while the base is loaded, which is mostly the work of one core
         self._merger = GpuMerger(self.device, self.dtype)
-        self.pipe: Any = load_pipeline(Path(base_dir), self.device, self.dtype)
+        self.pipe: Any = load_pipeline(Path(base_dir), self.device, self.dtype, scaled=bool(self.base.scaled))
         self._params: dict[str, torch.nn.Parameter] = {}
         for component in COMPONENTS:
             module = getattr(self.pipe, component, None)
             if isinstance(module, torch.nn.Module):
                 module.requires_grad_(False).eval()
                 self._params.update((target_name(component, n), p) for n, p in module.named_parameters())
+        _widen(self._params, self.base, self.dtype)
         self._stacked = self.device.type == "cuda" if stacked is None else stacked
         mapped = self.device.type == "cpu" and not self._stacked if base_in == "auto" else base_in == "file"
         self._base_weights = BaseWeights(self._params, self.base, mapped=mapped)
@@ -275,6 +278,17 @@ class Engine:
         self._moved.discard(target)
         self._params[target].data = self._base_weights[target]
         del self._live[target]
+
+
+def _widen(params: Mapping[str, torch.nn.Parameter], base: BaseIndex, dtype: torch.dtype) -> None:
+    """Give parameters that are stored in fp8 their values in the pipeline's dtype: loaders leave them as they are, and
+    know of no scale that stands beside them.
+    """
+    for target, param in params.items():
+        if target in base.scaled:
+            param.data = base.tensor(target).to(dtype).to(param.device)
+        elif param.dtype in _FP8:
+            param.data = param.data.to(dtype)
 
 
 def _matrix_bytes(base: BaseIndex, dtype: torch.dtype) -> int:

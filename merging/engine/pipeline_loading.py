@@ -13,8 +13,14 @@ import torch
 from ...errors import UserError
 
 
-def load_pipeline(base_dir: Path, device: torch.device, dtype: torch.dtype) -> Any:
+def load_pipeline(base_dir: Path, device: torch.device, dtype: torch.dtype, *, scaled: bool = False) -> Any:
     """Load a diffusers pipeline folder: local files, safetensors only, no safety checker, no progress bars of its own.
+
+    Args:
+        base_dir: the folder.
+        device: where to.
+        dtype: of its weights; those in fp8 stay as they are.
+        scaled: its files hold scales, which the loaders do not know and need not list.
 
     Raises:
         UserError: there is no pipeline, or diffusers cannot load it; the message says where and why.
@@ -31,7 +37,7 @@ def load_pipeline(base_dir: Path, device: torch.device, dtype: torch.dtype) -> A
     if "requires_safety_checker" in declared:
         extra["requires_safety_checker"] = False
     try:
-        with _quiet():
+        with _quiet(warnings=not scaled):
             pipe = diffusers.DiffusionPipeline.from_pretrained(
                 str(base_dir), local_files_only=True, use_safetensors=True, **extra
             )
@@ -42,18 +48,22 @@ def load_pipeline(base_dir: Path, device: torch.device, dtype: torch.dtype) -> A
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the loaders' progress bars; both libraries are left as they were."""
+def _quiet(*, warnings: bool) -> Iterator[None]:
+    """Without the loaders' progress bars, and warnings if so told; both libraries are left as they were."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
     libraries = (diffusers_logging, transformers_logging)
     were_on = [library.is_progress_bar_enabled() for library in libraries]
+    levels = [library.get_verbosity() for library in libraries]
     for library in libraries:
         library.disable_progress_bar()
+        if not warnings:
+            library.set_verbosity_error()
     try:
         yield
     finally:
-        for library, was_on in zip(libraries, were_on, strict=True):
+        for library, was_on, level in zip(libraries, were_on, levels, strict=True):
             if was_on:
                 library.enable_progress_bar()
+            library.set_verbosity(level)

@@ -8,6 +8,7 @@ does one taken by rows, because that is done only where the arithmetic has no su
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -20,9 +21,11 @@ from torch import Tensor
 from ...bases.index import BaseIndex, target_name
 from ...errors import BudgetExceeded, PlanError
 from ...files.dtypes import header_dtype, torch_dtype
-from ...files.header import FLOATS, read_header
+from ...files.header import FLOATS, Header, read_header
+from ...files.quantisation import with_scales
 from ...files.tensor_io import COPY_BYTES, RowReader, RowWriter, TensorEntry, ordered
 from ..deltas.delta import Delta
+from ..deltas.factors import all_finite
 from ..methods import Part, Whole, make
 from ..plan.block_weights import BlockWeights
 from ..plan.coverage import coverage_problem
@@ -195,6 +198,11 @@ class FileMerge:
         return tuple(dict.fromkeys(target.partition(".")[0] for target in self.targets))
 
 
+def _rows(reader: RowReader, key: str, start: int, stop: int) -> Tensor:
+    """Rows as they are to be cast: with their scale, if they have one."""
+    return reader.values(key, start, stop) if key in reader.header.scales else reader.rows(key, start, stop)
+
+
 @dataclass(frozen=True)
 class OutputFile:
     """A file of a component's weights, to be written with the plan's in place.
@@ -212,17 +220,32 @@ class OutputFile:
     @classmethod
     def over(cls, files: Sequence[Path], component: str, dtype: torch.dtype | None = None) -> OutputFile:
         """All tensors of ``files``. Raises ExpertError for a file that is not sound."""
-        readers = [RowReader(read_header(file)) for file in files]
+        readers = [RowReader(with_scales(read_header(file))) for file in files]
         return cls({key: reader for reader in readers for key in reader.header.keys}, component, dtype)
 
     @cached_property
     def entries(self) -> list[TensorEntry]:
         """The tensors in the order in which they are written."""
-        infos = [(key, reader.header.tensors[key]) for key, reader in self.readers.items()]
-        return ordered(TensorEntry(key, self._dtype_of(info.dtype), info.shape) for key, info in infos)
+        return ordered(
+            TensorEntry(key, self._dtype_of(key, reader.header), reader.header.tensors[key].shape)
+            for key, reader in self.readers.items()
+        )
 
-    def _dtype_of(self, own: str) -> str:
-        return own if self.dtype is None or own not in FLOATS else header_dtype(self.dtype)
+    def _dtype_of(self, key: str, header: Header) -> str:
+        own = header.tensors[key].dtype
+        if self.dtype is None:
+            return self._unscaled if key in header.scales else own
+        return header_dtype(self.dtype) if own in FLOATS else own
+
+    @cached_property
+    def _unscaled(self) -> str:
+        """The dtype that most parameters without a scale have: scaled ones are written in it, because their products
+        with the scale need more digits than they are stored with. bfloat16 where there are none.
+        """
+        headers = {id(reader.header): reader.header for reader in self.readers.values()}.values()
+        found = Counter(i.dtype for h in headers for k, i in h.tensors.items() if k not in h.scales)
+        wide = [(count, dtype) for dtype, count in found.items() if dtype in ("F32", "BF16", "F16")]
+        return max(wide, default=(0, "BF16"))[1]
 
     def check(self, merge: FileMerge) -> None:
         """Raise BudgetExceeded if a merged weight cannot be worked on within the merge's budget."""
@@ -250,14 +273,14 @@ class OutputFile:
     def _untouched(self, entry: TensorEntry, budget: int) -> Iterator[Tensor]:
         reader = self.readers[entry.name]
         info = reader.header.tensors[entry.name]
-        if entry.dtype == info.dtype:
+        if entry.dtype == info.dtype and entry.name not in reader.header.scales:
             yield from reader.chunks(entry.name, max(1, min(COPY_BYTES, budget)))
             return
         dtype = torch_dtype(entry.dtype)
         rows = max(1, info.shape[0]) if info.shape else 1
         both = (info.end - info.start + entry.nbytes) // rows + 1
         for start, stop in blocks(rows, max(1, budget // both)):
-            cast = reader.rows(entry.name, start, stop).to(dtype)
-            if not bool(torch.isfinite(cast).all()):
+            cast = _rows(reader, entry.name, start, stop).to(dtype)
+            if not all_finite(cast):
                 raise PlanError(f"{entry.name} has values that {dtype} cannot hold: keep the base's dtype")
             yield cast

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...bases.index import BaseIndex, target_name
 from ...files.header import BITS, Header, read_header
+from ...files.quantisation import with_scales
 from ...files.tensor_io import RowReader
 from ..deltas.delta import Delta
 from ..formats.detect import detect
@@ -31,13 +32,13 @@ class BaseReader:
 
     def __init__(self, index: BaseIndex) -> None:
         self.index = index
-        self.reader = cache(lambda file: RowReader(read_header(file)))
+        self.reader = cache(lambda file: RowReader(with_scales(read_header(file))))
 
     def rows(self, target: str, start: int = 0, stop: int | None = None) -> Tensor:
         """Rows of a weight in float32. Raises UserError if they cannot be read."""
         file, key, _ = self.index.params[target]
-        rows: Tensor = self.reader(file).rows(key, start, stop)
-        return rows.to(torch.float32)
+        rows: Tensor = self.reader(file).values(key, start, stop)
+        return rows
 
     def itemsize(self, target: str) -> int:
         return BITS[self.index.params[target][2].dtype] // 8
@@ -114,7 +115,7 @@ class StreamedExpert:
     def difference(self, target: str, base: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """Rows of the expert's weight minus ``base``, the same rows of the base's, in float32."""
         reader, key = self._rows[target]
-        rows = reader.rows(key, start, stop).to(torch.float32)
+        rows = reader.values(key, start, stop)
         if not bool(torch.isfinite(rows).all()):
             raise expert_error(reader.header, "holds NaN or infinite values", (key,))
         return rows - base

@@ -311,6 +311,8 @@ def _as_stored(item: _Adapted, file: MappedFile, scale: float) -> Factors | None
         return None
     if not item.algorithm.plain(item.module) or set(roles) - {"up", "down", "alpha"}:
         return None
+    if any(key in file.header.scales for key in roles.values()):
+        return None
     up, down = (file.tensor(roles[role]).flatten(1) for role in ("up", "down"))
     return Factors(up, down, scale, file) if up.dtype in STORED and down.dtype in STORED else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...files.header import Header
+from ...files.quantisation import with_scales
 from .format import Format, expert_error, formats
 
 _FOREIGN = (
@@ -33,6 +34,7 @@ def kinds() -> frozenset[str]:
 
 def kind_and_rank(header: Header) -> KindAndRank:
     """The kind and the rank of an expert. Raises ExpertError as `detect`."""
+    header = with_scales(header)
     fmt, kind = detect(header)
     return KindAndRank(kind, fmt.rank(header))
 
@@ -41,8 +43,9 @@ def detect(header: Header) -> tuple[Format, str]:
     """The one format that knows this header, and the kind it says.
 
     Raises:
-        ExpertError: no format knows the keys, or more than one claims them.
+        ExpertError: no format knows the keys, or more than one claims them; or quantised in a way that is not read.
     """
+    header = with_scales(header)
     claims = [(fmt, kind) for fmt in formats().values() if (kind := fmt.detect(header)) is not None]
     if len(claims) > 1:
         names = ", ".join(kind for _, kind in claims)

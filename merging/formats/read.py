@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...bases.index import COMPONENTS, BaseIndex, component_files
+from ...bases.index import COMPONENTS, STEMS, BaseIndex, component_files
 from ...errors import ExpertError, UserError
 from ...files.header import Header, read_header
+from ...files.quantisation import refuse_declared, with_scales
 from ..deltas.expert_delta import ExpertDelta
 from .detect import detect
 from .format import TargetInfo, expert_error
@@ -18,11 +19,14 @@ def expert_files(path: Path | str) -> tuple[Header, ...]:
     """The headers of an expert given as a file, as a component folder, or as a diffusers folder with ``unet/`` in it.
 
     Raises:
-        ExpertError: nothing there, or a folder with several files none of which is the obvious one.
+        ExpertError: nothing there, a folder with several files none of which is the obvious one, or weights that are
+            quantised in a way that is not read.
     """
     path = Path(path)
     if not path.is_dir():
-        return (read_header(path),)
+        if path.name.startswith(STEMS):
+            refuse_declared(path.parent, "the expert")
+        return (with_scales(read_header(path)),)
     folders = [path / name for name in COMPONENTS if name != "vae" and (path / name).is_dir()]
     try:
         found = [file for folder in (folders or [path]) for file in component_files(folder)]
@@ -30,7 +34,9 @@ def expert_files(path: Path | str) -> tuple[Header, ...]:
         raise ExpertError(str(error), path=str(path)) from error
     if not found:
         raise ExpertError(f"{path} holds no safetensors file", path=str(path))
-    return tuple(read_header(file) for file in found)
+    for folder in {file.parent: None for file in found}:
+        refuse_declared(folder, "the expert")
+    return tuple(with_scales(read_header(file)) for file in found)
 
 
 def read_expert(path: Path | str, base: BaseIndex, kind: str | None = None) -> ExpertDelta:

@@ -16,12 +16,10 @@ if TYPE_CHECKING:
 
 def load_tensors(header: Header, keys: Sequence[str], file: MappedFile | None = None) -> dict[str, Tensor]:
     """The named tensors in float32, finite or refused; ``file`` saves opening it once more."""
-    import torch
-
     from ..deltas.factors import all_finite
 
     file = file or map_file(header, keys)
-    out = {key: file.tensor(key).to(torch.float32, copy=True) for key in keys}
+    out = {key: file.values(key) for key in keys}
     if bad := [key for key, tensor in out.items() if not all_finite(tensor)]:
         raise expert_error(header, "holds NaN or infinite values", bad)
     return out

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ...bases.index import BaseIndex
 from ...errors import UserError
 from ...files.header import FLOATS, Header, read_header
+from ...files.quantisation import with_scales
 from .format import Format, TargetInfo, expert_error, register
 from .tensors import load_tensors
 
@@ -111,7 +112,7 @@ def read_embedding(path: Path | str, base: BaseIndex, token: str | None = None) 
         ExpertError: not a textual inversion; vectors of a width that no text encoder of the base has (another family),
             or of different number for different encoders; NaN; an encoder that the base lacks.
     """
-    header = read_header(path)
+    header = with_scales(read_header(path))
     if TextualInversion().detect(header) is None:
         raise expert_error(header, "is no textual inversion", header.keys)
     widths = _widths(base)
