@@ -11,7 +11,7 @@ from ..graph.experts.expert import Frozen
 from ..merging.plan.foreign.recipe import Extra, ForeignBase, ForeignExpert, ForeignRecipe, extra
 from ..merging.plan.foreign.samplers import PLAIN_SCHEDULES, understood
 from ..merging.plan.foreign.values import fold
-from ..merging.plan.merge_plan import MergePlan, PlanBase, PlanExpert, Sampler
+from ..merging.plan.merge_plan import MergePlan, Method, PlanBase, PlanExpert, Sampler
 from .context import Context
 from .recipe_experts import Candidate, Match, OnFile, Shelf
 
@@ -136,7 +136,8 @@ class _Making:
         sampler = self._sampler(len(experts))
         if recipe.clip_skip not in (None, 1) and not (recipe.clip_skip == 2 and "xl" in self.ctx.family.lower()):
             self.leave("clip skip", recipe.clip_skip)  # SDXL's encoders are read at the last layer but one anyway
-        self.left_out += recipe.extras
+        # What is left of a plan of ours whose own record is gone: the sum is what this plan does.
+        self.left_out += [one for one in recipe.extras if (one.name, one.value) != ("Merge method", Method().name)]
         return MergePlan(
             base=base,
             experts=tuple(experts),

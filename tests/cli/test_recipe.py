@@ -142,7 +142,8 @@ def test_our_own_image_gives_its_own_plan_back_and_replays(
         ("hash", "great owl_v3"),
         ("hash", "Ink Wash"),
     ]
-    assert {"Merge method"} <= {one["name"] for one in said["left_out"]}
+    assert [(one["name"], one["value"]) for one in said["left_out"]] == [("Merge method", "ties")]
+    assert said["recipe"]["tool"] == "DiffGraph"
 
 
 def test_a_base_that_draws_by_flow_keeps_its_sampler_and_its_own_guidance(
