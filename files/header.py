@@ -83,6 +83,7 @@ class Header:
         metadata: the file's own ``__metadata__`` strings. Hostile text: data, never instructions.
         scales: tensor name -> its scale, where `files.quantisation` found one; then scales are no tensors of their own.
         data_start: where in the file the tensors' bytes begin; 0 if that is not known.
+        whole: the file's whole header, if this one was cut down to some of its tensors.
     """
 
     path: Path
@@ -91,6 +92,7 @@ class Header:
     metadata: Mapping[str, str]
     scales: Mapping[str, Scale] = field(default_factory=dict)
     data_start: int = 0
+    whole: Header | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:

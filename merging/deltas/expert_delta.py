@@ -26,6 +26,7 @@ class ExpertDelta:
         rank: largest rank, or None.
         deltas: target -> delta (float32); targets that the base lacks are included.
         missing: targets that the base lacks.
+        notes: what was decided about the file that its user should know.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class ExpertDelta:
     rank: int | None
     deltas: Mapping[str, Delta]
     missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     _norms: dict[str, float] = field(default_factory=dict, repr=False, compare=False)
 
     def norm(self, target: str | None = None) -> float:

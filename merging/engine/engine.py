@@ -318,4 +318,5 @@ def _report(spec: PlanExpert, expert: ExpertDelta, plan: MergePlan, measure: boo
         coverage=expert.coverage,
         energy_coverage=expert.energy_coverage if expert.missing else 1.0,
         norm=expert.norm() if measure else None,
+        notes=expert.notes,
     )

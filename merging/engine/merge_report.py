@@ -13,7 +13,8 @@ class ExpertReport(_Frozen):
     """What was applied of one expert.
 
     ``coverage`` is the share of its targets that the base has, ``energy_coverage`` the share of its squared delta norm
-    in them; ``norm`` is the Frobenius norm of what applies, before the plan's weight (None if it was not measured).
+    in them; ``norm`` is the Frobenius norm of what applies, before the plan's weight (None if it was not measured);
+    ``notes`` is what was decided about its file.
     """
 
     id: str
@@ -25,6 +26,7 @@ class ExpertReport(_Frozen):
     coverage: float
     energy_coverage: float
     norm: float | None
+    notes: tuple[str, ...] = ()
 
 
 class MergeReport(_Frozen):

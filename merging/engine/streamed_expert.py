@@ -181,5 +181,8 @@ def _groups(infos: dict[str, TargetInfo]) -> dict[str, frozenset[str]]:
 
 def _cut(files: Sequence[Header], keys: frozenset[str]) -> list[Header]:
     """The headers with no other tensors than ``keys``; files that have none of them are left out."""
-    cut = [replace(h, tensors=MappingProxyType({k: t for k, t in h.tensors.items() if k in keys})) for h in files]
+    cut = [
+        replace(h, tensors=MappingProxyType({k: t for k, t in h.tensors.items() if k in keys}), whole=h.whole or h)
+        for h in files
+    ]
     return [header for header in cut if header.tensors]

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 from ...bases.index import BaseIndex
 from ...files.header import Header
-from .adapter_config import AdapterConfig, adapter_configs
+from .adapter_config import METADATA_KEYS, AdapterConfig, adapter_configs
 from .algorithm import COMMON, Algorithm, Inputs, Module, Sizes, Update, algorithms
 from .dora import by_output, decompose
 from .format import Format, TargetInfo, expert_error, register
 from .names import BaseModules, ModuleNames
+from .stated_alpha import ignored, stated_alphas
 from .tensors import LazyTensors, load_tensors, map_file
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Adapter(Format):
         from ..deltas.delta import Delta
 
         header = _single(files)
-        configs = adapter_configs(header)
+        configs = _alphas(header)
         file = map_file(header, header.keys)
         out: dict[str, Delta] = {}
         for item in _adapted(header, base):
@@ -136,6 +137,38 @@ class Adapter(Format):
             load_tensors(header, header.keys)  # says so if it is the file that holds NaN or infinite values
             raise expert_error(header, "overflows once its scale is applied", bad)
         return out
+
+    def notes(self, header: Header) -> tuple[str, ...]:
+        modules = _modules(header, strict=False)
+        told = _alphas(header)
+        if told and all("alpha" in module.roles for module in modules):
+            return ()
+        plain = {component: c for component, c in sorted(told.items()) if c.source != METADATA_KEYS[0]}
+        if said := [f"{component or 'all modules'}: {c.alpha:g} ({c.source})" for component, c in plain.items()]:
+            return (f"alpha stands in the metadata only, and is taken from there: {', '.join(said)}",)
+        return () if told or (text := ignored(header)) is None else (text,)
+
+
+@lru_cache(maxsize=2)
+def _alphas(header: Header) -> dict[str, AdapterConfig]:
+    """Component ("" for all) -> what metadata says of its scale: a configuration, or plain words.
+
+    Raises:
+        ExpertError: neither is understood, or they contradict each other.
+    """
+    header = header.whole or header  # what is decided for a file holds for every part of it
+    configs = adapter_configs(header)
+    if all("alpha" in module.roles for module in _modules(header, strict=False)):
+        return configs  # plain words stand back behind tensors
+    used = [(_algorithm(module), module) for module in _modules(header, strict=False)]
+    ranks = {rank for algorithm, module in used if algorithm is not None for rank in [algorithm.rank(module)] if rank}
+    for component, stated in stated_alphas(header, ranks).items():
+        config = configs.get(component)
+        if config is not None and config.alpha != stated.alpha:
+            told = f"{config.alpha:g} in {config.source} and {stated.alpha:g} in {stated.source}"
+            raise expert_error(header, f"says two alphas in its metadata: {told}, so its scale is not known")
+        configs.setdefault(component, stated)
+    return configs
 
 
 def _single(files: Sequence[Header]) -> Header:
@@ -267,12 +300,14 @@ def _bias_rows(item: _Adapted, key: str) -> int:
 
 def _config(item: _Adapted, configs: Mapping[str, AdapterConfig]) -> AdapterConfig | None:
     """PEFT's configuration for a module. Raises ExpertError if it speaks of something else than the tensors do."""
-    config, algorithm = configs.get(item.component), item.algorithm
+    config, algorithm = configs.get(item.component, configs.get("")), item.algorithm
     if config is None or algorithm is None or algorithm.peft_type is None:
         return None
+    if config.peft_type is None:
+        return None if algorithm.relative or "alpha" in item.module.roles else config
     if config.peft_type != algorithm.peft_type:
         raise item.module.error(f"says that it is {config.peft_type!r} in its metadata, but holds {algorithm.name}")
-    if config.dora != ("magnitude" in item.module.roles):
+    if config.dora not in (None, "magnitude" in item.module.roles):
         raise item.module.error(f"says use_dora={config.dora} in its metadata, and its tensors say otherwise")
     return config
 
@@ -289,7 +324,7 @@ def _scale(item: _Adapted, sizes: Sizes, tensors: Mapping[str, Tensor], config: 
         alpha = float(tensors["alpha"].reshape(()))
     if item.algorithm.relative:  # there, alpha is something else, and the algorithm reads it
         return 1.0
-    from_config = None if config is None else config.scale(module.header, item.path, sizes.rank)
+    from_config = None if config is None else _told(item, sizes, config)
     if alpha is None or key is None:
         return 1.0 if from_config is None else from_config
     if alpha == 0.0:
@@ -300,6 +335,13 @@ def _scale(item: _Adapted, sizes: Sizes, tensors: Mapping[str, Tensor], config: 
             module.header, f"says scale {from_config:g} in its metadata but {scale:g} in its alpha", (key,)
         )
     return scale
+
+
+def _told(item: _Adapted, sizes: Sizes, config: AdapterConfig) -> float | None:
+    """The scale that a configuration gives; None where alpha has no say and only plain words speak."""
+    if sizes.rank is None and config.peft_type is None:
+        return None
+    return config.scale(item.module.header, item.path, sizes.rank)
 
 
 def _as_stored(item: _Adapted, file: MappedFile, scale: float) -> Factors | None:

@@ -1,8 +1,8 @@
-"""The adapter configuration that diffusers writes into a LoRA file's metadata (``lora_adapter_metadata``).
+"""The adapter configuration in a LoRA file's metadata (``lora_adapter_metadata``, as diffusers writes it, and kin).
 
-It is a JSON object of the fields of PEFT's LoraConfig, LoHaConfig, LoKrConfig or OFTConfig, each with its component in
-front (``unet.lora_alpha``). Fields that change what the adapter computes are honoured or refused; a field that is not
-known is refused unless it is off.
+It is a JSON object of the fields of PEFT's LoraConfig, LoHaConfig, LoKrConfig or OFTConfig: each with its component in
+front (``unet.lora_alpha``), in an object for each component, or plain, for all of them. Fields that change what the
+adapter computes are honoured or refused; a field that is not known is refused unless it is off.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...bases.index import COMPONENTS
 from ...files.header import Header
 from .format import expert_error
 
-METADATA_KEY = "lora_adapter_metadata"
+METADATA_KEYS = ("lora_adapter_metadata", "adapter_config", "lora_config", "peft_config")
 _MAX_BYTES = 4 * 2**20
 _HARMLESS = frozenset(
     {"r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "lora_bias", "init_lora_weights"}
@@ -40,18 +40,20 @@ _LITERAL = re.compile(r"^\^?[\w.\\-]+\$?$")
 class AdapterConfig:
     """The part of a configuration that decides what one component's adapter computes.
 
-    ``neumann_terms`` is 0 where OFT uses the exact Cayley transform.
+    ``neumann_terms`` is 0 where OFT uses the exact Cayley transform. ``peft_type``, ``rank`` and ``dora`` are None
+    where it does not say. ``source`` is where it was read.
     """
 
-    peft_type: str
-    rank: int
     alpha: float
-    ranks: dict[str, int]
-    alphas: dict[str, float]
-    rslora: bool
-    dora: bool
-    block_share: bool
-    neumann_terms: int
+    peft_type: str | None = None
+    rank: int | None = None
+    ranks: dict[str, int] = field(default_factory=dict)
+    alphas: dict[str, float] = field(default_factory=dict)
+    rslora: bool = False
+    dora: bool | None = None
+    block_share: bool = False
+    neumann_terms: int = 5
+    source: str = ""
 
     def scale(self, header: Header, module: str, rank: int | None) -> float:
         """alpha/rank, or alpha/sqrt(rank), for a module of true rank ``rank`` (None: its shapes do not show it).
@@ -61,8 +63,10 @@ class AdapterConfig:
         """
         said = _lookup(self.ranks, module, self.rank)
         if rank is None:
-            rank = int(said)
-        if said != rank:
+            rank = said
+        if rank is None:
+            return 1.0
+        if said not in (None, rank):
             raise expert_error(header, f"has rank {rank} in {module}, but its metadata says {said}")
         alpha = _lookup(self.alphas, module, self.alpha)
         if alpha == 0:
@@ -83,38 +87,54 @@ def _lookup(patterns: dict[str, Any], module: str, default: Any) -> Any:
 
 
 def adapter_configs(header: Header) -> dict[str, AdapterConfig]:
-    """Component -> configuration; empty if the file carries none (then alpha is the rank, as diffusers has it).
+    """Component ("" for all) -> configuration; empty if the file carries none.
 
     Raises:
         ExpertError: malformed, or it asks for something that is not understood.
     """
-    text = header.metadata.get(METADATA_KEY)
-    if text is None:
-        if lost := [key for key in header.keys if key.startswith("base_model.model.")]:
-            what = "keeps its alpha in a separate adapter_config.json; save it with diffusers' save_lora_weights"
-            raise expert_error(header, what, lost)
-        return {}
+    out: dict[str, AdapterConfig] = {}
+    for key in METADATA_KEYS:
+        if (text := header.metadata.get(key)) is None:
+            continue
+        for component, config in _configs(header, key, text).items():
+            if component in out and out[component] != replace(config, source=out[component].source):
+                raise expert_error(header, f"says different things in {key} and {out[component].source}")
+            out.setdefault(component, config)
+    if not out and (lost := [key for key in header.keys if key.startswith("base_model.model.")]):
+        what = "keeps its alpha in a separate adapter_config.json; save it with diffusers' save_lora_weights"
+        raise expert_error(header, what, lost)
+    return out
+
+
+def _configs(header: Header, where: str, text: str) -> dict[str, AdapterConfig]:
+    """The configurations in one JSON text."""
     if len(text) > _MAX_BYTES:
-        raise expert_error(header, f"has {len(text)} characters of {METADATA_KEY}")
+        raise expert_error(header, f"has {len(text)} characters of {where}")
     try:
         flat = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise expert_error(header, f"has a {METADATA_KEY} that is not JSON ({error})") from error
+        raise expert_error(header, f"has a {where} that is not JSON ({error})") from error
     if not isinstance(flat, dict):
-        raise expert_error(header, f"has a {METADATA_KEY} that is not an object")
+        raise expert_error(header, f"has a {where} that is not an object")
     grouped: dict[str, dict[str, Any]] = {}
     for key, value in flat.items():
-        component, _, name = key.partition(".")
-        if component not in COMPONENTS or not name:
-            raise expert_error(header, f"has a {METADATA_KEY} with the entry {key!r}, which is not understood")
-        grouped.setdefault(component, {})[name] = value
-    return {component: _config(header, component, fields) for component, fields in grouped.items()}
+        component, dot, name = key.partition(".")
+        if component in COMPONENTS and name:
+            grouped.setdefault(component, {})[name] = value
+        elif key in (*COMPONENTS, "default") and isinstance(value, dict):
+            grouped.setdefault(key.removesuffix("default"), {}).update(value)
+        elif not dot:
+            grouped.setdefault("", {})[key] = value
+        else:
+            raise expert_error(header, f"has a {where} with the entry {key!r}, which is not understood")
+    return {component: _config(header, component, where, fields) for component, fields in grouped.items()}
 
 
-def _config(header: Header, component: str, fields: dict[str, Any]) -> AdapterConfig:
+def _config(header: Header, component: str, where: str, fields: dict[str, Any]) -> AdapterConfig:
     for name, value in sorted(fields.items()):
         if name not in _HARMLESS and value not in _OFF:
-            raise expert_error(header, f"asks for {component}.{name}={value!r} in its metadata: not understood")
+            asked = f"{component}.{name}".lstrip(".")
+            raise expert_error(header, f"asks for {asked}={value!r} in its metadata: not understood ({where})")
     if (init := fields.get("init_lora_weights", True)) not in _SAFE_INITS:
         raise expert_error(header, f"was initialised with {init!r}, which changes the base itself: not understood")
     if (peft_type := fields.get("peft_type", "LORA")) not in _TYPES:
@@ -123,8 +143,11 @@ def _config(header: Header, component: str, fields: dict[str, Any]) -> AdapterCo
     if peft_type == "OFT":  # its r may be 0 (then the block size is given), and it has no alpha
         rank, alpha = 1, 1
     ranks, alphas = fields.get("rank_pattern") or {}, fields.get("alpha_pattern") or {}
-    if type(rank) is not int or rank < 1 or not _number(alpha):
-        raise expert_error(header, f"has r={rank!r}, lora_alpha={alpha!r} for {component} in its {peft_type} metadata")
+    if rank is None and "r" not in fields and _number(alpha):
+        rank = None  # the tensors show it
+    elif type(rank) is not int or rank < 1 or not _number(alpha):
+        told = f"r={rank!r}, lora_alpha={alpha!r} for {component or 'everything'}"
+        raise expert_error(header, f"has {told} in its {peft_type} metadata ({where})")
     for patterns in (ranks, alphas):
         if not isinstance(patterns, dict) or not all(map(_number, patterns.values())):
             raise expert_error(header, f"has a malformed rank or alpha pattern for {component}")
@@ -133,11 +156,22 @@ def _config(header: Header, component: str, fields: dict[str, Any]) -> AdapterCo
     for name in ("use_rslora", "use_dora", "block_share", "use_cayley_neumann"):
         if not isinstance(fields.get(name, False), bool):
             raise expert_error(header, f"has {name}={fields[name]!r}")
-    rslora, dora, share = (fields.get(name, False) for name in ("use_rslora", "use_dora", "block_share"))
+    rslora, share = (fields.get(name, False) for name in ("use_rslora", "block_share"))
     terms = fields.get("num_cayley_neumann_terms", 5) if fields.get("use_cayley_neumann", True) else 0
     if type(terms) is not int or not 0 <= terms <= 100:
         raise expert_error(header, f"has num_cayley_neumann_terms={terms!r}")
-    return AdapterConfig(peft_type, rank, float(alpha or 0), ranks, alphas, rslora, dora, share, terms)
+    return AdapterConfig(
+        alpha=float(alpha or 0),
+        peft_type=peft_type,
+        rank=rank,
+        ranks=ranks,
+        alphas=alphas,
+        rslora=rslora,
+        dora=fields.get("use_dora"),
+        block_share=share,
+        neumann_terms=terms,
+        source=where,
+    )
 
 
 def _number(value: object) -> bool:

@@ -65,6 +65,10 @@ class Format(ABC):
     def rank(self, header: Header) -> int | None:
         """The largest rank in the file, or None where rank has no meaning."""
 
+    def notes(self, header: Header) -> tuple[str, ...]:
+        """What was decided about the file that its user should know, as sentences; nothing unless a format says so."""
+        return ()
+
     @abstractmethod
     def targets(self, files: Sequence[Header], base: BaseIndex) -> dict[str, TargetInfo]:
         """Which targets the file changes. Every key is accounted for, or ExpertError names those that are not."""

@@ -57,7 +57,8 @@ def read_expert(path: Path | str, base: BaseIndex, kind: str | None = None) -> E
     infos = fmt.targets(files, base)
     missing = check_shapes(files[0], infos, base)
     deltas = fmt.read(files, base)
-    return ExpertDelta(Path(path), fmt.name, found, fmt.rank(files[0]), dict(sorted(deltas.items())), missing)
+    notes = fmt.notes(files[0])
+    return ExpertDelta(Path(path), fmt.name, found, fmt.rank(files[0]), dict(sorted(deltas.items())), missing, notes)
 
 
 def check_shapes(header: Header, infos: Mapping[str, TargetInfo], base: BaseIndex) -> tuple[str, ...]:

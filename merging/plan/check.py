@@ -48,7 +48,9 @@ class Problem(_Frozen):
 
 
 class ExpertCheck(_Frozen):
-    """What the header of one expert says. ``coverage`` is the share of its targets that the base has."""
+    """What the header of one expert says. ``coverage`` is the share of its targets that the base has, ``notes``
+    what is decided about its file.
+    """
 
     id: str
     kind: str
@@ -57,6 +59,7 @@ class ExpertCheck(_Frozen):
     missing: tuple[str, ...]
     coverage: float
     size_bytes: int
+    notes: tuple[str, ...] = ()
 
 
 class CheckReport(_Frozen):
@@ -223,11 +226,14 @@ def _expert(
         fmt, kind = detect(files[0])
         infos = fmt.targets(files, base)
         missing = check_shapes(files[0], infos, base)
+        notes = fmt.notes(files[0])
     except DiffGraphError as error:
         problems.append(Problem(code="file", message=f"expert {spec.id}: {error}", expert=spec.id))
         return None, set(), problems
     if text := coverage_problem(spec.id, tuple(infos), missing, plan.allow_partial):
         problems.append(Problem(code="coverage", message=text, expert=spec.id))
+    for note in notes:
+        problems.append(Problem(code="file", message=f"expert {spec.id}: {note}", expert=spec.id, fatal=False))
     targets = set(infos) - set(missing)
     try:
         blocks = BlockWeights(spec, base)
@@ -242,5 +248,6 @@ def _expert(
         missing=missing,
         coverage=1.0 - len(missing) / len(infos),
         size_bytes=sum(header.size_bytes for header in files),
+        notes=notes,
     )
     return found, targets, problems
