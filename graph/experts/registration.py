@@ -103,7 +103,7 @@ def _expert(source: Source, info: RepoInfo, card: Card, file: RepoFile, *, sever
 
 def family_of(card: Card, header: Header) -> str:
     """The tensors' word goes before the card's: cards are sometimes mislabelled, shapes are not."""
-    shown = family_of_header(header)
+    shown = family_of_header(header, card.base_models[0] if card.base_models else "")
     if shown:
         return shown
     return family_of_model_id(card.base_models[0]) if card.base_models else UNKNOWN

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from ...bases.architecture import UNKNOWN
 from ...bases.index import BaseIndex
 from ...errors import DiffGraphError
 from ..formats.detect import detect
@@ -177,6 +178,20 @@ def _of_the_schedule(plan: MergePlan) -> list[Problem]:
     return []
 
 
+def _of_the_family(spec: PlanExpert, plan: MergePlan, families: Mapping[str, str], *, fits: bool) -> Iterable[Problem]:
+    """Another family than the plan's: fatal, unless every weight that the file changes is there in its very shape.
+
+    Names of families are told by cards and guessed from names; that everything fits is a fact.
+    """
+    family = families.get(spec.id)
+    if family is None or family == plan.base.family or (fits and family == UNKNOWN):
+        return
+    message = f"expert {spec.id} is for base family {family}, the plan is for {plan.base.family}"
+    if fits:
+        message += "; every weight that it changes fits, so it is merged"
+    yield Problem(code="family", message=message, expert=spec.id, fatal=not fits)
+
+
 def _overlapping(plan: MergePlan, overlaps: Mapping[tuple[str, str], float]) -> Iterable[Problem]:
     """Pairs of experts that push the same weights the same way, as the graph measured them."""
     active = [expert for expert in plan.experts if expert.weight != 0.0]
@@ -209,9 +224,6 @@ def _expert(
 ) -> tuple[ExpertCheck | None, set[str], list[Problem]]:
     """(what its header says, the targets it would change, what is wrong with it)."""
     problems: list[Problem] = []
-    if (family := families.get(spec.id)) is not None and family != plan.base.family:
-        message = f"expert {spec.id} is for base family {family}, the plan is for {plan.base.family}"
-        problems.append(Problem(code="family", message=message, expert=spec.id))
     if spec.weight == 0.0:
         message = f"expert {spec.id} has weight 0, so it is not used"
         problems.append(Problem(code="weight", message=message, expert=spec.id, fatal=False))
@@ -229,7 +241,8 @@ def _expert(
         notes = fmt.notes(files[0])
     except DiffGraphError as error:
         problems.append(Problem(code="file", message=f"expert {spec.id}: {error}", expert=spec.id))
-        return None, set(), problems
+        return None, set(), [*_of_the_family(spec, plan, families, fits=False), *problems]
+    problems += _of_the_family(spec, plan, families, fits=bool(infos) and not missing)
     if text := coverage_problem(spec.id, tuple(infos), missing, plan.allow_partial):
         problems.append(Problem(code="coverage", message=text, expert=spec.id))
     for note in notes:

@@ -56,12 +56,31 @@ def test_every_problem_is_found_not_only_the_first(world):
     plan = plan.model_copy(update={"base": plan.base.model_copy(update={"sha256": "0" * 64})})
     report = check(plan, world.base, world.locate, families={"owl": "sd15"})
     assert not report.ok
-    assert codes(report) == ["base", "method", "coverage", "file", "family", "blocks"]
-    assert codes(report, fatal=False) == ["trigger", "weight"]
+    assert codes(report) == ["base", "method", "coverage", "file", "blocks"]
+    assert codes(report, fatal=False) == ["trigger", "family", "weight"]
     text = report.sentences()
     for words in ("did you mean ties", "is a pickle", "nothing of expert alien", "for base family sd15", "nowhere.*"):
         assert words in text
     assert text.index("did you mean") < text.index("weight 0")
+
+
+def test_a_file_that_fits_whole_is_never_refused_for_its_family(world):
+    world.write("slider", {k: t for k, t in world.tensors("ink").items() if ".attn1." in k})
+    for family, said in (("unknown", []), ("sd15", ["family"]), ("tiny", [])):
+        report = check(world.plan(world.expert("slider")), world.base, world.locate, families={"slider": family})
+        assert report.ok
+        assert codes(report, fatal=False) == said
+    assert (
+        "every weight that it changes fits"
+        in check(world.plan(world.expert("slider")), world.base, world.locate, families={"slider": "sd15"}).sentences()
+    )
+    tensors = world.tensors("slider")
+    key = sorted(tensors)[0]
+    gone = {key.replace("unet.", "unet.gone.").replace("lora_A", f"lora_{part}"): torch.ones(2, 2) for part in "AB"}
+    world.write("partial", tensors | gone)
+    for family in ("unknown", "sd15"):
+        plan = world.plan(world.expert("partial"), allow_partial=True)
+        assert codes(check(plan, world.base, world.locate, families={"partial": family})) == ["family"]
 
 
 def test_wrong_shapes_bytes_and_copies_are_fatal(world):
