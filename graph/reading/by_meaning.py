@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..embedding import word_ranks
 from ..experts.expert import FACETS, Facet
+from .dictionary import COMPOUND, frequency
 from .models import Leftover, Reading, Span
 from .rules import ReadingRules
 from .vocabulary import Vocabulary
@@ -236,9 +237,13 @@ def _accept(
         return None
     first, second = ranked[0], ranked[1].score if len(ranked) > 1 else 0.0
     words = keys_of(text)
+    if piece.cue != facet and _begins(words, first):
+        return None  # a sea creature is no sea, a bus stop no bus
     if facet == "subject":
         if len(words) < 2 or set(words) & ART or words[-1] in STYLE_HEADS or _same_head(words, first):
             return None  # a wedding cake is no birthday cake
+        if frequency("".join(words)) >= COMPOUND:
+            return None  # a sea horse is no horse
         clear = (
             first.score >= SUBJECT_NAME and first.context >= SUBJECT_CONTEXT and first.score - second >= SUBJECT_MARGIN
         )
@@ -254,6 +259,12 @@ def _accept(
     if len(words) == 1 and _only_alias_ends_so(words[0], first):
         return None  # the sky is no night sky
     return first if _modifiers_fit(words, first, store) else None
+
+
+def _begins(words: tuple[str, ...], hit: Hit) -> bool:
+    names = (keys_of(n) for n in (hit.skill.name, *hit.skill.aliases))
+    ends = words[-1] in STYLE_HEADS or words[-1] in BACKGROUND_HEADS
+    return not ends and any(n and len(words) > len(n) and words[: len(n)] == n for n in names)
 
 
 def _same_head(words: tuple[str, ...], hit: Hit) -> bool:

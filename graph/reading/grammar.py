@@ -14,7 +14,6 @@ from .words import (
     FOREIGN,
     GENERIC_HEADS,
     MODALS,
-    NEGATIONS,
     STOP,
     STYLE_HEADS,
     STYLE_LEADS,
@@ -68,22 +67,6 @@ def _before(text: str, tokens: Sequence[Token], start: int, rules: ReadingRules)
     ):
         return "style"
     return "background" if word in BEHIND else None
-
-
-def negated(tokens: Sequence[Token]) -> set[int]:
-    """Indices of tokens that the prompt rules out: from "without" or "no" to the next break, preposition or "but"."""
-    out: set[int] = set()
-    active = False
-    for i, token in enumerate(tokens):
-        if token.form in NEGATIONS:
-            active = True
-        elif active and (
-            token.breaks or token.form in BEHIND or token.form in ("but", "with", "instead", "just", "only")
-        ):
-            active = False
-        if active:
-            out.add(i)
-    return out
 
 
 def is_verb(tokens: Sequence[Token], at: int) -> bool:

@@ -7,30 +7,34 @@ is decided in `by_meaning` with embeddings.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from ...errors import UserError
-from ..embedding import word_ranks
 from ..experts.expert import Facet
-from .grammar import cue_after, cue_of, is_content, is_foreign, is_verb, negated
+from .grammar import cue_after, cue_of, is_content
+from .matching import Match, Matcher
 from .models import Cue, How, Leftover, Reading, Span
-from .vocabulary import MAX_WORDS, Term, Vocabulary
-from .words import ART, BACKGROUND_HEADS, DESCRIBING, FOREIGN, GENERIC_HEADS, STOP, STYLE_HEADS, Token, mend, tokenise
+from .request import Orders, Request
+from .split import split
+from .vocabulary import Vocabulary
+from .words import (
+    ART,
+    BACKGROUND_HEADS,
+    FOREIGN,
+    GENERIC_HEADS,
+    STOP,
+    STYLE_HEADS,
+    keys_of,
+    tokenise,
+)
 
+_Piece = TypeVar("_Piece", Span, Leftover)
 _SCORES: dict[How, float] = {"name": 1.0, "alias": 0.95, "head": 0.85, "typo": 0.9}
-_BETWEEN = frozenset({"a", "an", "by", "from", "in", "of", "on", "the", "with"})
-"""Words that may stand between those of a look's name."""
-_STYLE_ENDINGS = ("ed", "ated", "ized", "ised", "ish", "like", "y", "ic", "ified", "esque")
-
-
-@dataclass(frozen=True)
-class _Match:
-    """``tokens[start:end]`` may mean any of ``terms`` (all of one rank)."""
-
-    start: int
-    end: int
-    terms: tuple[Term, ...]
-    how: How
+_LINKS = frozenset({"that", "which", "is", "are", "in", "its", "it", "s", "colored", "coloured", "a", "the", "and"})
+"""Words that may stand between a thing and what its name says of it."""
+_ONE = frozenset({"a", "an", "the", "one", "two", "three", "his", "her", "its", "my"})
 
 
 def facets(prompt: str, vocabulary: Vocabulary) -> Reading:
@@ -39,187 +43,65 @@ def facets(prompt: str, vocabulary: Vocabulary) -> Reading:
     Raises:
         UserError: nothing in it but blanks.
     """
-    tokens = tokenise(prompt)
-    if not tokens:
-        said = prompt.strip()
-        if not any(c.isprintable() and not c.isspace() for c in said):
-            raise UserError("The prompt is empty. Say what to draw, for example: an octopus as a blueprint.")
-        return Reading((), (Leftover(said, prompt.find(said), prompt.find(said) + len(said), "free"),))
-    return _Reader(prompt, tokens, vocabulary).read()
+    request = split(prompt)
+    return as_typed(read(request, vocabulary), request)
 
 
-class _Reader:
-    def __init__(self, text: str, tokens: list[Token], vocabulary: Vocabulary) -> None:
-        self.text = text
-        self.tokens = tokens
-        self.vocabulary = vocabulary
-        self.rules = vocabulary.rules
-        self.foreign = is_foreign(tokens)
-        self.negated = negated(tokens)
-        self.keys, self.mended = self._mend()
-        self.taken: list[_Match | None] = [None] * len(tokens)
+def read(request: Request, vocabulary: Vocabulary) -> Reading:
+    """The same for a prompt that is already taken apart: only its words are read, orders and exclusions are not.
 
-    def _mend(self) -> tuple[list[str], set[int]]:
-        """Singular words, with small typos of words that no dictionary knows put right."""
-        keys = [t.key for t in self.tokens]
-        mended: set[int] = set()
-        for i, token in enumerate(self.tokens):
-            odd = len(token.key) >= 5 and token.key not in self.vocabulary.words and is_content(token, self.rules)
-            # A long text is no place for typos worth minutes; prompts of a few hundred words still get them all.
-            if odd and not self.foreign and len(mended) < 32 and i < 400 and token.form not in self.vocabulary.words:
-                ranks = word_ranks()
-                if token.form not in ranks and token.key not in ranks and (token.key,) not in self.vocabulary.terms:
-                    right = mend(token.key, self.vocabulary.words)
-                    if right and token.key not in self.vocabulary.joined:
-                        keys[i] = right
-                        mended.add(i)
-        return keys, mended
+    Raises:
+        UserError: nothing in it but blanks.
+    """
+    prompt = request.text
+    if not any(c.isprintable() and not c.isspace() for c in prompt):
+        raise UserError("The prompt is empty. Say what to draw, for example: an octopus as a blueprint.")
+    tokens = tokenise(request.plain)
+    if tokens:
+        return _Reader(request.source, tokens, vocabulary, english=bool(request.language)).read(request.excluded)
+    said = prompt.strip()
+    if request.excluded or request.orders != Orders() or request.quoted or any(c.isalnum() for c in said):
+        return Reading((), (), request.excluded)
+    return Reading((), (Leftover(said, prompt.find(said), prompt.find(said) + len(said), "free"),))
 
-    # -- matching
 
-    def read(self) -> Reading:
-        self._phrases()
-        if not self.foreign:
-            self._scattered()
-        self._single("name")
-        if not self.foreign:
-            self._single("alias")
-            self._styles_by_stem()
-            self._single("head")
-        matches = sorted({m for m in self.taken if m is not None}, key=lambda m: m.start)
-        spans, leftovers, excluded = self._settle(matches)
-        leftovers += self._leftovers()
-        excluded = list(dict.fromkeys([*excluded, *self._ruled_out()]))
+class _Reader(Matcher):
+    def read(self, excluded: tuple[str, ...] = ()) -> Reading:
+        """Match names and settle what each asks for."""
+        matches = self.match()
+        spans, leftovers = self._settle(matches)
+        leftovers += [p for p in self._leftovers() if not self._said_by(p, spans)]
+        leftovers += [self._leftover(start, end, "style") for start, end in self.looks]
         if not (spans or leftovers or excluded):
             # Only filler ("draw something beautiful"), or a "no" that rules nothing out: said, not passed over.
             leftovers = [self._leftover(0, len(self.tokens), "free")]
         return Reading(
             tuple(sorted(spans, key=lambda s: s.start)),
             tuple(sorted(leftovers, key=lambda p: p.start)),
-            tuple(excluded),
+            excluded,
         )
 
-    def _phrases(self) -> None:
-        """Names of several words, longest first, and names written together or apart."""
-        found: list[_Match] = []
-        for start in range(len(self.tokens)):
-            for end in range(start + 1, min(start + MAX_WORDS, len(self.tokens)) + 1):
-                if end > start + 1 and self.tokens[end - 1].breaks:
-                    break
-                words = tuple(self.keys[start:end])
-                terms = self.vocabulary.terms.get(words, []) if len(words) > 1 else []
-                if not terms and len("".join(words)) >= 6 and (len(words) > 1 or words not in self.vocabulary.terms):
-                    terms = [t for t in self.vocabulary.joined.get("".join(words), []) if len(words) < 4]
-                match = self._match(start, end, terms)
-                if match is not None:
-                    found.append(match)
-        order = {"name": 0, "typo": 1, "alias": 2, "head": 3}
-        for match in sorted(found, key=lambda m: (m.start - m.end, order[m.how], m.start)):
-            self._take(match)
-
-    def _scattered(self) -> None:
-        """Names of looks with filler between their words or in another order: "waves of the sea" for sea waves."""
-        for start in range(len(self.tokens)):
-            words: set[str] = set()
-            for end in range(start + 1, min(start + MAX_WORDS, len(self.tokens)) + 1):
-                at = end - 1
-                if self.taken[at] is not None or at in self.negated or (at > start and self.tokens[at].breaks):
-                    break
-                filler = self.tokens[at].form in _BETWEEN
-                if at == start and filler:
-                    break
-                if filler:
-                    continue
-                if self.keys[at] in words:
-                    break
-                words.add(self.keys[at])
-                match = self._match(start, end, self.vocabulary.bags.get(frozenset(words), []))
-                if match is not None:
-                    self._take(match)
-                    break
-
-    def _single(self, how: How) -> None:
-        for at, token in enumerate(self.tokens):
-            if self.taken[at] is None and not (self.foreign and (len(token.form) < 4 or token.form in FOREIGN)):
-                terms = self._terms_of_word(at)
-                match = self._match(at, at + 1, terms)
-                if match is None or (match.how != how and not (match.how == "typo" and how == "name")):
-                    continue
-                if is_verb(self.tokens, at) or (how != "name" and self._modifies(at)):
-                    continue
-                if (how == "head" or _ends_name(match, self.keys[at])) and self._modified(at):
-                    continue
-                self._take(match)
-
-    def _terms_of_word(self, at: int) -> list[Term]:
-        """Terms of one word: as written first ("glasses"), then its singular."""
-        exact = self.vocabulary.terms.get((self.tokens[at].form,), [])
-        return exact or self.vocabulary.terms.get((self.keys[at],), [])
-
-    def _match(self, start: int, end: int, terms: list[Term]) -> _Match | None:
-        if not terms:
-            return None
-        rank = (terms[0].head, terms[0].own)
-        # An alias of doubtful sense may yet be the head of another name ("truck"), so those stay as second choice.
-        kept = tuple(t for t in terms if (t.head, t.own) == rank or not terms[0].own or t.facet != "subject")
-        if self.foreign and not terms[0].own:
-            return None
-        how: How = "head" if terms[0].head else "name" if terms[0].own else "alias"
-        if any(i in self.mended for i in range(start, end)):
-            how = "typo"
-        return _Match(start, end, kept, how)
-
-    def _take(self, match: _Match) -> None:
-        if all(self.taken[i] is None for i in range(match.start, match.end)):
-            for i in range(match.start, match.end):
-                self.taken[i] = match
-
-    def _modifies(self, at: int) -> bool:
-        """Whether the word only qualifies the next one ("pirate ship", "happy octopus"): then it names nothing
-        itself.
-        """
-        if at + 1 >= len(self.tokens) or self.tokens[at + 1].breaks:
-            return False
-        following, match = self.tokens[at + 1], self.taken[at + 1]
-        if match is not None:
-            return all(t.facet == "subject" for t in match.terms)
-        if following.form in ART or following.form in STYLE_HEADS or following.form.endswith(("ing", "ed", "ly")):
-            return False
-        return is_content(following, self.rules)
-
-    def _modified(self, at: int) -> bool:
-        """Whether a noun makes this one another thing ("rugby ball", "killer whale"); a quality ("smiling whale") does
-        not.
-        """
-        if at == 0 or self.tokens[at].breaks or self.taken[at - 1] is not None:
-            return False
-        before = self.tokens[at - 1]
-        return (
-            is_content(before, self.rules) and before.form not in DESCRIBING and not before.form.endswith(("ing", "ed"))
-        )
-
-    def _styles_by_stem(self) -> None:
-        """ "pixelated" for a style that is called after pixels."""
-        for at, token in enumerate(self.tokens):
-            if self.taken[at] is None and len(token.form) >= 6:
-                stem = next((w for w in sorted(self.vocabulary.style_words) if token.form.startswith(w)), None)
-                if stem is not None and token.form.removeprefix(stem) in _STYLE_ENDINGS:
-                    groups = sorted(g for g in self.vocabulary.owners if g[0] == "style" and stem in g[1].split())
-                    self._take(_Match(at, at + 1, tuple(Term(f, n, own=False) for f, n in groups), "alias"))
+    def _said_by(self, piece: Leftover, spans: Sequence[Span]) -> bool:
+        """Whether a leftover only repeats what the name of a thing beside it says: "red" of a red apple."""
+        words = {t.key for t in tokenise(piece.text) if is_content(t, self.rules)}
+        for span in spans:
+            skill = {w for _, s in self.vocabulary.owners.get((span.facet, span.name), []) for w in keys_of(s.name)}
+            between = (
+                self.text[span.end : piece.start] if piece.start >= span.end else self.text[piece.end : span.start]
+            )
+            if words <= skill and not any(c in ",.;:|\n" for c in between) and set(between.split()) <= _LINKS:
+                return True
+        return False
 
     # -- facets
 
-    def _settle(self, matches: list[_Match]) -> tuple[list[Span], list[Leftover], list[str]]:
+    def _settle(self, matches: list[Match]) -> tuple[list[Span], list[Leftover]]:
         """Decide each match's facet; matches that grammar makes a style or background nobody has become leftovers."""
         spans: list[Span] = []
         leftovers: list[Leftover] = []
-        excluded: list[str] = []
-        subjects = [m for m in matches if any(t.facet == "subject" for t in m.terms) and m.start not in self.negated]
+        subjects = [m for m in matches if any(t.facet == "subject" for t in m.terms)]
         pure = [m for m in subjects if all(t.facet == "subject" for t in m.terms)]
         for match in matches:
-            if match.start in self.negated:
-                excluded.append(self._said(match.start, match.end))
-                continue
             others = [m for m in (pure or subjects) if m is not match]
             cue = cue_of(self.text, self.tokens, match.start, match.end, self.rules)
             if cue is None and others and self._drawn_with(match.end):
@@ -228,7 +110,7 @@ class _Reader:
             if cue_after(self.tokens, match.end) == "background" and "background" not in known:
                 facet = None
             else:
-                facet = self._facet(known, cue, bool(others))
+                facet = self._facet(known, cue, bool(others) and not self._one(match))
             if facet is None:
                 end = match.end + (match.end < len(self.tokens) and self._head_follows(match.end))
                 leftovers.append(self._leftover(match.start, end, cue or "free"))
@@ -246,7 +128,7 @@ class _Reader:
                     tuple(names[1:]),
                 )
             )
-        return _each_once(spans), leftovers, excluded
+        return _each_once(spans), leftovers
 
     def _facet(self, known: list[Facet], cue: Cue | None, others: bool) -> Facet | None:
         if cue == "style":
@@ -262,6 +144,11 @@ class _Reader:
         if len(known) > 1 and others:
             return next(f for f in known if f != "subject")
         return "subject"
+
+    def _one(self, match: Match) -> bool:
+        """Whether an article makes a word that may be a look a thing: "an owl and a pencil"."""
+        looks = [t for t in match.terms if t.facet == "style"]
+        return bool(looks) and match.start > 0 and self.tokens[match.start - 1].form in _ONE
 
     def _drawn_with(self, end: int) -> bool:
         """Whether a drawing's medium may end here: "pencil drawing" beside another subject."""
@@ -290,7 +177,11 @@ class _Reader:
         return pieces
 
     def _unknown(self, at: int) -> bool:
-        if self.taken[at] is not None or at in self.negated or not is_content(self.tokens[at], self.rules):
+        if (
+            self.taken[at] is not None
+            or any(a <= at < b for a, b in self.looks)
+            or not is_content(self.tokens[at], self.rules)
+        ):
             return False
         before = self.taken[at - 1] if at > 0 and not self.tokens[at].breaks else None
         # "halftone print": the word belongs to the style before it.
@@ -338,16 +229,6 @@ class _Reader:
                 start = at
         return pieces
 
-    def _ruled_out(self) -> list[str]:
-        runs: list[str] = []
-        words = [i for i in sorted(self.negated) if self.taken[i] is None and is_content(self.tokens[i], self.rules)]
-        while words:
-            run = [words.pop(0)]
-            while words and words[0] == run[-1] + 1:
-                run.append(words.pop(0))
-            runs.append(self._said(run[0], run[-1] + 1))
-        return runs
-
     def _leftover(self, start: int, end: int, cue: Cue) -> Leftover:
         return Leftover(self._said(start, end), self.tokens[start].start, self.tokens[end - 1].end, cue)
 
@@ -355,10 +236,16 @@ class _Reader:
         return " ".join(self.text[self.tokens[start].start : self.tokens[end - 1].end].split())
 
 
-def _ends_name(match: _Match, word: str) -> bool:
-    """Whether an alias is just the last word of the name that it stands for."""
-    term = match.terms[0]
-    return match.how == "alias" and term.facet == "subject" and term.name.split()[-1] == word
+def as_typed(reading: Reading, request: Request) -> Reading:
+    """A reading of a prompt's English with the user's own words in it."""
+    if not request.language:
+        return reading
+
+    def typed(piece: _Piece) -> _Piece:
+        start, end = request.typed(piece.start, piece.end)
+        return replace(piece, text=" ".join(request.text[start:end].split()), start=start, end=end)
+
+    return replace(reading, spans=tuple(map(typed, reading.spans)), leftovers=tuple(map(typed, reading.leftovers)))
 
 
 def _each_once(spans: list[Span]) -> list[Span]:

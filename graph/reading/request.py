@@ -78,6 +78,15 @@ class Orders(Frozen):
     not_possible: tuple[Unmet, ...] = ()
 
 
+class Place(Frozen):
+    """``english[start:end]`` stands for ``text[at:to]`` of what was typed."""
+
+    start: int
+    end: int
+    at: int
+    to: int
+
+
 class Request(Frozen):
     """What was typed, taken apart.
 
@@ -85,7 +94,10 @@ class Request(Frozen):
         text: as typed.
         parts: what each stretch is.
         words: the words to draw, as typed, weights and quoted text with them.
-        plain: as long as ``text``, with blanks for all that names nothing to draw: what is read for skills.
+        language: of the words (``de``), if it is one that is put into English to be read; else empty.
+        english: the words in English, word by word, where they are of another language.
+        places: which part of ``english`` stands for which part of ``text``.
+        plain: as long as ``source``, with blanks for all that names nothing to draw: what is read for skills.
         excluded: what is ruled out, without the words that say so.
         quoted: text that the image is to show.
     """
@@ -93,10 +105,25 @@ class Request(Frozen):
     text: str
     parts: tuple[Part, ...] = ()
     words: str = ""
+    language: str = ""
+    english: str = ""
+    places: tuple[Place, ...] = ()
     plain: str = ""
     orders: Orders = Orders()
     excluded: tuple[str, ...] = ()
     quoted: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """The text that is read: as typed, or its English."""
+        return self.english if self.language else self.text
+
+    def typed(self, start: int, end: int) -> tuple[int, int]:
+        """Where in ``text`` a stretch of ``source`` was typed."""
+        if not self.language:
+            return start, end
+        met = [p for p in self.places if p.start < end and start < p.end and p.to > p.at] or list(self.places[:1])
+        return (min(p.at for p in met), max(p.to for p in met)) if met else (0, len(self.text))
 
     @property
     def left_out(self) -> tuple[Part, ...]:

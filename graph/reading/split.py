@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from .exclusions import find_exclusions
+from .languages import in_english, language_of
 from .order_sheet import OrderSheet
 from .orders import find_block, find_orders
 from .quotes import find_quotes
@@ -26,13 +27,23 @@ def split(text: str) -> Request:
     find_block(marked, found)
     quoted = find_quotes(marked)
     find_orders(marked, found)
-    excluded = sorted([*found.excluded, *find_exclusions(marked)])
+    language = language_of(marked.free)
+    english, places = in_english(marked.free, language) if language else ("", ())
+    inner = Marked(english) if language else marked
+    excluded = sorted(found.excluded) + find_exclusions(inner)
+    request = Request(text=text, language=language, english=english, places=places)
+    if language:
+        for part in (p for p in inner.parts() if p.kind == "exclusion"):
+            marked.mark("exclusion", *request.typed(part.start, part.end))
     parts = marked.parts()
     return Request(
         text=text,
         parts=parts,
         words=_tidy(parts),
-        plain=marked.free,
+        language=language,
+        english=english,
+        places=places,
+        plain=inner.free,
         orders=found.orders(),
         excluded=tuple(dict.fromkeys(thing for _, thing in excluded)),
         quoted=tuple(said for _, said in quoted),

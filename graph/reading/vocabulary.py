@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from ..experts.expert import Expert, Facet, Skill
 from .models import BASE
 from .rules import NEUTRAL, ReadingRules
-from .words import ART, DESCRIBING, STOP, STYLE_HEADS, keys_of
+from .words import ART, DESCRIBING, STOP, STYLE_HEADS, keys_of, tokenise
 
 MAX_WORDS = 8
+_VAGUE = frozenset(["sign", "piece", "box", "pot", "bar", "machine", "wedge", "food"])
+"""Last words of names that do not say what the thing is: a sign is no stop sign."""
 Group = tuple[Facet, str]
 
 
@@ -82,10 +84,12 @@ class Vocabulary:
             self.style_words |= {w for w in words if len(w) >= 5}
         for alias in skill.aliases:
             keys = keys_of(alias)
-            if _names_something(keys, skill, self.rules):
+            plural = len(keys) == 1 and tokenise(alias)[0].form != keys[0]
+            if _names_something(keys, skill, self.rules, plural=plural):
                 self._index(keys, Term(skill.facet, name, own=False))
-        if skill.facet == "subject" and len(words) > 1 and _names_something(words[-1:], skill, self.rules):
-            self._index(words[-1:], Term(skill.facet, name, own=False, head=True), spelt=False)
+        head = _head(words)
+        if skill.facet == "subject" and len(words) > 1 and head and _names_something(head, skill, self.rules):
+            self._index(head, Term(skill.facet, name, own=False, head=True), spelt=False)
 
     def _index(self, words: tuple[str, ...], term: Term, *, spelt: bool = True) -> None:
         if not words or len(words) > MAX_WORDS:
@@ -105,8 +109,23 @@ class Vocabulary:
                 together.append(term)
 
 
-def _names_something(words: tuple[str, ...], skill: Skill, rules: ReadingRules) -> bool:
-    """Whether an alias can stand for a thing: not for words that only describe, and not for filler."""
+def _head(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The word of a thing's name that says what it is: the last, or the last before "with" and the like."""
+    if words[-1:] and words[-1] in _VAGUE:
+        return ()
+    for at, word in enumerate(words):
+        if word in ("with", "on", "in") and at:
+            return words[at - 1 : at]
+        if word in ("and", "of"):
+            return ()
+    return words[-1:]
+
+
+def _names_something(words: tuple[str, ...], skill: Skill, rules: ReadingRules, *, plural: bool = False) -> bool:
+    """Whether an alias can stand for a thing: not for words that only describe, and not for filler.
+
+    A plural ("fries") names things, whatever its singular does.
+    """
     if not words:
         return False
     if len(words) > 1 or skill.facet != "subject":
@@ -114,4 +133,5 @@ def _names_something(words: tuple[str, ...], skill: Skill, rules: ReadingRules) 
     word = words[0]
     if len(word) < 2 or word.isdigit() or (len(word) > 5 and word.endswith("ing")):
         return False
-    return not any(word in dull for dull in (STOP, rules.generic, DESCRIBING, STYLE_HEADS, ART))
+    dull = (STOP, rules.generic, STYLE_HEADS, ART, *(() if plural else (DESCRIBING,)))
+    return not any(word in words for words in dull)

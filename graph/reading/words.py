@@ -47,7 +47,7 @@ STOP = (
         "paint create creates generate generates make makes show shows render produce design depict depicts "
         "illustrate imagine add put give using use uses via about around between during through per each all both "
         "every few many much something anything someone thing things kind sort type way bit lot such same other own "
-        "up down out s t m re ll d ve"
+        "up down out s t m re ll d ve says say saying said"
     )
 )
 GENERIC = _set(
@@ -59,7 +59,7 @@ GENERIC = _set(
     "sitting standing lying placed set shown seen drawn rendered painted made done wearing holding looking appearing "
     "featuring depicting showing containing including located centered centred typical classic ordinary regular "
     "normal plain art new random whole entire full own favourite favorite maybe perhaps actually super ultra nicely "
-    "main subject digital rendering render design piece entirely itself"
+    "pair couple main subject digital rendering render design piece entirely itself"
 )
 # Words that describe or act: as an alias of a thing they name nothing ("happy" for a birthday cake).
 DESCRIBING = _set(
@@ -166,19 +166,17 @@ def keys_of(text: str) -> tuple[str, ...]:
     return tuple(t.key for t in tokenise(text))
 
 
-def mend(word: str, candidates: Iterable[str]) -> str | None:
-    """The one candidate that ``word`` is a small misspelling of: one slip from 5 letters, two from 8; None if
-    unsure.
-    """
+def mend(word: str, candidates: Iterable[str]) -> tuple[str, ...]:
+    """The candidates that ``word`` is a small misspelling of, all as near: one slip from 5 letters, two from 8."""
     limit = 0 if len(word) < 5 else 1 if len(word) < 8 else 2
     if not limit or not word.isascii() or not word.isalpha():
-        return None
+        return ()
     best: dict[int, list[str]] = {}
     for other in candidates:
         # The first letter is seldom wrong, unless it is swapped with the second.
         if len(other) >= 4 and (other[0] == word[0] or other[:2] == word[1::-1]):
-            distance = OSA.distance(word, other, score_cutoff=limit)
+            turned = len(word) >= 6 and sorted(word) == sorted(other)  # "bycicle"
+            distance = 1 if turned and word != other else OSA.distance(word, other, score_cutoff=limit)
             if 0 < distance <= limit:
                 best.setdefault(distance, []).append(other)
-    nearest = best[min(best)] if best else []
-    return nearest[0] if len(nearest) == 1 else None
+    return tuple(sorted(best[min(best)])) if best else ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from ..experts.expert import Facet, Frozen
+from ..reading.request import Request
 
 
 class FacetMatch(Frozen):
@@ -48,6 +49,7 @@ class Activation(Frozen):
         rejected: experts that claim a wanted skill and were not chosen, with the reason.
         prompt: the canonical prompt "subject, style, background"; empty if nothing can be drawn.
         excluded: what the prompt rules out ("without a hat").
+        request: the prompt taken apart: the words as typed, orders, text to write.
     """
 
     facets: tuple[FacetMatch, ...] = ()
@@ -56,3 +58,4 @@ class Activation(Frozen):
     rejected: tuple[tuple[str, str], ...] = ()
     prompt: str = ""
     excluded: tuple[str, ...] = ()
+    request: Request = Request(text="")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from ..experts.expert import FACETS, Expert, Facet, Skill
 from ..reading.by_meaning import refine
 from ..reading.models import BASE, Leftover, Reading, Span
-from ..reading.read import facets
+from ..reading.read import as_typed, facets, read
 from ..reading.rules import NEUTRAL, ReadingRules
+from ..reading.split import split
 from ..reading.vocabulary import Vocabulary
 from .activation import Activation, ActiveExpert, FacetMatch
 
@@ -45,10 +46,12 @@ def activate(prompt: str, store: GraphStore, family: str, rules: ReadingRules = 
     """
     view = store.view(family)
     vocabulary = _vocabulary(_Key(view, rules))
-    reading = facets(prompt, vocabulary)
+    request = split(prompt)
+    reading = read(request, vocabulary)
     if view.experts or view.base:
-        reading = refine(prompt, reading, vocabulary, store, family)
-    return solve(reading, vocabulary, view)
+        reading = refine(request.source, reading, vocabulary, store, family)
+    found = solve(as_typed(reading, request), vocabulary, view)
+    return found.model_copy(update={"request": request})
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ def whole(request: Request) -> bool:
         [p.start for p in request.parts] == ends[:-1]
         and ends[-1] == len(request.text)
         and "".join(p.text for p in request.parts) == request.text
-        and len(request.plain) == len(request.text)
+        and len(request.plain) == len(request.source)
         and all(p.why for p in request.left_out)
     )
 

@@ -1,0 +1,97 @@
+"""Words and names in eight languages with their English, and how they are looked up."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+
+from ..words import fold
+
+LANGUAGES = ("de", "fr", "es", "it", "pt", "ru", "ja", "zh")
+UNSPACED = ("ja", "zh")
+_STEMMERS = {
+    "de": "german", "fr": "french", "es": "spanish", "it": "italian", "pt": "portuguese", "ru": "russian",
+}  # fmt: skip
+_TOKEN = re.compile(r"[^\W_]{1,2}['’](?=\w)|[^\W_]+")
+_LITTLE = 18
+"""So many rows of the table are function words; what follows are looks and things."""
+
+
+def tokens_of(text: str) -> list[re.Match[str]]:
+    """Words of a language that writes blanks; an elided article (``l'``) is one of its own."""
+    return list(_TOKEN.finditer(text))
+
+
+@dataclass
+class Lexicon:
+    """One language.
+
+    Attributes:
+        exact: folded words -> English; "" for a word that English does not need.
+        stems: the same by the stems of the words.
+        little: single function words. names: single words that name things and looks.
+        longest: words (characters where no blanks are written) of the longest entry.
+    """
+
+    language: str
+    exact: dict[tuple[str, ...], str] = field(default_factory=dict)
+    stems: dict[tuple[str, ...], str] = field(default_factory=dict)
+    little: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
+    longest: int = 1
+
+    def add(self, said: str, english: str, *, little: bool) -> None:
+        if self.language in UNSPACED:
+            self.exact.setdefault(tuple(said), english)
+            self.longest = max(self.longest, len(said))
+            return
+        words = tuple(fold(m[0]) for m in tokens_of(said))
+        if not words:
+            return
+        self.exact.setdefault(words, english)
+        self.longest = max(self.longest, len(words))
+        if len(words) == 1:
+            (self.little if little else self.names).add(words[0])
+
+    def stem(self, word: str) -> str:
+        """A word without its ending, folded."""
+        return fold(_stemmer(self.language).stemWord(word.casefold()))
+
+    def index_stems(self) -> None:
+        for words, english in self.exact.items():
+            if english:
+                self.stems.setdefault(tuple(self.stem(w) for w in words), english)
+
+
+@cache
+def lexicon(language: str) -> Lexicon:
+    """The lexicon of a language, read once."""
+    made = Lexicon(language)
+    column = LANGUAGES.index(language) + 1
+    folder = resources.files(__package__)
+    rows = [
+        line.split("|")
+        for line in (folder / "words.txt").read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
+    for at, row in enumerate(rows):
+        english = row[0].strip()
+        for said in row[column].split(","):
+            if said.strip(" -"):
+                made.add(said.strip(), "" if english == "-" else english, little=at < _LITTLE)
+    things: dict[str, str] = json.loads((folder / "things.json").read_text(encoding="utf-8"))[language]
+    for name, english in things.items():
+        made.add(name, english, little=False)
+    if language not in UNSPACED:
+        made.index_stems()
+    return made
+
+
+@cache
+def _stemmer(language: str):  # type: ignore[no-untyped-def]  # snowballstemmer has no types
+    import snowballstemmer
+
+    return snowballstemmer.stemmer(_STEMMERS[language])
