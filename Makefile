@@ -71,7 +71,7 @@ numbers: $(READY)  ## lay the newest eval results out as the tables of docs/numb
 docs: $(READY)  ## write the tables of docs/ that are read off the code (settings, rooms)
 	@$(BIN)/python tests/docs_tables.py
 
-bench: $(READY)  ## time every stage of a request on this machine
+bench: $(READY)  ## time the stages of a request, merging, methods that need singular vectors (9 GB of disk, half an hour)
 	@$(BIN)/diffgraph bench $(ARGS)
 
 world: $(READY)  ## train the embedded world from its artwork (hours; resumes where it stopped)

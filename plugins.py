@@ -1,4 +1,4 @@
-"""THE registry of plug-ins: tools, methods, formats, sources, bases, critics, metrics, brains, arms, judges, suites.
+"""THE registry of plug-ins of every sort that docs/extending lists: tools, methods, formats, sources, bases, critics, …
 
 A plug-in is one file that registers itself: in the folder of its sort, or in another distribution that names the
 module under the sort's entry-point group. Nothing is loaded before a sort is first asked for; one plug-in that cannot

@@ -39,7 +39,10 @@ class Settings(FromEnvironment):
     """Everything a user may change without touching code. ``diffgraph doctor`` prints the values in force."""
 
     home: Path = Field(default=Path("~/.diffgraph"), description="graph, caches, checkpoints and runs live here")
-    brain: str = Field(default="offline", description="'offline', or 'openai:MODEL' for any OpenAI-compatible server")
+    brain: str = Field(
+        default="offline",
+        description="'offline', 'openai:MODEL' for any OpenAI-compatible server, or a plug-in's 'NAME:MODEL'",
+    )
     brain_timeout: float = Field(default=120, gt=0, description="seconds for one call of the brain, retries included")
     brain_retries: int = Field(default=2, ge=0, le=10, description="how often a call that the server fails is repeated")
     brain_max_tokens: int | None = Field(
@@ -49,7 +52,8 @@ class Settings(FromEnvironment):
         default=None, description="a base by name, name:argument, or a diffusers folder; none: the one that comes along"
     )
     critic: str = Field(
-        default="auto", description="who judges: auto (whom the base brings), a critic's name, name:argument, or none"
+        default="auto",
+        description="auto (whom the base brings, else whom the default base does), a critic, name:argument, or none",
     )
     sources: str | None = Field(
         default=None,

@@ -126,10 +126,11 @@ def _critic(settings: Settings) -> Check:
     try:
         profile = registry.chosen(settings.base)
         named = protocol.named(settings.critic, profile, registry.default_critic())
-        protocol.make(named, protocol.CriticSetup(profile))
+        fits = protocol.make(named, protocol.CriticSetup(profile)).fits(profile)
     except DiffGraphError as error:
         return Check("critic", settings.critic.strip() == protocol.NONE, str(error))
-    return Check("critic", True, named)
+    unfit = f"warning: it is not for images of {profile.name}, so its word on them is worth little"
+    return Check("critic", True, named if fits else f"{named}; {unfit}")
 
 
 def _graph(settings: Settings) -> Check:
@@ -150,8 +151,15 @@ def _brain(settings: Settings) -> Check:
     kind, _, model = settings.brain.partition(":")
     if settings.brain == "offline":
         return Check("brain", True, "offline: rules, no key, no network")
-    if kind != "openai" or not model:
-        return Check("brain", False, f"{PREFIX}BRAIN={settings.brain!r} is neither 'offline' nor 'openai:MODEL'")
+    if kind != "openai":
+        from ..agents.brains import brain
+
+        known = kind in brain.names()
+        return Check(
+            "brain", known, settings.brain if known else f"there is no brain {kind!r}: {', '.join(brain.names())}"
+        )
+    if not model:
+        return Check("brain", False, f"{PREFIX}BRAIN={settings.brain!r} names no model: 'openai:MODEL'")
     server = os.environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1")
     has_key = bool(os.environ.get("OPENAI_API_KEY"))
     return Check("brain", has_key, f"{model} at {server}" + ("" if has_key else "; OPENAI_API_KEY is not set"))

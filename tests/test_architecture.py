@@ -1,4 +1,4 @@
-"""The rules of DESIGN.md 1, held over every file of the package by reading its syntax tree."""
+"""The rules of docs/architecture.md, held over every file of the package by reading its syntax tree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SKIP = {"tests", "build", "dist", "node_modules", "docs"}
 
 FOUNDATION = {"errors", "settings", "plugins", "cleaning", "terminal"}
 LOW = {"bases", "files"}
-# room -> the rooms it may import (besides itself and the foundation): DESIGN.md 1, one way only
+# room -> the rooms it may import (besides itself and the foundation), as docs/architecture.md draws them
 MAY_IMPORT = {
     "errors": set(),
     "settings": set(),

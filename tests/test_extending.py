@@ -1,4 +1,4 @@
-"""Every recipe of docs/extending, as a stranger would use it: copied into a package of its own, found by entry point.
+"""Every recipe of docs/extending, as a stranger would use it: in a package of its own, and in the folders here.
 
 The package lies beside DiffGraph on the path, as pip would put it there: modules, and a .dist-info with entry points.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -69,6 +70,7 @@ class Scratch:
 
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Scratch:
+    """Every recipe in a package of one's own, laid out as the page shows it."""
     root = tmp_path_factory.mktemp("stranger")
     shutil.copytree(RECIPES, root / NAME, ignore=shutil.ignore_patterns("test_*", "*.md", "pyproject.toml", "__*"))
     (root / NAME / "__init__.py").touch()
@@ -94,6 +96,103 @@ def test_every_recipe_has_its_test_and_its_entry_point() -> None:
     assert tests == recipes | {p.stem for p in RECIPES.glob("*.yaml")}
     points = tomllib.loads((RECIPES / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
     assert {m for group in points.values() for m in group.values()} == {f"{NAME}.{stem}" for stem in recipes}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the page's table: where a recipe goes; ``recipe`` is "" where a file of the product is the example."""
+
+    recipe: str
+    group: str
+    folder: str
+
+    @property
+    def test(self) -> str:
+        return f"test_{Path(self.recipe).stem}.py"
+
+
+def rows() -> list[Row]:
+    page = (RECIPES / "README.md").read_text(encoding="utf-8")
+    cells = [[cell.strip() for cell in line.split("|")[2:-1]] for line in page.splitlines() if line.startswith("| a")]
+    links = [re.findall(r"\]\(([^)]+)\)", recipe) for recipe, _, _ in cells]
+    recipes = ["" if link[0].startswith("..") else link[0] for link in links]
+    return [
+        Row(recipe, group.strip("`"), folder.strip("`/"))
+        for recipe, (_, group, folder) in zip(recipes, cells, strict=True)
+    ]
+
+
+def test_the_table_names_every_sort_of_plug_in() -> None:
+    code = [path.read_text(encoding="utf-8") for path in ROOT.rglob("*.py") if ".venv" not in path.parts]
+    groups = {group for text in code for group in re.findall(r"\bRegistry\(\s*\"[^\"]+\", \"(diffgraph\.\w+)\"", text)}
+    assert {"diffgraph.tools", "diffgraph.families", "diffgraph.adapter_algorithms"} <= groups
+    assert {row.group for row in rows() if row.group.startswith("diffgraph.")} == groups
+    recipes = {p.name for p in RECIPES.iterdir() if p.suffix in (".py", ".yaml") and not p.name.startswith("test_")}
+    assert {row.recipe for row in rows()} - {""} == recipes
+
+
+def test_no_recipe_overwrites_a_file_where_it_goes() -> None:
+    placed = [row for row in rows() if row.recipe and not row.folder.startswith("none")]
+    assert len(placed) >= 12
+    for row in placed:
+        assert (ROOT / row.folder).is_dir()
+        assert not (ROOT / row.folder / row.recipe).exists(), row
+        assert not (ROOT / "tests" / row.folder / row.test).exists(), row
+
+
+def relative(code: str, folder: str) -> str:
+    """A recipe's code with its imports of the product as they are written in a folder of it."""
+    return re.sub(r"^from diffgraph\.", "from " + "." * (folder.count("/") + 2), code, flags=re.MULTILINE)
+
+
+def test_the_recipes_work_in_the_folders_here(tmp_path: Path) -> None:
+    """In a copy of the repository: their tests, ruff (which sorts their imports), and the rules of the house."""
+    tree = tmp_path / "diffgraph"
+    aside = shutil.ignore_patterns(".*", "__pycache__", "hub", "scorers", "oracle", "build", "*.egg-info")
+    shutil.copytree(ROOT, tree, ignore=aside)
+    for data in ("hub", "scorers"):
+        (tree / "world" / data).symlink_to(ROOT / "world" / data)
+    tests = []
+    for row in rows():
+        if not row.recipe or row.folder.startswith("none"):
+            continue
+        code = (RECIPES / row.recipe).read_text(encoding="utf-8")
+        (tree / row.folder / row.recipe).write_text(relative(code, row.folder), encoding="utf-8")
+        test = (RECIPES / row.test).read_text(encoding="utf-8")
+        by_name = test.replace('str(Path(__file__).with_name("sea_animals.yaml"))', '"sea_animals"')
+        tests.append(tree / "tests" / row.folder / row.test)
+        tests[-1].parent.mkdir(parents=True, exist_ok=True)
+        tests[-1].write_text(by_name, encoding="utf-8")
+    here = Scratch(tmp_path)
+    done = here.run(sys.executable, "-m", "ruff", "check", "--fix", "--no-cache", str(tree))
+    assert done.returncode == 0, done.stdout + done.stderr
+    rules = [tree / "tests" / f"test_{name}.py" for name in ("architecture", "circles")]
+    here.python(
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tree), "-c", str(tree / "pyproject.toml"),
+        *map(str, (*tests, *rules)),
+    )  # fmt: skip
+
+
+def test_the_package_is_made_as_the_page_says(tmp_path: Path) -> None:
+    """Its commands word for word, but that what pip builds and installs is built and unpacked without a network."""
+    page = (RECIPES / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"^```sh\n(mkdir .*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    lines = [line for line in block.group(1).splitlines() if not line.startswith(".venv/")]
+    clone, plugins = tmp_path / "clone", tmp_path / "my-plugins"
+    clone.mkdir()
+    (clone / "docs").symlink_to(ROOT / "docs")
+    subprocess.run(["bash", "-e", "-c", "\n".join(lines)], cwd=clone, check=True)
+    tree = re.search(r"^```\nmy-plugins/\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert tree is not None
+    said = {line.split()[0] for line in tree.group(1).splitlines()}
+    assert said == {p.relative_to(plugins).as_posix() for p in plugins.rglob("*") if p.is_file()}
+    build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
+    built = Scratch(plugins).run(sys.executable, "-c", build, str(tmp_path))
+    assert built.returncode == 0, built.stdout + built.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    shutil.unpack_archive(wheel, tmp_path / "site", "zip")
+    Scratch(tmp_path / "site").python("-m", "pytest", "-q", "-p", "no:cacheprovider", str(plugins / "tests"))
 
 
 def test_ruff_and_mypy_find_nothing(scratch: Scratch, tmp_path: Path) -> None:
@@ -177,7 +276,7 @@ def test_an_evaluation_with_all_of_them(scratch: Scratch, ollama: Ollama, tmp_pa
     critic looks.
     """
     suite = tmp_path / "sea.yaml"
-    text = (RECIPES / "suite.yaml").read_text(encoding="utf-8")
+    text = (RECIPES / "sea_animals.yaml").read_text(encoding="utf-8")
     suite.write_text(f"{text}judge: stands-out\nmetrics: [colourful]\n", encoding="utf-8")
     aliases, done = scratch.diffgraph(
         ["eval", "aliases", "--limit", "2"],

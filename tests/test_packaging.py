@@ -37,6 +37,14 @@ def test_every_requirement_is_pinned_within_its_range() -> None:
         assert requirement.specifier.contains(pin, prereleases=True), f"{text} does not allow the pinned {pin}"
 
 
+def test_every_extra_is_said_how_to_get() -> None:
+    """By the Makefile, or a page's or a message's ``pip install``."""
+    places = [ROOT / "Makefile", *(ROOT / "docs").rglob("*.md"), *(ROOT / "evals").rglob("*.py")]
+    told = "".join(path.read_text(encoding="utf-8") for path in places)
+    said = {extra for group in re.findall(r"\[([a-z,]+)\]['\"\s`]", told) for extra in group.split(",")}
+    assert set(PROJECT["optional-dependencies"]) <= said
+
+
 def test_pins_are_plain_and_leave_us_out() -> None:
     found = pins()
     assert found["torch"] == "2.13.0"

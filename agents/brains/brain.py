@@ -40,6 +40,11 @@ def brain(name: str) -> Callable[[_F], _F]:
     return _BRAINS.register(name)
 
 
+def names() -> list[str]:
+    """All registered brains, sorted."""
+    return _BRAINS.names()
+
+
 def make(settings: Settings) -> BaseChatModel:
     """The brain that the settings name.
 

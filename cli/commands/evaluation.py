@@ -79,12 +79,12 @@ def bench(
     device: Annotated[str, typer.Option(help="where the engines merge: cpu, cuda, cuda:1")] = "cpu",
     json_: Json = False,
 ) -> None:
-    """Time every stage of a request, and merging at SDXL's shapes beside other engines and this machine's floor.
+    """Time the stages of a request, merging at SDXL's shapes beside other engines, and methods that need SVDs.
 
     Examples:  diffgraph bench stages --repeats 10 --json  |  diffgraph bench merge --engine diffgraph --device cuda
 
-    Merging takes 9 GB of disk and some minutes an engine, half an hour for all. "span" times the methods that need
-    singular vectors beside the full-size SVD; some minutes.
+    "all" is stages, merging and span: 9 GB of disk, half an hour. Merging is also timed as the floor of this machine;
+    "span" times the methods that need singular vectors beside the full-size SVD.
     """
     from ...settings import Settings
     from .. import tables

@@ -202,6 +202,21 @@ def test_doctor_finds_what_needs_mending(environment: dict[str, str], monkeypatc
     assert found["graph"]["text"].startswith("2 experts, 1 calibrated")
     assert found["base"]["ok"]
     assert found["brain"]["ok"]
+    assert "warning" not in found["critic"]["text"]
+
+
+def test_doctor_tells_a_critic_that_is_not_for_the_base_and_a_brain_that_is_not_there(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my-sd15").mkdir()
+    (tmp_path / "my-sd15" / "model_index.json").write_text("{}")
+    monkeypatch.setenv("DIFFGRAPH_BASE", str(tmp_path / "my-sd15"))
+    monkeypatch.setenv("DIFFGRAPH_BRAIN", "nobody:some-model")
+    found = {c["name"]: c for c in json.loads(diffgraph("doctor", "--json").stdout)["checks"]}
+    assert found["critic"]["ok"]
+    assert "warning: it is not for images of my-sd15" in found["critic"]["text"]
+    assert not found["brain"]["ok"]
+    assert "offline, openai" in found["brain"]["text"]
 
 
 def failing(error: BaseException) -> typer.Typer:

@@ -8,5 +8,5 @@ from diffgraph.evals.suites.suite import load
 
 
 def test_every_subject_meets_every_style() -> None:
-    suite = load(str(Path(__file__).with_name("suite.yaml")))
+    suite = load(str(Path(__file__).with_name("sea_animals.yaml")))
     assert len(suite.all_items()) == 6

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from diffgraph import Wanted
 from diffgraph.bases.profile import BaseProfile
 from diffgraph.evals.judges.protocol import Judgement, judge
+from diffgraph.scoring.request import Wanted
 
 SIDE = 16
 LEAST = 0.1

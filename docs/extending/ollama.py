@@ -6,9 +6,9 @@ import os
 
 from langchain_core.language_models import BaseChatModel
 
-from diffgraph import Settings
 from diffgraph.agents.brains.brain import brain
 from diffgraph.agents.completions.client import connected
+from diffgraph.settings import Settings
 
 
 @brain("ollama")
