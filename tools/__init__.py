@@ -1,1 +1,1 @@
-"""What agents may call: one file a tool, typed in, typed out."""
+"""What agents may call: one file a tool, typed in, typed out; and what tools share."""
