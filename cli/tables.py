@@ -145,6 +145,10 @@ def plan(found: PlannedRequest) -> RenderableType:
         rows.add_row("expert", f"{chosen.id} × {chosen.weight:.2f}")
     for text in found.uncovered:
         rows.add_row("uncovered", f"nothing here draws {text!r}")
+    for text in found.excluded:
+        rows.add_row("excluded", text)
+    for order in found.unmet:
+        rows.add_row("not obeyed", f"{order.text}: {order.why}")
     for refused in found.rejected:
         rows.add_row("left out", f"{refused.id}: {refused.why}")
     rows.add_row("plan", found.plan_id or "none: nothing of this can be drawn")

@@ -8,6 +8,7 @@ from ..errors import ToolFailed
 from ..graph.selection.activation import Activation
 from ..graph.selection.solver import activate
 from .context import Context
+from .obeying import unmet
 from .results import ActivationResult, Rejected
 from .tool import Args, tool
 
@@ -24,7 +25,8 @@ def activate_experts(ctx: Context, args: ActivateArgs) -> ActivationResult:
     if ctx.store.base(ctx.family) is None and not ctx.store.experts(ctx.family):
         raise ToolFailed(f"the graph holds nothing for base family {ctx.family}: run `diffgraph scout` first")
     found = activate(args.prompt, ctx.store, ctx.family, ctx.reading)
-    return result_of(args.prompt, found)
+    activation = result_of(args.prompt, found)
+    return activation.model_copy(update={"unmet": unmet(ctx, activation)})
 
 
 def result_of(prompt: str, found: Activation) -> ActivationResult:
@@ -40,5 +42,8 @@ def result_of(prompt: str, found: Activation) -> ActivationResult:
             for e in found.experts
         ),
         uncovered=tuple(dict.fromkeys([*found.uncovered, *unmet])),
+        excluded=found.excluded,
+        orders=found.request.orders,
+        words=found.request.words,
         rejected=tuple(Rejected(id=str(i), why=str(why)) for i, why in list(found.rejected)[:20]),
     )

@@ -12,6 +12,7 @@ from ..merging.plan.merge_plan import MergePlan, Method, PlanExpert
 from ..plugins import closest
 from .context import Context
 from .layout_share import beside, coarse_of, with_coarse
+from .obeying import negative, ordered_experts, sampled, seeded
 from .results import ActivationResult, Proposal, ProposedExpert
 from .tool import Args, tool
 
@@ -55,7 +56,7 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> Proposal:
     if not activation.facets:
         raise ToolFailed("nothing in this prompt can be drawn, so there is nothing to plan")
     default = {e.id: e for e in activation.experts}
-    choices = [Choice(id=i) for i in sorted(default)] if args.experts is None else args.experts
+    choices = _default_choices(ctx, activation) if args.experts is None else args.experts
     experts = [_expert(ctx, choice, default.get(choice.id), alone=len(choices) == 1) for choice in choices]
     if len({e.id for e in experts}) != len(experts):
         raise ToolRetry("an expert stands twice in the proposal: name each once")
@@ -64,8 +65,8 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> Proposal:
         for choice, expert in zip(choices, experts, strict=True)
     ]
     method = _method(args.method or ctx.settings.method, args.params)
-    first = ctx.job.seed if args.seed is None else args.seed
-    sampler = ctx.sampler(len(experts))
+    first = seeded(ctx, activation.orders) if args.seed is None else args.seed
+    sampler = sampled(ctx, ctx.sampler(len(experts)), activation.orders)
     if args.guidance is not None:
         sampler = sampler.model_copy(update={"guidance": args.guidance})
     called = _called(activation, choices, experts)
@@ -76,6 +77,7 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> Proposal:
             experts=tuple(sorted(experts, key=lambda e: e.id)),
             method=method,
             prompt=_prompt(activation, called, unsaid),
+            negative_prompt=negative(ctx, activation),
             sampler=sampler,
             seeds=tuple((first + slot) % 2**32 for slot in ctx.job.slots or range(ctx.job.n)),
         )
@@ -94,6 +96,16 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> Proposal:
         ),
         seeds=plan.seeds,
     )
+
+
+def _default_choices(ctx: Context, activation: ActivationResult) -> list[Choice]:
+    """The solver's experts, and those that the user orders by name, at the weights that are ordered."""
+    ordered = ordered_experts(ctx, activation)
+    active = {e.id for e in activation.experts}
+    return [
+        Choice(id=i, weight=ordered[i][0] if i in ordered else None, trigger=None if i in active else ordered[i][1])
+        for i in sorted(active | set(ordered))
+    ]
 
 
 def _expert(ctx: Context, choice: Choice, default: ActiveExpert | None, *, alone: bool) -> PlanExpert:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ..graph.experts.expert import Frozen
+from ..graph.reading.request import Orders, Unmet
 from ..graph.selection.activation import ActiveExpert, FacetMatch
 
 
@@ -29,6 +30,8 @@ class ActivationResult(Result):
         experts: the solver's choice and weights, rounded so that two machines agree on the text.
         uncovered: what nobody here can draw.
         rejected: who claims a wanted skill and was not chosen; at most 20.
+        excluded: what the prompt rules out. orders: what it orders. words: the words to draw, as typed.
+        unmet: orders that cannot be obeyed here, each with the reason.
     """
 
     read: str
@@ -37,6 +40,10 @@ class ActivationResult(Result):
     experts: tuple[ActiveExpert, ...]
     uncovered: tuple[str, ...]
     rejected: tuple[Rejected, ...]
+    excluded: tuple[str, ...] = ()
+    orders: Orders = Orders()
+    words: str = ""
+    unmet: tuple[Unmet, ...] = ()
 
     @property
     def drawable(self) -> bool:

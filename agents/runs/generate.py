@@ -114,6 +114,8 @@ def plan(
         experts=activation.experts,
         uncovered=activation.uncovered,
         rejected=activation.rejected,
+        excluded=activation.excluded,
+        unmet=activation.unmet,
     )
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from ...errors import UserError
 from ...graph.experts.expert import Frozen
+from ...graph.reading.request import Unmet
 from ...graph.selection.activation import ActiveExpert, FacetMatch
 from ...merging.plan.merge_plan import MergePlan
 from ...tools.events import Event
@@ -107,6 +108,8 @@ class PlannedRequest(Frozen):
     experts: tuple[ActiveExpert, ...]
     uncovered: tuple[str, ...]
     rejected: tuple[Rejected, ...]
+    excluded: tuple[str, ...] = ()
+    unmet: tuple[Unmet, ...] = ()
 
     @property
     def plan_id(self) -> str | None:
