@@ -84,6 +84,7 @@ class Header:
         scales: tensor name -> its scale, where `files.quantisation` found one; then scales are no tensors of their own.
         data_start: where in the file the tensors' bytes begin; 0 if that is not known.
         whole: the file's whole header, if this one was cut down to some of its tensors.
+        left_out: name of a tensor that is none of ``tensors`` because it says nothing about weights -> why.
     """
 
     path: Path
@@ -93,6 +94,7 @@ class Header:
     scales: Mapping[str, Scale] = field(default_factory=dict)
     data_start: int = 0
     whole: Header | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def keys(self) -> tuple[str, ...]:

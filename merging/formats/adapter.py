@@ -20,6 +20,7 @@ from ...files.header import Header
 from .adapter_config import METADATA_KEYS, AdapterConfig, adapter_configs
 from .algorithm import COMMON, Algorithm, Inputs, Module, Sizes, Update, algorithms
 from .dora import by_output, decompose
+from .extras import PROJECTION, not_in_base, sentences
 from .format import Format, TargetInfo, expert_error, register
 from .names import BaseModules, ModuleNames
 from .stated_alpha import ignored, stated_alphas
@@ -138,7 +139,11 @@ class Adapter(Format):
             raise expert_error(header, "overflows once its scale is applied", bad)
         return out
 
-    def notes(self, header: Header) -> tuple[str, ...]:
+    def notes(self, files: Sequence[Header], base: BaseIndex) -> tuple[str, ...]:
+        header = _single(files)
+        return (*sentences((key, PROJECTION) for key in _placed(header, base)[1]), *self._alpha_notes(header))
+
+    def _alpha_notes(self, header: Header) -> tuple[str, ...]:
         modules = _modules(header, strict=False)
         told = _alphas(header)
         if told and all("alpha" in module.roles for module in modules):
@@ -243,13 +248,19 @@ def _used(roles: frozenset[str]) -> tuple[Algorithm, ...]:
     return tuple(algorithm for algorithm in algorithms().values() if algorithm.roles() & roles)
 
 
-@lru_cache(maxsize=2)
 def _adapted(header: Header, base: BaseIndex) -> tuple[_Adapted, ...]:
     """The modules of a file with their places in the base, each place once."""
-    return tuple(_places(header, base))
+    return _placed(header, base)[0]
 
 
-def _places(header: Header, base: BaseIndex) -> Iterator[_Adapted]:
+@lru_cache(maxsize=2)
+def _placed(header: Header, base: BaseIndex) -> tuple[tuple[_Adapted, ...], tuple[str, ...]]:
+    """(modules with their places, keys of modules that are left out)."""
+    left_out: list[str] = []
+    return tuple(_places(header, base, left_out)), tuple(left_out)
+
+
+def _places(header: Header, base: BaseIndex, left_out: list[str]) -> Iterator[_Adapted]:
     names, taken = ModuleNames(base), dict[str, Module]()
     unknown: list[str] = []
     for module in _modules(header):
@@ -259,6 +270,10 @@ def _places(header: Header, base: BaseIndex) -> Iterator[_Adapted]:
         if {"bias", "bias_diff"} <= set(module.roles):
             raise module.error(f"changes the bias of {module.name} in two ways")
         place = names.find(module.name)
+        known = place is not None and place.shape(base) is not None
+        if not known and not_in_base(module.name, base) == PROJECTION:
+            left_out.extend(module.keys)
+            continue
         if place is None:
             unknown.extend(module.keys)
             continue

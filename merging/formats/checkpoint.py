@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ...bases.index import DENOISERS, BaseIndex, target_name
 from ...files.header import Header
+from .extras import not_in_base, sentences
 from .format import Format, TargetInfo, expert_error, register
 from .names import ModuleNames
 from .single_file import BARE, IGNORED, PREFIXES, Piece, pieces
@@ -57,6 +58,10 @@ class Checkpoint(Format):
         if absent:
             raise expert_error(files[0], "lacks parameters that the base has, so it is no full checkpoint", absent)
         return out
+
+    def notes(self, files: Sequence[Header], base: BaseIndex) -> tuple[str, ...]:
+        found = [(key, why) for header in files for key, why in _left_out(header, base).items()]
+        return sentences(found)
 
     def read(self, files: Sequence[Header], base: BaseIndex) -> dict[str, Delta]:
         from ..deltas.delta import Delta
@@ -121,7 +126,8 @@ def _single_file(header: Header, base: BaseIndex) -> dict[str, Piece]:
             continue
         found = pieces(key, base, names, bare=bare)
         if not found or any(target not in base.params for target in found):
-            unknown.append(key)
+            if not_in_base(key, base) is None:
+                unknown.append(key)
             continue
         if twice := [target for target in found if target in out]:
             raise expert_error(header, f"has two tensors for {twice[0]}", (out[twice[0]].key, key))
@@ -132,6 +138,15 @@ def _single_file(header: Header, base: BaseIndex) -> dict[str, Piece]:
     if unknown:
         raise expert_error(header, "has parameters that the base lacks", unknown)
     return out
+
+
+def _left_out(header: Header, base: BaseIndex) -> dict[str, str]:
+    """Tensors of a single file that the base has no place for and may do without -> why."""
+    if not any(key.startswith((*PREFIXES, *BARE)) for key in header.keys):
+        return {}
+    used = {piece.key for piece in _single_file(header, base).values()}
+    told = {key: not_in_base(key, base) for key in header.keys if key not in used and not IGNORED.match(key)}
+    return {key: why for key, why in told.items() if why is not None}
 
 
 def _is_buffer(key: str) -> bool:

@@ -65,8 +65,8 @@ class Format(ABC):
     def rank(self, header: Header) -> int | None:
         """The largest rank in the file, or None where rank has no meaning."""
 
-    def notes(self, header: Header) -> tuple[str, ...]:
-        """What was decided about the file that its user should know, as sentences; nothing unless a format says so."""
+    def notes(self, files: Sequence[Header], base: BaseIndex) -> tuple[str, ...]:
+        """What was decided about the files that its user should know, as sentences; nothing unless a format says so."""
         return ()
 
     @abstractmethod

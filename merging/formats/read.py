@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...bases.index import COMPONENTS, STEMS, BaseIndex, component_files
@@ -12,7 +12,8 @@ from ...files.header import Header, read_header
 from ...files.quantisation import refuse_declared, with_scales
 from ..deltas.expert_delta import ExpertDelta
 from .detect import detect
-from .format import TargetInfo, expert_error
+from .extras import sentences, without_extras
+from .format import Format, TargetInfo, expert_error
 
 
 def expert_files(path: Path | str) -> tuple[Header, ...]:
@@ -26,7 +27,7 @@ def expert_files(path: Path | str) -> tuple[Header, ...]:
     if not path.is_dir():
         if path.name.startswith(STEMS):
             refuse_declared(path.parent, "the expert")
-        return (with_scales(read_header(path)),)
+        return (without_extras(with_scales(read_header(path))),)
     folders = [path / name for name in COMPONENTS if name != "vae" and (path / name).is_dir()]
     try:
         found = [file for folder in (folders or [path]) for file in component_files(folder)]
@@ -36,7 +37,7 @@ def expert_files(path: Path | str) -> tuple[Header, ...]:
         raise ExpertError(f"{path} holds no safetensors file", path=str(path))
     for folder in {file.parent: None for file in found}:
         refuse_declared(folder, "the expert")
-    return tuple(with_scales(read_header(file)) for file in found)
+    return tuple(without_extras(with_scales(read_header(file))) for file in found)
 
 
 def read_expert(path: Path | str, base: BaseIndex, kind: str | None = None) -> ExpertDelta:
@@ -57,8 +58,14 @@ def read_expert(path: Path | str, base: BaseIndex, kind: str | None = None) -> E
     infos = fmt.targets(files, base)
     missing = check_shapes(files[0], infos, base)
     deltas = fmt.read(files, base)
-    notes = fmt.notes(files[0])
+    notes = notes_of(fmt, files, base)
     return ExpertDelta(Path(path), fmt.name, found, fmt.rank(files[0]), dict(sorted(deltas.items())), missing, notes)
+
+
+def notes_of(fmt: Format, files: Sequence[Header], base: BaseIndex) -> tuple[str, ...]:
+    """What its user should know of an expert: what is left out of its files, and what its format decided."""
+    left_out = [(key, why) for header in files for key, why in header.left_out.items()]
+    return (*sentences(left_out), *fmt.notes(files, base))
 
 
 def check_shapes(header: Header, infos: Mapping[str, TargetInfo], base: BaseIndex) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from ...bases.architecture import UNKNOWN
 from ...bases.index import BaseIndex
 from ...errors import DiffGraphError
 from ..formats.detect import detect
-from ..formats.read import check_shapes, expert_files
+from ..formats.read import check_shapes, expert_files, notes_of
 from ..methods.method import MergeMethod, make
 from .block_weights import BlockWeights
 from .coverage import coverage_problem
@@ -238,7 +238,7 @@ def _expert(
         fmt, kind = detect(files[0])
         infos = fmt.targets(files, base)
         missing = check_shapes(files[0], infos, base)
-        notes = fmt.notes(files[0])
+        notes = notes_of(fmt, files, base)
     except DiffGraphError as error:
         problems.append(Problem(code="file", message=f"expert {spec.id}: {error}", expert=spec.id))
         return None, set(), [*_of_the_family(spec, plan, families, fits=False), *problems]

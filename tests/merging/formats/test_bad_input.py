@@ -95,7 +95,7 @@ REFUSED = {
         } | LORA,
         "two adapters",
     ),
-    "a bundled embedding": (LORA | {"bundle_emb.owl.string_to_param.*": ones(1, 12)}, "not understood"),
+    "a word of nobody's": (LORA | {"emb_bundle.owl.string_to_param.*": ones(1, 12)}, "not understood"),
 }  # fmt: skip
 
 

@@ -119,6 +119,28 @@ def test_every_component_of_a_single_file(whole, components, tmp_path):
         assert torch.equal(delta.dense(), expected[target] - whole.tensor(target)), target
 
 
+def test_what_the_base_does_without_is_left_out_and_said(whole, tmp_path):
+    state = openclip(torch.Generator().manual_seed(1))
+    save_file(state, tmp_path / "plain.safetensors")
+    right = read_expert(tmp_path / "plain.safetensors", whole)
+    extra = {
+        "v_pred": torch.empty(0),
+        "ztsnr": torch.empty(0),
+        "conditioner.embedders.0.transformer.text_projection.weight": torch.ones(8, 8),
+        "conditioner.embedders.1.model.transformer.resblocks.2.ln_1.weight": torch.ones(8),
+    }
+    save_file(state | extra, tmp_path / "x.safetensors")
+    expert = read_expert(tmp_path / "x.safetensors", whole)
+    assert set(expert.deltas) == set(right.deltas)
+    assert all(torch.equal(delta.dense(), right.deltas[target].dense()) for target, delta in expert.deltas.items())
+    assert right.notes == ()
+    assert sorted(note.partition(" left out")[0] for note in expert.notes) == [
+        "conditioner.embedders.0.transformer.text_projection.weight",
+        "conditioner.embedders.1.model.transformer.resblocks.2.ln_1.weight",
+        "v_pred and 1 more",
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
