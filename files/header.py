@@ -41,6 +41,7 @@ BITS = MappingProxyType(
 """Bits of one value, by the dtype's name in the header: all that the safetensors library knows. Others are refused."""
 FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 """Dtypes whose values are read as numbers. Narrower ones mean nothing without scales that stand elsewhere."""
+INTEGERS = frozenset({"I64", "I32", "I16", "I8", "U8"})
 
 SUFFIX = ".safetensors"
 GGUF_SUFFIX = ".gguf"

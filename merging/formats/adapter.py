@@ -9,22 +9,22 @@ speaks, alpha is the rank. Every key is accounted for, or the file is refused.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ...bases.index import BaseIndex
-from ...files.header import Header
+from ...files.header import FLOATS, INTEGERS, Header
 from .adapter_config import METADATA_KEYS, AdapterConfig, adapter_configs
-from .algorithm import COMMON, Algorithm, Inputs, Module, Sizes, Update, algorithms
+from .algorithm import Algorithm, Inputs, Module, Sizes, Update, algorithms
 from .dora import by_output, decompose
 from .extras import PROJECTION, not_in_base, sentences
 from .format import Format, TargetInfo, expert_error, register
+from .modules import algorithm_of, modules_of
 from .names import BaseModules, ModuleNames
 from .stated_alpha import ignored, stated_alphas
-from .tensors import LazyTensors, load_tensors, map_file
+from .tensors import LazyTensors, check_floats, load_tensors, map_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,7 +75,7 @@ class Adapter(Format):
         return frozenset().union(*(algorithm.kinds() for algorithm in algorithms().values()))
 
     def detect(self, header: Header) -> str | None:
-        found = [(_algorithm(module), module) for module in _modules(header, strict=False)]
+        found = [(algorithm_of(module), module) for module in modules_of(header, strict=False)]
         used = {algorithm.name: algorithm for algorithm, _ in found if algorithm is not None}
         if not used:
             return "full" if any("bias_diff" in module.roles for _, module in found) else None
@@ -83,21 +83,25 @@ class Adapter(Format):
         return first.file_kind([module for _, module in found])
 
     def rank(self, header: Header) -> int | None:
-        found = [(_algorithm(module), module) for module in _modules(header, strict=False)]
+        found = [(algorithm_of(module), module) for module in modules_of(header, strict=False)]
         ranks = [algorithm.rank(module) for algorithm, module in found if algorithm is not None]
         return max((rank for rank in ranks if rank is not None), default=None)
 
     def low_rank(self, header: Header) -> bool:
-        used = [(_algorithm(module), "magnitude" in module.roles) for module in _modules(header, strict=False)]
+        used = [(algorithm_of(module), "magnitude" in module.roles) for module in modules_of(header, strict=False)]
         return all(algorithm is None or (algorithm.low_rank and not scaled) for algorithm, scaled in used)
 
     def targets(self, files: Sequence[Header], base: BaseIndex) -> dict[str, TargetInfo]:
         out: dict[str, TargetInfo] = {}
-        for item in _adapted(_single(files), base):
+        header = _single(files)
+        configs = _alphas(header)
+        check_floats(header, _float_keys(header, base))
+        for item in _adapted(header, base):
             biases = [key for role, key in item.module.roles.items() if role in ("bias", "bias_diff")]
             weights = tuple(key for key in item.module.keys if key not in biases)
             if item.algorithm is not None:
                 sizes = _checked(item)
+                _check_alpha(item, sizes, configs)
                 for module, rows in item.rows(base, sizes.rows):
                     out[f"{module}.weight"] = TargetInfo(weights, rows, sizes.columns)
             for key in biases:
@@ -110,7 +114,7 @@ class Adapter(Format):
 
         header = _single(files)
         configs = _alphas(header)
-        file = map_file(header, header.keys)
+        file = map_file(header, _float_keys(header, base))
         out: dict[str, Delta] = {}
         for item in _adapted(header, base):
             tensors = LazyTensors(file, item.module.roles)
@@ -135,7 +139,9 @@ class Adapter(Format):
                         assert part.full is not None
                         out[f"{module}.bias"] = Delta((part.full.shape[0],), full=part.full)
         if bad := [target for target, delta in out.items() if not delta.finite()]:
-            load_tensors(header, header.keys)  # says so if it is the file that holds NaN or infinite values
+            load_tensors(
+                header, _float_keys(header, base)
+            )  # says so if it is the file that holds NaN or infinite values
             raise expert_error(header, "overflows once its scale is applied", bad)
         return out
 
@@ -144,7 +150,7 @@ class Adapter(Format):
         return (*sentences((key, PROJECTION) for key in _placed(header, base)[1]), *self._alpha_notes(header))
 
     def _alpha_notes(self, header: Header) -> tuple[str, ...]:
-        modules = _modules(header, strict=False)
+        modules = modules_of(header, strict=False)
         told = _alphas(header)
         if told and all("alpha" in module.roles for module in modules):
             return ()
@@ -163,9 +169,9 @@ def _alphas(header: Header) -> dict[str, AdapterConfig]:
     """
     header = header.whole or header  # what is decided for a file holds for every part of it
     configs = adapter_configs(header)
-    if all("alpha" in module.roles for module in _modules(header, strict=False)):
+    if all("alpha" in module.roles for module in modules_of(header, strict=False)):
         return configs  # plain words stand back behind tensors
-    used = [(_algorithm(module), module) for module in _modules(header, strict=False)]
+    used = [(algorithm_of(module), module) for module in modules_of(header, strict=False)]
     ranks = {rank for algorithm, module in used if algorithm is not None for rank in [algorithm.rank(module)] if rank}
     for component, stated in stated_alphas(header, ranks).items():
         config = configs.get(component)
@@ -180,72 +186,6 @@ def _single(files: Sequence[Header]) -> Header:
     if len(files) != 1:
         raise expert_error(files[0], f"is one of {len(files)} files; an adapter is one file: name it")
     return files[0]
-
-
-@cache
-def _pattern() -> tuple[re.Pattern[str], Mapping[str, str]]:
-    """The regular expression of tensor names, and part -> role. ``default`` is PEFT's name of an adapter."""
-    parts = dict(COMMON) | {part: role for algorithm in algorithms().values() for part, role in algorithm.parts.items()}
-    words = "|".join(sorted(map(re.escape, parts), key=len, reverse=True))
-    text = rf"^(?P<module>.+)\.(?P<part>{words})(?:\.(?!(?:weight|bias)$)[^.]+)?(?:\.(?P<param>weight|bias))?$"
-    return re.compile(text), parts
-
-
-def _split(key: str) -> tuple[str, str | None]:
-    """(module, role) of a key, role None if the key is not understood."""
-    for algorithm in algorithms().values():
-        if found := algorithm.alias(key):
-            return found
-    pattern, parts = _pattern()
-    if match := pattern.match(key):
-        role = parts[match["part"]]
-        if match["param"] == "bias":
-            role = "bias" if role == "up" else ""
-        return match["module"], role or None
-    return key, None
-
-
-def _modules(header: Header, *, strict: bool = True) -> list[Module]:
-    """The modules of a file. Raises ExpertError for keys that are not understood and roles that are taken twice."""
-    found, problem = _grouped(header)
-    if strict and problem is not None:
-        raise expert_error(header, *problem)
-    return found
-
-
-@lru_cache(maxsize=2)  # a header is asked about several times in a row: its kind, its rank, its targets
-def _grouped(header: Header) -> tuple[list[Module], tuple[str, Sequence[str]] | None]:
-    """The modules of a file, as far as it is understood, and what is not: the first name that is taken twice, or else
-    all keys that say nothing.
-    """
-    grouped: dict[str, dict[str, str]] = {}
-    unknown: list[str] = []
-    twice: tuple[str, Sequence[str]] | None = None
-    for key in header.keys:
-        name, role = _split(key)
-        if role is None:
-            unknown.append(key)
-            continue
-        roles = grouped.setdefault(name, {})
-        if role in roles and twice is None:
-            twice = f"has two keys for the {role} of {name}", (roles[role], key)
-        roles[role] = key
-    problem = twice or (("has keys that are not understood", unknown) if unknown else None)
-    return [Module(header, name, roles) for name, roles in grouped.items()], problem
-
-
-def _algorithm(module: Module) -> Algorithm | None:
-    """The algorithm whose parts a module has; None if it has none's."""
-    used = _used(frozenset(module.roles))
-    if len(used) > 1:
-        raise module.error(f"mixes {' and '.join(a.name for a in used)} in {module.name}: not understood")
-    return used[0] if used else None
-
-
-@cache
-def _used(roles: frozenset[str]) -> tuple[Algorithm, ...]:
-    """The algorithms that some of the roles belong to."""
-    return tuple(algorithm for algorithm in algorithms().values() if algorithm.roles() & roles)
 
 
 def _adapted(header: Header, base: BaseIndex) -> tuple[_Adapted, ...]:
@@ -263,8 +203,8 @@ def _placed(header: Header, base: BaseIndex) -> tuple[tuple[_Adapted, ...], tupl
 def _places(header: Header, base: BaseIndex, left_out: list[str]) -> Iterator[_Adapted]:
     names, taken = ModuleNames(base), dict[str, Module]()
     unknown: list[str] = []
-    for module in _modules(header):
-        algorithm = _algorithm(module)
+    for module in modules_of(header):
+        algorithm = algorithm_of(module)
         if algorithm is None and set(module.roles) != {"bias_diff"}:
             raise module.error(f"says nothing about {module.name} but {', '.join(sorted(module.roles))}")
         if {"bias", "bias_diff"} <= set(module.roles):
@@ -327,15 +267,35 @@ def _config(item: _Adapted, configs: Mapping[str, AdapterConfig]) -> AdapterConf
     return config
 
 
+def _float_keys(header: Header, base: BaseIndex) -> list[str]:
+    """The tensors that must be floats: all that are used but alphas, which some programs write as integers."""
+    return [key for item in _adapted(header, base) for role, key in item.module.roles.items() if role != "alpha"]
+
+
+def _check_alpha(item: _Adapted, sizes: Sizes, configs: Mapping[str, AdapterConfig]) -> None:
+    """Raise ExpertError for what a header shows of the scale: alphas that are no number, a configuration that says
+    something else than the tensors do.
+    """
+    assert item.algorithm is not None
+    if (key := item.module.roles.get("alpha")) is not None:
+        info = item.module.header.tensors[key]
+        if info.numel != 1:
+            raise expert_error(item.module.header, "has an alpha that is not one number", (key,))
+        if info.dtype not in FLOATS | INTEGERS:
+            raise expert_error(item.module.header, f"has an alpha of dtype {info.dtype}, which is no number", (key,))
+    config = _config(item, configs)
+    item.algorithm.check(item.module, sizes.columns, config)
+    if config is not None and not item.algorithm.relative:
+        _told(item, sizes, config)
+
+
 def _scale(item: _Adapted, sizes: Sizes, tensors: Mapping[str, Tensor], config: AdapterConfig | None) -> float:
     """What the delta is multiplied with. Raises ExpertError for an alpha of 0 and for sources that disagree."""
     module = item.module
     assert item.algorithm is not None
     key = module.roles.get("alpha")
     alpha = None
-    if key is not None:
-        if tensors["alpha"].numel() != 1:
-            raise expert_error(module.header, "has an alpha that is not one number", (key,))
+    if key is not None and sizes.rank is not None:  # elsewhere alpha has no say, and some write infinity there
         alpha = float(tensors["alpha"].reshape(()))
     if item.algorithm.relative:  # there, alpha is something else, and the algorithm reads it
         return 1.0
@@ -344,7 +304,8 @@ def _scale(item: _Adapted, sizes: Sizes, tensors: Mapping[str, Tensor], config: 
         return 1.0 if from_config is None else from_config
     if alpha == 0.0:
         raise expert_error(module.header, "has alpha 0, so it would do nothing", (key,))
-    scale = 1.0 if sizes.rank is None else alpha / sizes.rank
+    assert sizes.rank is not None
+    scale = alpha / sizes.rank
     if from_config is not None and not math.isclose(scale, from_config, rel_tol=1e-3):
         raise expert_error(
             module.header, f"says scale {from_config:g} in its metadata but {scale:g} in its alpha", (key,)

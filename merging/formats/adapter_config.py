@@ -11,6 +11,7 @@ import json
 import math
 import re
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ...bases.index import COMPONENTS
@@ -18,6 +19,8 @@ from ...files.header import Header
 from .format import expert_error
 
 METADATA_KEYS = ("lora_adapter_metadata", "adapter_config", "lora_config", "peft_config")
+BESIDE = "adapter_config.json"
+"""Where PEFT writes its configuration: beside the file."""
 _MAX_BYTES = 4 * 2**20
 _HARMLESS = frozenset(
     {"r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "lora_bias", "init_lora_weights"}
@@ -87,7 +90,7 @@ def _lookup(patterns: dict[str, Any], module: str, default: Any) -> Any:
 
 
 def adapter_configs(header: Header) -> dict[str, AdapterConfig]:
-    """Component ("" for all) -> configuration; empty if the file carries none.
+    """Component ("" for all) -> configuration; empty if the file carries none, nor PEFT's file of them lies beside.
 
     Raises:
         ExpertError: malformed, or it asks for something that is not understood.
@@ -100,10 +103,24 @@ def adapter_configs(header: Header) -> dict[str, AdapterConfig]:
             if component in out and out[component] != replace(config, source=out[component].source):
                 raise expert_error(header, f"says different things in {key} and {out[component].source}")
             out.setdefault(component, config)
-    if not out and (lost := [key for key in header.keys if key.startswith("base_model.model.")]):
-        what = "keeps its alpha in a separate adapter_config.json; save it with diffusers' save_lora_weights"
-        raise expert_error(header, what, lost)
+    lost = [key for key in header.keys if key.startswith("base_model.model.")]
+    if not out and (lost or header.path.name.startswith("adapter_model")):
+        beside = header.path.with_name(BESIDE)
+        if beside.is_file():
+            return _configs(header, BESIDE, _text(header, beside))
+        if lost:
+            what = f"keeps its alpha in a separate {BESIDE}, which does not lie beside it: put it there"
+            raise expert_error(header, what, lost)
     return out
+
+
+def _text(header: Header, path: Path) -> str:
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise expert_error(header, f"has {path.stat().st_size} bytes of {BESIDE} beside it")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise expert_error(header, f"has a {BESIDE} beside it that cannot be read") from error
 
 
 def _configs(header: Header, where: str, text: str) -> dict[str, AdapterConfig]:

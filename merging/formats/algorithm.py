@@ -167,6 +167,9 @@ class Algorithm(ABC):
     def sizes(self, module: Module, weight: tuple[int, ...] | None) -> Sizes:
         """Sizes by shapes alone; ``weight`` is the base's shape, None if unknown. ExpertError if parts do not fit."""
 
+    def check(self, module: Module, columns: int, config: AdapterConfig | None) -> None:  # noqa: B027 (may stay empty)
+        """Raise ExpertError for what only the configuration and the number of inputs show; by default nothing."""
+
     @abstractmethod
     def update(self, module: Module, inputs: Inputs) -> Update:
         """The delta. Shapes were checked by `sizes`."""

@@ -17,7 +17,7 @@ from .extras import not_in_base, sentences
 from .format import Format, TargetInfo, expert_error, register
 from .names import ModuleNames
 from .single_file import BARE, IGNORED, PREFIXES, Piece, pieces
-from .tensors import load_tensors
+from .tensors import check_floats, load_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +47,7 @@ class Checkpoint(Format):
         for header in files:
             for target, piece in _named(header, base).items():
                 shape = _shape(header, piece)
+                check_floats(header, (piece.key,))
                 if not shape or 0 in shape:
                     raise expert_error(header, "holds a parameter without values", (piece.key,))
                 own = base.shape(target)

@@ -23,6 +23,8 @@ from .algorithm import Algorithm, Inputs, Module, Sizes, Update, register
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .adapter_config import AdapterConfig
+
 _LISTED = re.compile(r"^(?P<module>.+)\.oft_blocks\.(?P<index>[0-3])$")
 _BLOCKS = ("oft_blocks", *(f"oft_blocks_{i}" for i in range(4)))
 _FOREIGN = ("oft_r", "oft_s")
@@ -66,6 +68,18 @@ class OFT(Algorithm):
         if "rescale" in module.roles and module.shape("rescale") != (rows, *(1 for _ in weight[1:])):
             raise module.error(f"has a rescale of shape {module.shape('rescale')} for a weight of shape {weight}")
         return Sizes(rows, columns, None)
+
+    def check(self, module: Module, columns: int, config: AdapterConfig | None) -> None:
+        if "oft_R" not in module.roles:
+            return
+        if config is None:
+            what = (
+                "is OFT by PEFT without its configuration; save it with diffusers' save_lora_weights and its metadata"
+            )
+            raise module.error(what)
+        shared = module.shape("oft_R")[0] * _triangle(module, columns) != columns
+        if shared and not config.block_share:
+            raise module.error("shares one block among all inputs, but its metadata does not say so")
 
     def update(self, module: Module, inputs: Inputs) -> Update:
         import torch
@@ -137,13 +151,9 @@ def _peft(module: Module, inputs: Inputs, base: Tensor) -> Tensor:
     import torch
 
     config = inputs.config
-    if config is None:
-        what = "is OFT by PEFT without its configuration; save it with diffusers' save_lora_weights and its metadata"
-        raise module.error(what)
+    assert config is not None  # `check` saw to it
     size = _triangle(module, base.shape[1])
     vectors = inputs.tensors["oft_R"].to(torch.float64)
-    if vectors.shape[0] * size != base.shape[1] and not config.block_share:
-        raise module.error("shares one block among all inputs, but its metadata does not say so")
     rows, columns = torch.triu_indices(size, size, 1)
     skew = torch.zeros(vectors.shape[0], size, size, dtype=torch.float64)
     skew[:, rows, columns] = vectors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ...files.header import FLOATS, Header
@@ -48,10 +48,15 @@ class LazyTensors(Mapping[str, "Tensor"]):
         return len(self._roles)
 
 
-def map_file(header: Header, keys: Sequence[str]) -> MappedFile:
+def check_floats(header: Header, keys: Iterable[str]) -> None:
+    """Raise ExpertError for tensors that are no floats."""
+    if odd := [key for key in keys if header.tensors[key].dtype not in FLOATS]:
+        raise expert_error(header, f"holds tensors of dtype {header.tensors[odd[0]].dtype} where floats belong", odd)
+
+
+def map_file(header: Header, keys: Iterable[str]) -> MappedFile:
     """The file, mapped, for tensors to be taken as they stand in it. Raises ExpertError if ``keys`` are not floats."""
     from ...files.mapped_file import MappedFile
 
-    if odd := [key for key in keys if header.tensors[key].dtype not in FLOATS]:
-        raise expert_error(header, f"holds tensors of dtype {header.tensors[odd[0]].dtype} where floats belong", odd)
+    check_floats(header, keys)
     return MappedFile(header)
