@@ -6,13 +6,8 @@ from typing import NamedTuple
 
 from ...files.header import Header
 from ...files.quantisation import with_scales
+from .foreign_kinds import foreign
 from .format import Format, expert_error, formats
-
-_FOREIGN = (
-    ("GLoRA", (".a1.weight", ".b1.weight")),
-    ("(IA)³", (".on_input", ".ia3_l", "_ia3_l")),
-)
-"""Kinds that are not understood, but known: (name, ends of tensor names)."""
 
 
 class KindAndRank(NamedTuple):
@@ -51,9 +46,8 @@ def detect(header: Header) -> tuple[Format, str]:
         names = ", ".join(kind for _, kind in claims)
         raise expert_error(header, f"mixes keys of several kinds ({names}); that is not understood")
     if not claims:
-        for name, ends in _FOREIGN:
-            if own := [key for key in header.keys if key.endswith(ends)]:
-                raise expert_error(header, f"is {name}, a kind of adapter that is not understood", own)
+        if (found := foreign(header.keys)) is not None:
+            raise expert_error(header, f"is {found[0]}, a kind of adapter that is not understood", found[1])
         raise expert_error(header, "has keys of no known expert kind", header.keys)
     fmt, kind = claims[0]
     if kind not in kinds():

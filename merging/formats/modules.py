@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 
 from ...files.header import Header
 from .algorithm import COMMON, Algorithm, Module, algorithms
+from .foreign_kinds import foreign
 from .format import expert_error
 
 
@@ -59,8 +60,13 @@ def _grouped(header: Header) -> tuple[list[Module], tuple[str, Sequence[str]] | 
         if role in roles and twice is None:
             twice = f"has two keys for the {role} of {name}", (roles[role], key)
         roles[role] = key
-    problem = twice or (("has keys that are not understood", unknown) if unknown else None)
+    problem = twice or ((_what(unknown), unknown) if unknown else None)
     return [Module(header, name, roles) for name, roles in grouped.items()], problem
+
+
+def _what(unknown: Sequence[str]) -> str:
+    found = foreign(unknown)
+    return "has keys that are not understood" + ("" if found is None else f" (they are {found[0]})")
 
 
 def algorithm_of(module: Module) -> Algorithm | None:

@@ -12,6 +12,7 @@ from diffgraph.graph.experts.registration import register as register_experts
 from diffgraph.graph.experts.sources.folder import Folder
 from diffgraph.merging.formats.detect import detect, kind_and_rank, kinds
 from diffgraph.merging.formats.format import Format
+from diffgraph.merging.formats.read import read_expert
 
 
 @pytest.mark.parametrize(
@@ -52,12 +53,23 @@ def test_unknown_and_mixed_kinds_are_refused_with_their_keys(tmp_path):
         (["lora_unet_x.a1.weight", "lora_unet_x.a2.weight", "lora_unet_x.b1.weight", "lora_unet_x.b2.weight"], "GLoRA"),
         (["lora_unet_x.weight", "lora_unet_x.on_input"], "IA"),
         (["base_model.model.x.ia3_l"], "IA"),
+        (["base_model.model.x.ia3_l.default"], "IA"),
+        (["lora_unet_x.a1", "lora_unet_x.a2", "lora_unet_x.alpha"], "GLoRA"),
+        (["x.vera_lambda_b", "x.vera_lambda_d"], "VeRA"),
+        (["unet.x.boft_R", "unet.x.boft_s"], "BOFT"),
+        (["ip_adapter.1.to_k_ip.weight", "image_proj.norm.weight"], "IP-Adapter"),
     ],
 )
 def test_kinds_that_are_not_understood_are_called_by_their_name(tmp_path, keys, name):
     save_file({key: torch.ones(2, 2) for key in keys}, tmp_path / "x.safetensors")
     with pytest.raises(ExpertError, match=name):
         kind_and_rank(read_header(tmp_path / "x.safetensors"))
+
+
+def test_a_kind_that_is_mixed_in_is_called_by_its_name(world):
+    path = world.write("mixed", world.tensors("ink") | {"unet.conv_in.ia3_l": torch.ones(3)})
+    with pytest.raises(ExpertError, match=r"not understood \(they are \(IA\)³\): unet.conv_in.ia3_l"):
+        read_expert(path, world.base)
 
 
 BUILT_IN = {"lora", "locon", "loha", "lokr", "dora", "oft", "full", "checkpoint", "textual_inversion"}
