@@ -16,6 +16,11 @@ _PROCESSOR = re.compile(
     r"^(?P<module>.+?)\.(?:processor\.)?(?P<projection>to_q|to_k|to_v|to_out)_lora\.(?P<part>down|up)\.weight$"
 )
 """Attention processors of diffusers before 0.20."""
+_NAMES = (
+    {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out.0"},
+    {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"},
+)
+"""What its projections are called in a denoiser, and in a text encoder."""
 _XLABS = re.compile(r"^(?P<module>.+\.processor\.(?:qkv|proj)_lora[12]?)\.(?P<part>down|up)\.weight$")
 
 
@@ -35,7 +40,7 @@ class LoRA(Algorithm):
 
     def alias(self, key: str) -> tuple[str, str] | None:
         if found := _PROCESSOR.match(key):
-            projection = "to_out.0" if found["projection"] == "to_out" else found["projection"]
+            projection = _NAMES[found["module"].endswith("self_attn")][found["projection"]]
             return f"{found['module']}.{projection}", found["part"]
         if found := _XLABS.match(key):
             return found["module"], found["part"]

@@ -29,6 +29,9 @@ _DOTTED = MappingProxyType(
     {"model.diffusion_model.": "denoiser", "diffusion_model.": "denoiser"}
     | {"text_encoders.clip_l.transformer.": "text_encoder", "text_encoders.clip_g.transformer.": "text_encoder_2"}
     | {"text_encoders.t5xxl.transformer.": "t5"}
+    | {"clip_l.": "text_encoder", "clip_g.": "text_encoder_2", "t5.": "t5"}
+    | dict.fromkeys(("lora_unet.", "lora_transformer."), "denoiser")
+    | {"lora_te.": "text_encoder", "lora_te1.": "text_encoder", "lora_te2.": "text_encoder_2", "lora_te3.": "t5"}
 )
 
 

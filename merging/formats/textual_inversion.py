@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 _KNOWN = MappingProxyType(
-    {"clip_l": 0, "clip_g": 1, "t5xxl": 2, "text_encoders_0": 0, "text_encoders_1": 1, "text_encoders_2": 2}
+    {"clip_l": 0, "clip_g": 1, "t5xxl": 2, "t5": 2, "text_encoders_0": 0, "text_encoders_1": 1, "text_encoders_2": 2}
 )
 """Key -> number of the encoder it is for."""
 _TABLES = ("embeddings.token_embedding.weight", "shared.weight")
@@ -156,6 +156,8 @@ def _encoder(header: Header, key: str, widths: Mapping[str, int]) -> str:
     fitting = [encoder for encoder, width in widths.items() if width == info.shape[-1]]
     if key in _KNOWN:
         wanted = _ENCODERS[_KNOWN[key]]
+        if key.startswith("t5") and wanted not in widths:  # the third encoder of SD3, the second of FLUX.1
+            wanted = "text_encoder_2"
         fitting = [encoder for encoder in fitting if encoder == wanted]
     if len(fitting) != 1:
         what = f"has vectors of width {info.shape[-1]}; the base's text encoders have {dict(widths)}"

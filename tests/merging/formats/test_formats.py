@@ -56,6 +56,24 @@ def test_text_encoder_names_of_either_transformers_release_lead_to_the_same_weig
         assert not expert.missing
 
 
+@pytest.mark.parametrize(
+    "stem",
+    [
+        f"clip_l.text_model.{TE}",
+        f"lora_te1.text_model.{TE}",
+        f"lora_te.text_model.{TE}",
+        f"text_encoder.{TE.removesuffix('.q_proj')}.to_q_lora",
+    ],
+)
+def test_other_programs_names_of_a_text_encoder_lead_to_the_same_weight(world, stem):
+    down, up = draw(2, 8), draw(8, 2, seed=1)
+    parts = (".down", ".up") if stem.endswith("_lora") else (".lora_down", ".lora_up")
+    path = world.write("names", {f"{stem}{parts[0]}.weight": down, f"{stem}{parts[1]}.weight": up})
+    (delta,) = read_expert(path, world.base).deltas.items()
+    assert delta[0] == f"text_encoder.{TE}.weight"
+    assert torch.allclose(delta[1].dense().double(), up.double() @ down.double(), rtol=1e-6, atol=1e-7)
+
+
 def test_kohya_flat_names_alpha_and_convolutions(world):
     flat, conv, te = (name.replace(".", "_") for name in (Q, CONV, f"text_model.{TE}"))
     tensors = {
