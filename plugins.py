@@ -24,8 +24,8 @@ T = TypeVar("T")
 F = TypeVar("F")
 
 _NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
-_BROKEN = (ImportError, SyntaxError, AttributeError, NameError, TypeError, ValueError, OSError)
-"""What importing somebody's module may raise without being a bug of ours."""
+ANYTHING = (Exception, SystemExit)
+"""What a stranger's code may raise: it is told, by name and with its own words, and the others work."""
 
 
 def closest(name: str, known: Iterable[str], n: int = 3, at_least: float = 0.5) -> list[str]:
@@ -136,16 +136,32 @@ class Registry(Generic[T]):
             for module in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"{name}.{module.name}")
         for point in _entry_points(self.group):
-            try:
-                point.load()
-            except _BROKEN as error:
-                self._broken[point.name] = _why(point, error)
+            before = dict(self._items)
+            if (why := _fault(point)) is not None:
+                self._items = before  # what a module registered before it failed is half of it
+                self._broken[point.name] = "; ".join([*filter(None, [self._broken.get(point.name)]), why])
 
 
 @cache
 def _entry_points(group: str) -> tuple[importlib.metadata.EntryPoint, ...]:
     """The entry points of a group in all distributions."""
     return tuple(importlib.metadata.entry_points(group=group))
+
+
+_tried: dict[tuple[str, str, str, str], str | None] = {}
+"""Entry point (group, name, value, distribution) -> why it cannot be loaded, or None: tried once in a process."""
+
+
+def _fault(point: importlib.metadata.EntryPoint) -> str | None:
+    """Load a plug-in; why it cannot be, or None. The first reason stays: a second import tells of its own remains."""
+    key = (point.group, point.name, point.value, point.dist.name if point.dist else "")
+    if key not in _tried:
+        try:
+            point.load()
+            _tried[key] = None
+        except ANYTHING as error:
+            _tried[key] = _why(point, error)
+    return _tried[key]
 
 
 def broken_ones() -> dict[str, str]:
@@ -156,20 +172,20 @@ def broken_ones() -> dict[str, str]:
     found: dict[str, str] = {}
     groups = [group for group in importlib.metadata.entry_points().groups if group.startswith(f"{__package__}.")]
     for point in (point for group in sorted(groups) for point in importlib.metadata.entry_points(group=group)):
-        try:
-            point.load()
-        except _BROKEN as error:
-            ours = point.module.startswith(f"{__package__}.") and isinstance(error, ModuleNotFoundError)
-            if not ours:
-                found[f"{point.group}: {point.name}"] = _why(point, error)
+        why = _fault(point)
+        if why is not None and not why.endswith(_LEFT_OUT):
+            name = f"{point.group}: {point.name}"
+            found[name] = "; ".join([*filter(None, [found.get(name)]), why])
     return found
 
 
-def _why(point: importlib.metadata.EntryPoint, error: Exception) -> str:
-    if isinstance(error, ModuleNotFoundError) and point.module.startswith(f"{error.name}"):
-        said = f"{point.module} is not installed"
-        if point.module.startswith(f"{__package__}."):
-            said += "; it is part of the repository and not of the wheel: clone it, and install from there"
-        return said
+_LEFT_OUT = "it is part of the repository and not of the wheel: clone it, and install from there"
+
+
+def _why(point: importlib.metadata.EntryPoint, error: BaseException) -> str:
+    module = point.value.partition(":")[0].strip()  # as it stands there; it need not be the name of a module
+    if isinstance(error, ModuleNotFoundError) and module.startswith(f"{error.name}"):
+        said = f"{module} is not installed"
+        return f"{said}; {_LEFT_OUT}" if module.startswith(f"{__package__}.") else said
     dist = f" of {point.dist.name}" if point.dist else ""
-    return f"{point.module}{dist} raises {type(error).__name__}: {str(error)[:300]}"
+    return f"{module}{dist} raises {type(error).__name__}: {str(error)[:300]}"

@@ -15,10 +15,28 @@ from .plugins import closest
 PREFIX = "DIFFGRAPH_"
 
 
+def user_path(path: Path | str) -> Path:
+    """A path as a person wrote it, with ``~`` expanded, absolute.
+
+    Raises:
+        UserError: it names a user who is not there, or holds bytes that are no UTF-8, which JSON cannot carry.
+    """
+    try:
+        whole = Path(path).expanduser().absolute()
+        str(whole).encode()
+    except RuntimeError as error:
+        raise UserError(f"{str(path)!r} names the home of a user who is not on this machine.") from error
+    except UnicodeEncodeError as error:
+        raise UserError(f"The path {str(path)!r} is not UTF-8. Rename the folder, or name another.") from error
+    return whole
+
+
 class FromEnvironment(BaseSettings):
     """Values read from variables with our prefix, and from ``.env``."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     @classmethod
     def load(cls, **changes: Any) -> Self:
@@ -43,7 +61,9 @@ class Settings(FromEnvironment):
         default="offline",
         description="'offline', 'openai:MODEL' for any OpenAI-compatible server, or a plug-in's 'NAME:MODEL'",
     )
-    brain_timeout: float = Field(default=120, gt=0, description="seconds for one call of the brain, retries included")
+    brain_timeout: float = Field(
+        default=120, gt=0, le=3600, description="seconds for one call of the brain, retries included; at most an hour"
+    )
     brain_retries: int = Field(default=2, ge=0, le=10, description="how often a call that the server fails is repeated")
     brain_max_tokens: int | None = Field(
         default=None, ge=1, description="tokens of an answer; none: the server's limit"
@@ -79,7 +99,7 @@ class Settings(FromEnvironment):
     @property
     def root(self) -> Path:
         """``home`` with ``~`` expanded, absolute."""
-        return self.home.expanduser().absolute()
+        return user_path(self.home)
 
 
 _declared: list[type[PluginSettings]] = []

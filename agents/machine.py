@@ -126,7 +126,7 @@ class Machine:
                 ctx,
                 "record_run",
                 {
-                    "run_id": run_dir.name if run_dir.parent.name == "runs" else f"{run_dir.name}-{plan.plan_id[:12]}",
+                    "run_id": folder.run_id(run_dir, plan.plan_id),
                     "plan_id": plan.plan_id,
                     "score": scores.score,
                     "accepted": accepted,

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from ..settings import user_path
+
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
@@ -189,7 +191,7 @@ class BaseProfile(Family):
     @property
     def folder(self) -> Path:
         """``where`` as an absolute path."""
-        return Path(self.where).expanduser().absolute()
+        return user_path(self.where)
 
     def guidance_for(self, experts: int) -> float:
         """The guidance scale of an image that so many experts are composed for."""

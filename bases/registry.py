@@ -12,6 +12,7 @@ from pathlib import Path
 from ..errors import ExpertError, UserError
 from ..files.header import read_header
 from ..plugins import Registry
+from ..settings import user_path
 from .architecture import family_of_header, family_of_model_id
 from .families import GENERIC, family_for
 from .index import DENOISERS, component_files
@@ -69,9 +70,9 @@ def chosen(setting: str | None) -> BaseProfile:
     """
     named = default_name() if setting is None or not setting.strip() else setting.strip()
     name, _, argument = named.partition(":")
-    if name in names() or (name in broken() and not Path(named).expanduser().exists()):
+    if name in names() or (name in broken() and not user_path(named).exists()):
         return _BASES.get(name)(argument)
-    return of_folder(Path(named).expanduser().absolute())
+    return of_folder(user_path(named))
 
 
 def default_critic() -> str:

@@ -9,10 +9,11 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from ..errors import DiffGraphError
-from ..plugins import broken_ones
+from ..errors import DiffGraphError, UserError
+from ..plugins import ANYTHING, broken_ones
 from ..settings import PREFIX, FromEnvironment, Settings, groups, misspelt
 
 LIBRARIES = ("torch", "diffusers", "transformers", "langgraph", "langchain", "chromadb", "pydantic")
@@ -32,6 +33,7 @@ def examine(settings: Settings) -> list[Check]:
     """Look at everything; a part that fails is a finding, not an exception."""
     checks = [_python(), *_libraries(), _device(settings), _home(settings)]
     checks += [_base(settings), _graph(settings), _critic(settings), _brain(settings)]
+    checks += _plugin_settings()
     checks += [Check("plug-in", False, f"{name} cannot be loaded: {why}") for name, why in broken_ones().items()]
     checks += [
         Check(name, False, f"is no setting{f'; did you mean {near}?' if near else ''}")
@@ -61,8 +63,20 @@ def settings_rows(settings: Settings) -> Iterator[tuple[str, str, str]]:
 
 
 def _in_force(settings: Settings) -> list[FromEnvironment]:
-    """``settings``, and those of plug-ins as the environment says them."""
-    return [settings, *(group.load() for group in groups()[1:])]
+    """``settings``, and those of plug-ins as the environment says them, as far as they can be."""
+    found: list[FromEnvironment] = [settings]
+    for group in groups()[1:]:
+        with suppress(UserError):  # told by `_plugin_settings`
+            found.append(group.load())
+    return found
+
+
+def _plugin_settings() -> Iterator[Check]:
+    for group in groups()[1:]:
+        try:
+            group.load()
+        except UserError as error:
+            yield Check("settings", False, f"of {group.__module__}: {error}")
 
 
 def _python() -> Check:
@@ -126,9 +140,14 @@ def _critic(settings: Settings) -> Check:
     try:
         profile = registry.chosen(settings.base)
         named = protocol.named(settings.critic, profile, registry.default_critic())
+    except DiffGraphError as error:
+        return Check("critic", settings.critic.strip() == protocol.NONE, str(error))
+    try:
         fits = protocol.make(named, protocol.CriticSetup(profile)).fits(profile)
     except DiffGraphError as error:
         return Check("critic", settings.critic.strip() == protocol.NONE, str(error))
+    except ANYTHING as error:  # a stranger's critic, made here for the first time
+        return Check("critic", False, f"{named} cannot be made: {type(error).__name__}: {str(error)[:300]}")
     unfit = f"warning: it is not for images of {profile.name}, so its word on them is worth little"
     return Check("critic", True, named if fits else f"{named}; {unfit}")
 

@@ -10,6 +10,7 @@ from ..bases.index import DENOISERS
 from ..errors import DiffGraphError, UserError
 from ..files.hashing import file_sha256, weights_sha256
 from ..merging.formats.read import expert_files
+from ..settings import user_path
 
 if TYPE_CHECKING:
     from ..merging.plan.merge_plan import PlanExpert
@@ -31,7 +32,7 @@ class ExpertFinder:
 
     def __init__(self, ctx: Context, folders: list[Path]) -> None:
         self._ctx = ctx
-        self._folders = [folder.expanduser() for folder in folders]
+        self._folders = [user_path(folder) for folder in folders]
         for folder in self._folders:
             if not folder.is_dir():
                 raise UserError(f"There is no folder {folder} to look for experts in.")

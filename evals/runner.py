@@ -9,7 +9,7 @@ from pathlib import Path
 from ..agents.scout import scout
 from ..errors import UserError
 from ..files.hashing import file_sha256
-from ..settings import Settings
+from ..settings import Settings, user_path
 from ..tools.context import Context
 from .suites.suite import KINDS, Options, Progress, SuiteResult, Truths, load
 
@@ -47,7 +47,7 @@ def run_suite(
     suite = load(name)
     if limit is not None and limit < 1:
         raise UserError(f"The limit must be at least 1, not {limit}.")
-    root = (out or settings.root / "evals").expanduser().absolute()
+    root = user_path(out or settings.root / "evals")
     with _context(settings, root, {e for item in suite.all_items() for e in item.experts}) as ctx:
         options = Options(root, arms, seeds, limit, joint, truths, on_progress)
         result: SuiteResult = KINDS.get(suite.kind).run(suite, ctx, options)

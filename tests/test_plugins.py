@@ -23,6 +23,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     plugins._entry_points.cache_clear()
     yield tmp_path
     plugins._entry_points.cache_clear()
+    plugins._tried.clear()
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
             del sys.modules[name]
@@ -58,6 +59,9 @@ def test_a_distribution_adds_a_plug_in_by_entry_point(shelf: Path, monkeypatch: 
         ("import not_installed_anywhere", "not_installed_anywhere"),
         ("def f(:", "SyntaxError"),
         ("raise ValueError('taken')", "taken"),
+        ("raise KeyError('x')", "KeyError"),
+        ("class Odd(Exception): pass\nraise Odd('of its own')", "of its own"),
+        ("import sys\nsys.exit(0)", "SystemExit"),
     ],
 )
 def test_one_that_cannot_be_loaded_is_told_and_the_others_work(shelf: Path, code: str, why: str) -> None:
@@ -134,3 +138,32 @@ def test_doctor_finds_every_broken_plug_in_but_what_the_wheel_leaves_out(shelf: 
     found = plugins.broken_ones()
     assert [name for name in found if SORT in name] == [f"{SORT}: bad"]
     assert "nowhere_x" in found[f"{SORT}: bad"]
+
+
+def test_a_malformed_entry_point_is_told(shelf: Path) -> None:
+    registry: Registry[str] = Registry("test plug-in", SORT)
+    lay(shelf, "odd", {"odd": "not a module!!"})
+    assert registry.names() == []
+    assert "not a module!!" in registry.broken["odd"]
+
+
+def test_what_a_module_registered_before_it_failed_is_forgotten_and_the_reason_kept(
+    shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry: Registry[str] = Registry("test plug-in", SORT)
+    monkeypatch.setattr(plugins, "registry_of_this_test", registry, raising=False)
+    code = "from diffgraph import plugins\nplugins.registry_of_this_test.add('half', 'hello')\n"
+    code += "raise OSError('real reason')\n"
+    lay(shelf, "half", {"half": "half_module"}, half_module=code)
+    assert registry.names() == []
+    assert "real reason" in registry.broken["half"]
+    assert "real reason" in plugins.broken_ones()[f"{SORT}: half"]
+
+
+def test_two_broken_ones_of_a_name_are_both_told(shelf: Path) -> None:
+    registry: Registry[str] = Registry("test plug-in", SORT)
+    for dist in ("one", "two"):
+        lay(shelf, dist, {"same": f"{dist}_module"}, **{f"{dist}_module": f"raise ValueError('it is {dist}')"})
+    assert registry.names() == []
+    assert all(f"it is {dist}" in registry.broken["same"] for dist in ("one", "two"))
+    assert all(f"it is {dist}" in plugins.broken_ones()[f"{SORT}: same"] for dist in ("one", "two"))

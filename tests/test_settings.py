@@ -43,3 +43,18 @@ def test_no_setting_names_a_base_or_a_value_of_one() -> None:
     """What a base decides is unset by default."""
     own = Settings.load()
     assert (own.base, own.sources, own.steps, own.guidance, own.critic) == (None, None, None, None, "auto")
+
+
+def test_a_path_that_cannot_be_is_a_sentence() -> None:
+    from diffgraph.settings import user_path
+
+    assert user_path("~/x").is_absolute()
+    with pytest.raises(UserError, match="not on this machine"):
+        user_path("~nobody-of-this-name/x")
+    with pytest.raises(UserError, match="not UTF-8"):
+        user_path("/somewhere/\udcff")
+
+
+def test_an_empty_variable_is_none_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFFGRAPH_HOME", "")
+    assert Settings.load().home == Settings.model_fields["home"].default

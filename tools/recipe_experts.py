@@ -17,6 +17,7 @@ from ..graph.experts.expert import Expert, Frozen
 from ..graph.experts.sources.folder import LocalRepos
 from ..merging.plan.foreign.recipe import ForeignExpert
 from ..merging.plan.foreign.values import fold, stem, without_version
+from ..settings import user_path
 from .context import Context
 
 By = Literal["hash", "name", "other version", "several", "missing"]
@@ -223,7 +224,7 @@ def _on_this_machine(ctx: Context, expert: Expert) -> Path | None:
 
 def _files(folders: Iterable[Path]) -> Iterator[Path]:
     for folder in folders:
-        folder = folder.expanduser()
+        folder = user_path(folder)
         if not folder.is_dir():
             raise UserError(f"There is no folder {folder} to look for experts in.")
         yield from itertools.islice(sorted(folder.rglob("*.safetensors")), MAX_FILES)

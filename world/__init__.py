@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ..bases import manifest as manifests
 from ..errors import BaseMissing
-from ..settings import PluginSettings
+from ..settings import PluginSettings, user_path
 
 WorldMissing = BaseMissing
 """The embedded world is not on this machine, or a file in it does not match its manifest."""
@@ -31,7 +31,7 @@ def world_dir(argument: str | Path = "") -> Path:
         WorldMissing: there is none; the message says how to get it.
     """
     chosen = Path(argument) if str(argument) else WorldSettings.load().world
-    folder = chosen.expanduser().absolute() if chosen is not None else Path(__file__).resolve().parent
+    folder = user_path(chosen) if chosen is not None else Path(__file__).resolve().parent
     if not (folder / "manifest.json").is_file():
         raise WorldMissing(f"no embedded world in {folder}: {HINT}")
     return folder

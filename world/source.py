@@ -8,6 +8,7 @@ from ..files.hashing import file_sha256
 from ..graph.experts.expert import SourceRef
 from ..graph.experts.sources import source
 from ..graph.experts.sources.folder import LocalRepos
+from ..settings import user_path
 from . import WorldMissing, manifest, world_dir
 
 
@@ -18,7 +19,7 @@ class World(LocalRepos):
     name = "world"
 
     def __init__(self, root: Path | str = "") -> None:
-        self._world = Path(root).expanduser().absolute() if str(root) else world_dir()
+        self._world = user_path(root) if str(root) else world_dir()
         super().__init__(self._world / "hub")
 
     def fetch(self, ref: SourceRef) -> Path:

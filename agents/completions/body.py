@@ -88,6 +88,10 @@ def _text(content: object) -> str:
     return ""
 
 
+_MOST_CALLS = 1000
+"""Of an answer that are read; a million empty ones fit into what a server may send, and would take a gigabyte."""
+
+
 def _calls(message: dict[str, object]) -> list[tuple[str, object, str]]:
     """(name, arguments, id) of each call, as they stand there; "" for a name or an id that is no text."""
     listed = message.get("tool_calls")
@@ -97,7 +101,7 @@ def _calls(message: dict[str, object]) -> list[tuple[str, object, str]]:
     if not entries and isinstance(message.get("function_call"), dict):
         entries = [message["function_call"]]  # as servers wrote it before there were several
     found = []
-    for entry in entries:
+    for entry in entries[:_MOST_CALLS]:
         if not isinstance(entry, dict):
             continue
         function = entry.get("function")

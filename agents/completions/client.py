@@ -11,29 +11,40 @@ from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_openai import ChatOpenAI
+from openai import OpenAIError
 from pydantic import SecretStr
 
+from ...errors import UserError
 from ...settings import Settings
 from ..brains.failure import BrainFailed
 from .body import NoAnswer, message_of
-from .errors import openai_errors
+from .errors import VARIABLES, not_asked, openai_errors
 
 MAX_BYTES = 4 * 2**20
 """Of a server's answer that are read."""
 
 
 def connected(model: str, key: str, url: str | None, settings: Settings) -> OpenAIBrain:
-    """The chat model called ``model`` at a server (None: OpenAI's)."""
-    return OpenAIBrain(
-        model=model,
-        api_key=SecretStr(key),
-        base_url=url,
-        timeout=settings.brain_timeout,
-        max_retries=settings.brain_retries,
-        max_completion_tokens=settings.brain_max_tokens,
-        use_responses_api=False,
-        http_client=_client(settings.brain_timeout),
-    )
+    """The chat model called ``model`` at a server (None: OpenAI's).
+
+    Raises:
+        UserError: the environment names an address, a key, a certificate or a proxy that cannot be.
+    """
+    unusable: tuple[type[Exception], ...] = (*not_asked(), ValueError, OSError, ImportError, OpenAIError)
+    try:
+        model.encode()
+        return OpenAIBrain(
+            model=model,
+            api_key=SecretStr(key),
+            base_url=url,
+            timeout=settings.brain_timeout,
+            max_retries=settings.brain_retries,
+            max_completion_tokens=settings.brain_max_tokens,
+            use_responses_api=False,
+            http_client=_client(settings.brain_timeout),
+        )
+    except unusable as error:
+        raise UserError(f"{VARIABLES}. {type(error).__name__}: {str(error)[:200]}") from error
 
 
 class OpenAIBrain(ChatOpenAI):

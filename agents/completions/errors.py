@@ -16,6 +16,18 @@ FOR_GOOD = (401, 403, 404, 405)
 """Statuses that another call in the same run would get again."""
 
 
+VARIABLES = "The brain's server cannot be asked: look at OPENAI_BASE_URL, OPENAI_API_KEY, SSL_CERT_FILE and the proxies"
+
+
+def not_asked() -> tuple[type[Exception], ...]:
+    """What is raised before a server is asked: for an address that is none, and for a key that no header can hold.
+
+    Each HTTP library has an error of its own for the former, which is none of a connection.
+    """
+    loaded = [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
+    return (UnicodeError, *(library.InvalidURL for library in loaded))
+
+
 @contextmanager
 def openai_errors() -> Iterator[None]:
     """Translates what the client raises. Where the client was never loaded it raises nothing, and is not loaded."""
@@ -23,10 +35,13 @@ def openai_errors() -> Iterator[None]:
     if client is None:
         yield
         return
+    unasked = not_asked()
     try:
         yield
     except client.OpenAIError as error:
         raise failure(error) from error
+    except unasked as error:
+        raise BrainFailed(f"{VARIABLES}: {str(error)[:200]}", for_good=True) from error
 
 
 def failure(error: openai.OpenAIError) -> BrainFailed:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from ...errors import UserError
 from ...files.atomic import write_bytes
+from ...settings import user_path
 from ...tools.events import Emit, Event, silent
 
 _NUMBERED = re.compile(r"(\d{4,9})-")
@@ -45,9 +46,17 @@ def new(root: Path, prompt: str) -> Path:
     raise AssertionError("there is always a next number")
 
 
+def run_id(run_dir: Path, plan_id: str) -> str:
+    """What the graph calls a run: its folder's name, made of letters, digits, dots, dashes and underscores; a folder
+    that the user named is told from others of its name by the plan.
+    """
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", run_dir.name)[:100]
+    return name if run_dir.parent.name == "runs" else f"{name}-{plan_id[:12]}"
+
+
 def given(path: Path) -> Path:
     """A folder that the user named. It must be new, empty, or hold an earlier run, whose files are replaced."""
-    path = path.expanduser().absolute()
+    path = user_path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         names = {p.name for p in path.iterdir()}

@@ -13,7 +13,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from ...errors import ToolFailed, ToolRetry, UserError
 from ...merging.plan.merge_plan import MergePlan
-from ...settings import Settings
+from ...settings import Settings, user_path
 from ...tools.activate_experts import ActivateArgs, activate_experts
 from ...tools.context import Context, Job
 from ...tools.events import Emit, silent
@@ -81,7 +81,7 @@ def resume(
     Raises:
         UserError: no run there, one of a later version, or its checkpoints are gone.
     """
-    run_dir = Path(run_dir).expanduser().absolute()
+    run_dir = user_path(run_dir)
     request = read_request(run_dir)
     settings = context.settings if context is not None else settings or Settings.load()
     mind = brain if brain is not None else make(settings)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ...settings import user_path
 from ..console import FAILED, out, say, write_json
 from ..options import Json
 
@@ -47,7 +48,7 @@ def scout(
     with Progress() as progress, Context.open(Settings.load(), progress) as ctx:
         name, _, repo = (source or "").partition(":")
         refused: list[Refused] = []
-        if source and Path(source).expanduser().is_dir():
+        if source and user_path(source).is_dir():
             found, refused = register_new(ctx, sources.get("folder", root=Path(source)), query, limit)
         elif repo:
             found = register(ctx.source(name), repo)

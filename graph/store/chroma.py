@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from ...errors import DiffGraphError, ExternalError, UserError
 from ...files.atomic import write_bytes
 from ...files.disk_errors import sqlite_sentence
+from ...settings import user_path
 
 _T = TypeVar("_T")
 LOCK_SECONDS = 0.5
@@ -76,7 +77,7 @@ class Database:
             UserError: not a folder, or not one that can be made.
             ExternalError: no Chroma server answers at ``url``.
         """
-        folder = folder.expanduser().absolute()
+        folder = user_path(folder)
         key = url or str(folder)
         with cls._guard:
             database = cls._open.get(key)

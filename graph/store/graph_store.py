@@ -11,6 +11,7 @@ from typing import Any
 from ...errors import UserError
 from ...files.atomic import write_bytes
 from ...plugins import closest
+from ...settings import user_path
 from ..calibration.record import Calibration
 from ..calibration.reference_prompts import ReferencePrompt
 from ..embedding import Embedder, default_embedder
@@ -35,7 +36,7 @@ class GraphStore:
     """
 
     def __init__(self, path: Path, embedder: Embedder | None = None, *, url: str | None = None) -> None:
-        self.path = Path(path).expanduser().absolute()
+        self.path = user_path(path)
         self.embedder = embedder or default_embedder()
         self._database = Database.open(self.path, url)
         self._tables = Tables(self._database, self.embedder)

@@ -24,6 +24,9 @@ from ...errors import PlanError
 from ...files.atomic import write_bytes
 from ...plugins import closest
 
+MAX_PLAN_BYTES = 16 * 2**20
+"""The largest plan that is read; one of eight experts has some kilobytes."""
+
 PLAN_VERSION: Literal[1] = 1
 
 
@@ -192,7 +195,11 @@ class MergePlan(_Frozen):
     def load(cls, path: Path) -> MergePlan:
         """Read a plan from a file. Raises PlanError if it is not there or not a plan, with every reason."""
         try:
-            return cls.model_validate_json(path.read_bytes())
+            with path.open("rb") as file:
+                data = file.read(MAX_PLAN_BYTES + 1)
+            if len(data) > MAX_PLAN_BYTES:
+                raise PlanError(f"{path} is larger than {MAX_PLAN_BYTES >> 20} MiB: it is not a merge plan")
+            return cls.model_validate_json(data)
         except OSError as error:
             raise PlanError(f"cannot read the plan {path}: {error.strerror or error}") from error
         except ValidationError as error:

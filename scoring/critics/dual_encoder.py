@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ...bases.profile import BaseProfile
 from ...errors import UserError
+from ...settings import user_path
 from ..protocol import CriticSetup, EmbedText, critic, files_identity
 from ..request import Verdict, Wanted, harmonic_mean, normal
 from .dual_encoder_net import CriticConfig, DualEncoder
@@ -218,4 +219,4 @@ def in_folder(setup: CriticSetup) -> Critic:
     """The critic whose files lie in the folder that the setting names: ``DIFFGRAPH_CRITIC=dual_encoder:FOLDER``."""
     if not setup.argument:
         raise UserError("Say where the critic's files are: DIFFGRAPH_CRITIC=dual_encoder:FOLDER.")
-    return Critic.load(Path(setup.argument).expanduser(), embed_text=setup.embed_text, device=setup.device)
+    return Critic.load(user_path(setup.argument), embed_text=setup.embed_text, device=setup.device)

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 from ....errors import ExpertError, UserError
 from ....files.hashing import file_sha256
 from ....files.header import Header, is_safetensors, read_header
+from ....settings import user_path
 from ..card import MAX_CARD_BYTES
 from ..expert import SourceRef
 from . import Listing, RepoFile, RepoInfo, source
@@ -119,7 +120,7 @@ class Folder(LocalRepos):
     name = "folder"
 
     def __init__(self, root: Path | str | None = None) -> None:
-        super().__init__(Path(root).expanduser().resolve() if root is not None else Path("/"))
+        super().__init__(user_path(root).resolve() if root is not None else Path("/"))
 
     def folder(self, repo: str) -> Path:
         path = Path(unquote(repo))

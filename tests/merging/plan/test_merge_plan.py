@@ -10,7 +10,16 @@ from pydantic import ValidationError
 
 from diffgraph.errors import PlanError, UserError
 from diffgraph.merging.plan.diff import differences
-from diffgraph.merging.plan.merge_plan import MergePlan, Method, PlanBase, PlanExpert, Sampler, Switch, json_schema
+from diffgraph.merging.plan.merge_plan import (
+    MAX_PLAN_BYTES,
+    MergePlan,
+    Method,
+    PlanBase,
+    PlanExpert,
+    Sampler,
+    Switch,
+    json_schema,
+)
 
 
 @pytest.fixture
@@ -127,3 +136,10 @@ def test_the_difference_of_two_plans_is_told_field_by_field(plan):
     turned = other.model_copy(update={"experts": (ink, owl)})
     assert [c.field for c in differences(other, turned)] == ["order of experts"]
     assert [c.field for c in differences(plan, plan.model_copy(update={"schedule": Switch()}))] == ["schedule"]
+
+
+def test_a_file_too_large_for_a_plan_is_not_read(tmp_path):
+    with (tmp_path / "huge.json").open("wb") as file:
+        file.truncate(MAX_PLAN_BYTES + 1)
+    with pytest.raises(PlanError, match="larger than 16 MiB"):
+        MergePlan.load(tmp_path / "huge.json")
