@@ -105,7 +105,8 @@ def without_image(state: State, brain: str) -> State:
         message = f"Nothing here draws {quoted(uncovered or [state.prompt])}, so there is no image.{rest}"
         message += " `diffgraph experts` lists what is known."
         if brain == "offline":
-            message += " Prompts are read as English."
+            message += " Prompts are read as English, German, French, Spanish, Italian, Portuguese, Russian, Japanese"
+            message += " or Chinese."
     else:
         message = "No plan came about. " + " ".join(state.notes[-2:])
     return State(status="no image", message=message, uncovered=uncovered, images=(), plan_id="")

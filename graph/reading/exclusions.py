@@ -123,6 +123,8 @@ def _free(marked: Marked) -> list[tuple[int, str]]:
 
 def _ruled(words: Sequence[_Word], at: int) -> _Ruled | None:
     """The exclusion that begins at a word, if one does."""
+    if words[at].text not in _BEGINNINGS:
+        return None
     for begin in (_phrases, _negated_verb, _no, _neither, _single, _imperative):
         said = begin(words, at)
         if said:
@@ -154,6 +156,15 @@ _PHRASES: tuple[tuple[str, ...], ...] = tuple(
         "with zero", "devoid of", "with none of",
     )
 )  # fmt: skip
+
+
+_BEGINNINGS = (
+    {phrase[0] for phrase in _PHRASES}
+    | _NEGATED_VERBS
+    | _START_VERBS
+    | {"no", "neither", "without", "w/o", "minus", "sans", "excluding"}
+)
+"""Words that an exclusion can begin with: at all others there is nothing to look for."""
 
 
 def _phrases(words: Sequence[_Word], at: int) -> int:

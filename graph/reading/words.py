@@ -120,6 +120,8 @@ class Token:
 
 def fold(text: str) -> str:
     """Case, accents and typographic variants removed: ``Café`` -> ``cafe``."""
+    if text.isascii():
+        return text.casefold()
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
     return "".join(c for c in plain if not unicodedata.combining(c))
 
@@ -161,6 +163,7 @@ def tokenise(text: str) -> list[Token]:
     return tokens
 
 
+@lru_cache(maxsize=50_000)
 def keys_of(text: str) -> tuple[str, ...]:
     """Singular, folded words of a skill's name."""
     return tuple(t.key for t in tokenise(text))
