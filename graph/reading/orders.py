@@ -153,16 +153,16 @@ def _tags(marked: Marked, found: OrderSheet) -> None:
 
 
 def _strengths(fields: list[str]) -> tuple[float | None, float | None]:
-    """(weight, weight in the text encoder) of ``0.7``, ``0.7:0.5`` and ``te=0.5:unet=0.7``; A1111 has the text encoder
-    first, ``<lora:x:0.5>`` means both.
+    """(weight, weight in the text encoder) of ``0.7``, which means both, and of ``0.5:0.7`` and ``te=0.5:unet=0.7``,
+    as A1111 reads them: the text encoder's first.
     """
     named = {k.strip().casefold(): v for k, _, v in (f.partition("=") for f in fields if "=" in f)}
     bare = [float(f) for f in fields if re.fullmatch(NUMBER, f)]
     unet = next((float(named[k]) for k in ("unet", "model") if re.fullmatch(NUMBER, named.get(k, ""))), None)
     text = next((float(named[k]) for k in ("te", "clip") if re.fullmatch(NUMBER, named.get(k, ""))), None)
     return (
-        unet if unet is not None else bare[0] if bare else None,
-        text if text is not None else bare[1] if len(bare) > 1 else None,
+        unet if unet is not None else bare[min(1, len(bare) - 1)] if bare else None,
+        text if text is not None else bare[0] if len(bare) > 1 else None,
     )
 
 

@@ -27,7 +27,7 @@ class Part(Frozen):
 
 
 class ExpertOrder(Frozen):
-    """``<lora:NAME:0.7:0.5>``: an expert by its file's name, its weight, and its weight in the text encoder.
+    """``<lora:NAME:0.5:0.7>``: an expert by its file's name, its weight in the text encoder, and its weight.
 
     Weights that are not said are None.
     """

@@ -117,7 +117,7 @@ def test_experts_are_ordered_by_name_and_weight() -> None:
     request = split("<lora:sea-life:0.7:0.5> octopus <lyco:Detail Tweaker> <lora:x:te=0.5:unet=1> embedding:easy:1.1")
     got = [(e.kind, e.name, e.weight, e.text_weight) for e in request.orders.experts]
     assert got == [
-        ("lora", "sea-life", 0.7, 0.5),
+        ("lora", "sea-life", 0.5, 0.7),
         ("lyco", "Detail Tweaker", None, None),
         ("lora", "x", 1.0, 0.5),
         ("embedding", "easy", 1.1, None),
