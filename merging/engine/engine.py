@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
@@ -35,7 +36,7 @@ from .gpu_merge import GpuMerger, WeightSlot
 from .merge_report import ExpertReport, MergeReport
 from .merge_tasks import MergeTask, changed, tasks_of
 from .merged_memory import MergedMemory
-from .pipeline_loading import load_pipeline
+from .pipeline_loading import load_pipeline, without_warnings
 
 _FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
@@ -89,7 +90,9 @@ class Engine:
         if available_bytes() > 2 * (merging := _matrix_bytes(self.base, self.dtype)):
             self._memory.prepare(merging)  # while the base is loaded, which is mostly the work of one core
         self._merger = GpuMerger(self.device, self.dtype)
-        self.pipe: Any = load_pipeline(Path(base_dir), self.device, self.dtype, scaled=bool(self.base.scaled))
+        # The loaders list every scale as a weight that they do not know; `_widen` sees to these.
+        with without_warnings() if self.base.scaled else nullcontext():
+            self.pipe: Any = load_pipeline(Path(base_dir), self.device, self.dtype)
         self._params: dict[str, torch.nn.Parameter] = {}
         for component in COMPONENTS:
             module = getattr(self.pipe, component, None)

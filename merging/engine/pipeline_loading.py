@@ -13,14 +13,13 @@ import torch
 from ...errors import UserError
 
 
-def load_pipeline(base_dir: Path, device: torch.device, dtype: torch.dtype, *, scaled: bool = False) -> Any:
+def load_pipeline(base_dir: Path, device: torch.device, dtype: torch.dtype) -> Any:
     """Load a diffusers pipeline folder: local files, safetensors only, no safety checker, no progress bars of its own.
 
     Args:
         base_dir: the folder.
         device: where to.
         dtype: of its weights; those in fp8 stay as they are.
-        scaled: its files hold scales, which the loaders do not know and need not list.
 
     Raises:
         UserError: there is no pipeline, or diffusers cannot load it; the message says where and why.
@@ -37,7 +36,7 @@ def load_pipeline(base_dir: Path, device: torch.device, dtype: torch.dtype, *, s
     if "requires_safety_checker" in declared:
         extra["requires_safety_checker"] = False
     try:
-        with _quiet(warnings=not scaled):
+        with _quiet():
             pipe = diffusers.DiffusionPipeline.from_pretrained(
                 str(base_dir), local_files_only=True, use_safetensors=True, **extra
             )
@@ -48,22 +47,35 @@ def load_pipeline(base_dir: Path, device: torch.device, dtype: torch.dtype, *, s
 
 
 @contextlib.contextmanager
-def _quiet(*, warnings: bool) -> Iterator[None]:
-    """Without the loaders' progress bars, and warnings if so told; both libraries are left as they were."""
+def without_warnings() -> Iterator[None]:
+    """Without the loaders' warnings; both libraries are left as they were."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    libraries = (diffusers_logging, transformers_logging)
+    levels = [library.get_verbosity() for library in libraries]
+    for library in libraries:
+        library.set_verbosity_error()
+    try:
+        yield
+    finally:
+        for library, level in zip(libraries, levels, strict=True):
+            library.set_verbosity(level)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the loaders' progress bars; both libraries are left as they were."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
     libraries = (diffusers_logging, transformers_logging)
     were_on = [library.is_progress_bar_enabled() for library in libraries]
-    levels = [library.get_verbosity() for library in libraries]
     for library in libraries:
         library.disable_progress_bar()
-        if not warnings:
-            library.set_verbosity_error()
     try:
         yield
     finally:
-        for library, was_on, level in zip(libraries, were_on, levels, strict=True):
+        for library, was_on in zip(libraries, were_on, strict=True):
             if was_on:
                 library.enable_progress_bar()
-            library.set_verbosity(level)
