@@ -33,9 +33,9 @@ class ExpertFinder:
     def __init__(self, ctx: Context, folders: list[Path]) -> None:
         self._ctx = ctx
         self._folders = [user_path(folder) for folder in folders]
-        for folder in self._folders:
+        for typed, folder in zip(folders, self._folders, strict=True):
             if not folder.is_dir():
-                raise UserError(f"There is no folder {folder} to look for experts in.")
+                raise UserError(f"There is no folder {typed} to look for experts in.")
         self._found: dict[str, Path] = {}
 
     def __call__(self, spec: PlanExpert) -> Path:
