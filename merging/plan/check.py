@@ -24,10 +24,11 @@ from .licence import OutputLicence, output_licence, parents_of
 from .merge_plan import MergePlan, PlanExpert
 from .pinning import Locate, located, pin_base, pin_experts
 from .schedule import passes
+from .vae import located_vae
 
 Code = Literal[
     "base", "method", "schedule", "experts", "family", "file", "coverage", "blocks", "trigger", "weight", "overlap",
-    "licence",
+    "licence", "vae",
 ]  # fmt: skip
 OVERLAP = 0.5
 """Cosine of two experts' deltas from which they push the same weights the same way."""
@@ -161,6 +162,11 @@ def _of_the_plan(plan: MergePlan, index: BaseIndex) -> tuple[MergeMethod | None,
         pin_experts(plan)
     except DiffGraphError as error:
         problems.append(Problem(code="experts", message=str(error)))
+    if plan.vae is not None:
+        try:
+            located_vae(plan.vae)
+        except DiffGraphError as error:
+            problems.append(Problem(code="vae", message=str(error)))
     return method, problems
 
 

@@ -91,6 +91,28 @@ class Sampler(_Frozen):
     guidance: float = Field(default=3.0, ge=0.0, le=50.0)
     width: int | None = Field(default=None, ge=8)
     height: int | None = Field(default=None, ge=8)
+    clip_skip: int | None = Field(default=None, ge=1, le=48)
+    """Which layer of CLIP conditions the image, counted from the end as A1111 counts: 1 is the last, 2 the one before
+    it; none: what the base's pipeline takes. (diffusers' ``clip_skip`` is one less.)"""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without fields that came after version 1 and say nothing here, so older plans keep their ids."""
+        out: dict[str, Any] = handler(self)
+        if self.clip_skip is None:
+            out.pop("clip_skip", None)
+        return out
+
+
+class PlanVae(_Frozen):
+    """A VAE that decodes in place of the base's own: a .safetensors file, or a diffusers folder.
+
+    ``ref`` is its path as an absolute one; ``sha256`` that of the file, or of the folder's weights
+    (`files.hashing.weights_sha256`), which is what counts: the same bytes elsewhere are the same VAE.
+    """
+
+    ref: str = Field(min_length=1)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class Switch(_Frozen):
@@ -158,6 +180,8 @@ class MergePlan(_Frozen):
     schedule: Schedule | None = None
     """How the denoiser's weights change while sampling; none: they do not. The prompt is encoded once, by text
     encoders that hold the plan without its schedule."""
+    vae: PlanVae | None = None
+    """What decodes the image; none: the base's own VAE."""
 
     @model_validator(mode="after")
     def _consistent(self) -> MergePlan:
@@ -180,6 +204,8 @@ class MergePlan(_Frozen):
         out: dict[str, Any] = handler(self)
         if self.schedule is None:
             out.pop("schedule", None)
+        if self.vae is None:
+            out.pop("vae", None)
         return out
 
     def canonical_json(self) -> str:

@@ -16,6 +16,7 @@ from diffgraph.merging.plan.merge_plan import (
     Method,
     PlanBase,
     PlanExpert,
+    PlanVae,
     Sampler,
     Switch,
     json_schema,
@@ -43,6 +44,20 @@ def test_the_id_is_the_hash_of_the_canonical_json_and_of_nothing_else(plan):
     assert plan.plan_id == hashlib.sha256(by_hand.encode()).hexdigest()
     for change in ({"prompt": "two owls"}, {"seeds": (1,)}, {"method": Method(name="ties")}, {"allow_partial": True}):
         assert plan.model_copy(update=change).plan_id != plan.plan_id
+
+
+def test_what_came_after_version_1_is_in_the_id_only_where_it_says_something(plan):
+    bare = json.loads(plan.canonical_json())
+    assert "vae" not in bare
+    assert "clip_skip" not in bare["sampler"]
+    vae = PlanVae(ref="/models/VAE/x.safetensors", sha256="ef" * 32)
+    for change in ({"vae": vae}, {"sampler": Sampler(clip_skip=2)}):
+        other = plan.model_copy(update=change)
+        assert other.plan_id != plan.plan_id
+        assert MergePlan.model_validate_json(other.canonical_json()) == other
+        assert len(differences(plan, other)) == 1
+    with pytest.raises(ValidationError):
+        Sampler(clip_skip=0)
 
 
 def test_a_plan_cannot_be_changed(plan):
