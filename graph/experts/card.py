@@ -24,9 +24,9 @@ MAX_SUMMARY = 600
 _SKILL = re.compile(r"^\s{0,3}[-*+]\s+(.+?)\s*$")
 _ALSO = re.compile(r"\s*\(\s*also\s*:\s*(.*?)\s*\)?\s*$", re.IGNORECASE)
 _FACET_WORDS: tuple[tuple[str, Facet], ...] = (
-    ("style", "style"), ("background", "background"), ("action", "action"), ("pose", "action"),
-    ("lighting", "lighting"), ("quality", "quality"), ("subject", "subject"), ("character", "subject"),
-    ("concept", "subject"),
+    ("style", "style"), ("background", "background"), ("action", "action"), ("pose", "pose"),
+    ("lighting", "lighting"), ("quality", "quality"), ("subject", "subject"), ("character", "character"),
+    ("concept", "concept"),
 )  # fmt: skip
 
 

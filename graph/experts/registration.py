@@ -118,7 +118,7 @@ def _skills_of_file(card: Card, file: RepoFile) -> tuple[Skill, ...]:
 
 def skill_text(title: str, summary: str, skills: tuple[Skill, ...]) -> str:
     """The text that is embedded for the expert as a whole: title, summary, skill names. Never an instruction."""
-    listed = ", ".join(s.trigger for s in skills[:40])
+    listed = ", ".join(s.trigger or s.name for s in skills[:40])
     return clean(". ".join(part for part in (title, summary, listed) if part), 1200)
 
 

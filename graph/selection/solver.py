@@ -269,7 +269,7 @@ def _prompt(matches: list[FacetMatch]) -> str:
     drawn = [m for m in matches if m.by is not None]
     parts: list[str] = []
     for facet in FACETS:
-        triggers = list(dict.fromkeys(m.trigger for m in drawn if m.facet == facet))
+        triggers = list(dict.fromkeys(m.trigger or m.text for m in drawn if m.facet == facet))
         parts += [" and ".join(triggers)] if facet == "subject" and triggers else triggers
     return ", ".join(parts)
 

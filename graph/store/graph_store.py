@@ -118,8 +118,8 @@ class GraphStore:
             self._views[family] = View(
                 family=family,
                 base=next((e for e in here if e.kind == "base"), None),
-                experts=tuple(e for e in here if e.kind != "base"),
-                foreign=tuple(e for e, _ in everyone if e.base_family != family and e.kind != "base"),
+                experts=tuple(e for e in here if e.kind != "base" and e.usable),
+                foreign=tuple(e for e, _ in everyone if e.base_family != family and e.kind != "base" and e.usable),
                 registered={e.id: at for e, at in everyone},
                 calibrations={i: c for i, c in latest.items() if hashes.get(i) == c.expert_sha256},
                 relations=tuple(self.relations()),

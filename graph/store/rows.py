@@ -52,7 +52,7 @@ def skill_names(skill: Skill) -> list[str]:
     names = [skill.name, joined_names(skill)]
     if skill.facet != "subject":
         names += [skill.trigger, *skill.aliases]
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(name for name in names if name))
 
 
 def joined_names(skill: Skill) -> str:
