@@ -121,10 +121,17 @@ class Family(Frozen):
         architecture: what can be merged: experts fit bases of their own architecture only; "" where it is unknown.
         ecosystem: what works well together ("pony", "turbo"); "" is the family's plain release.
         sizes: native sizes, the usual one first; empty: what the pipeline itself takes.
-        sampler: a registered scheduler; "default" keeps the base's own.
+        sampler: a name of `merging.plan.samplers`; "default" keeps the base's own scheduler.
         guidance: scale for the base alone and for one expert.
         composed_guidance: scale where several experts are composed; None: the same.
+        guidance_kind: "cfg": the image is drawn with and without the prompt, and the scale is how far it goes from the
+            one to the other (up to 1: no guidance); "distilled": the scale is an input of the denoiser, which draws
+            once; "none": guidance was trained away, and the scale is not read.
         negative_prompt: whether it takes one.
+        prediction: what the denoiser predicts; "" where only the base's own scheduler knows.
+        zero_terminal_snr: whether it was trained down to pure noise (Lin et al., arXiv 2305.08891).
+        trigger_position: where triggers stand that the user's words lack.
+        quality_words: what its makers recommend in front of a prompt; told, never added.
         prompt_limit: tokens that its text encoder reads; None: no limit is known.
         languages: in which prompts are understood (ISO 639-1).
         vocabulary: "open": it draws what it is told; "closed": only what its card and experts list.
@@ -138,7 +145,12 @@ class Family(Frozen):
     steps: int = Field(default=30, ge=1, le=1000)
     guidance: float = Field(default=7.0, ge=0, le=50)
     composed_guidance: float | None = Field(default=None, ge=0, le=50)
+    guidance_kind: Literal["cfg", "distilled", "none"] = "cfg"
     negative_prompt: bool = True
+    prediction: Literal["", "epsilon", "v_prediction", "flow"] = ""
+    zero_terminal_snr: bool = False
+    trigger_position: Literal["front", "end"] = "front"
+    quality_words: str = Field(default="", max_length=400)
     prompt_limit: int | None = Field(default=None, ge=1)
     languages: tuple[str, ...] = ("en",)
     memory: MemoryPolicy = MemoryPolicy()

@@ -9,9 +9,9 @@ from pathlib import Path
 from ..errors import UserError
 from ..graph.experts.expert import Frozen
 from ..merging.plan.foreign.recipe import Extra, ForeignBase, ForeignExpert, ForeignRecipe, extra
-from ..merging.plan.foreign.samplers import PLAIN_SCHEDULES, understood
 from ..merging.plan.foreign.values import fold
 from ..merging.plan.merge_plan import MergePlan, Method, PlanBase, PlanExpert, Sampler
+from ..merging.plan.samplers import PLAIN_SCHEDULES, understood
 from .context import Context
 from .recipe_experts import Candidate, Match, OnFile, Shelf
 

@@ -12,7 +12,9 @@ family(
         sizes=(Size(width=1024, height=1024),),
         steps=28,
         guidance=3.5,
+        guidance_kind="distilled",
         negative_prompt=False,
+        prediction="flow",
         prompt_limit=512,
         memory=MemoryPolicy(dtype="bfloat16", offload="component"),
     )

@@ -12,10 +12,10 @@ from urllib.parse import unquote
 
 from ...errors import DiffGraphError
 from ...files.payload_hash import AUTOV3_DIGITS, HashMemo
-from ..plan.foreign.samplers import written
 from ..plan.foreign.values import stem
 from ..plan.merge_plan import MergePlan, PlanExpert
 from ..plan.pinning import Locate
+from ..plan.samplers import written
 
 AUTOV2_DIGITS = 10
 """So many hex digits of a file's sha256 name it on Civitai; A1111 writes as many for the base."""

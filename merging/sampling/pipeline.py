@@ -11,33 +11,18 @@ import torch
 from PIL import Image
 
 from ...errors import PlanError
-from ...plugins import closest
 from ..engine.engine import Engine
 from ..plan.merge_plan import MergePlan, Sampler
 from ..plan.pinning import Locate
 from ..plan.schedule import plain
 from .scheduled import ScheduledDenoiser
+from .schedulers import make_scheduler
 
 _SHARED = ("base", "experts", "method", "sampler", "allow_partial", "schedule")
 """The fields of a plan that decide its merge and how it is sampled, whatever the prompt and the seeds."""
 
 OnStep = Callable[[int, int], None]
 """Called after every sampling step with (steps done, steps in all)."""
-
-SCHEDULERS = {
-    "ddim": "DDIMScheduler",
-    "ddpm": "DDPMScheduler",
-    "deis": "DEISMultistepScheduler",
-    "dpmpp_2m": "DPMSolverMultistepScheduler",
-    "dpmpp_2s": "DPMSolverSinglestepScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "euler_a": "EulerAncestralDiscreteScheduler",
-    "heun": "HeunDiscreteScheduler",
-    "lms": "LMSDiscreteScheduler",
-    "pndm": "PNDMScheduler",
-    "unipc": "UniPCMultistepScheduler",
-}
-"""Names that ``Sampler.name`` may have besides "default" -> diffusers classes."""
 
 
 def render(
@@ -156,22 +141,6 @@ def _sample(
     if not np.isfinite(out).all():
         raise PlanError("the merged model gives NaN instead of an image: lower the weights, or use float32")
     return [Image.fromarray(pixels) for pixels in (out * 255).round().clip(0, 255).astype("uint8")]
-
-
-def make_scheduler(own: Any, name: str) -> Any:
-    """A fresh scheduler of the base's configuration; schedulers keep state, so every batch gets its own.
-
-    Raises:
-        PlanError: unknown name (with the closest known ones).
-    """
-    if name == "default":
-        return type(own).from_config(own.config)
-    if name not in SCHEDULERS:
-        close = closest(name, [*SCHEDULERS, "default"], at_least=0.4) or ["default", *SCHEDULERS]
-        raise PlanError(f"there is no sampler {name!r}; did you mean {', '.join(close)}?")
-    import diffusers
-
-    return getattr(diffusers, SCHEDULERS[name]).from_config(own.config)
 
 
 def cut_off(engine: Engine, prompt: str) -> str:

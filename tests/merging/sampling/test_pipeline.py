@@ -12,7 +12,7 @@ import pytest
 from diffgraph.errors import PlanError, UserError
 from diffgraph.merging.engine.engine import Engine
 from diffgraph.merging.plan.merge_plan import MergePlan, Sampler
-from diffgraph.merging.sampling.pipeline import SCHEDULERS, cut_off, render, render_all
+from diffgraph.merging.sampling.pipeline import cut_off, render, render_all
 from diffgraph.merging.sampling.png_record import pixels_sha256
 
 
@@ -106,12 +106,6 @@ def test_ctrl_c_while_sampling_leaves_the_engine_fit(world, engine):
 def test_samplers_are_fresh_every_time(world, engine, name):
     plan = world.plan(sampler=Sampler(name=name, steps=2))
     assert hashes(render(engine, plan, world.locate)) == hashes(render(engine, plan, world.locate))
-
-
-def test_every_sampler_exists():
-    import diffusers
-
-    assert all(hasattr(diffusers, cls) for cls in SCHEDULERS.values())
 
 
 def test_bad_samplers_and_sizes_are_plan_errors(world, engine):
