@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,6 +22,52 @@ os.environ["LANGSMITH_TRACING"] = "false"
 os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def _find_pico() -> None:
+    """Makes ``tests/pico`` importable as ``diffgraph_pico``: tests lie in no package."""
+    folder = Path(__file__).with_name("pico")
+    spec = importlib.util.spec_from_file_location(
+        "diffgraph_pico", folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["diffgraph_pico"] = module
+    spec.loader.exec_module(module)
+
+
+_find_pico()
+
+
+@dataclass(frozen=True)
+class Pico:
+    """A family's pico pipeline and what lies beside it; made when it is first asked for. Never written to by a test.
+
+    Attributes:
+        name: of the family.
+        base: the diffusers folder.
+        hub: a folder of repositories with cards, its LoRAs.
+    """
+
+    name: str
+    base: Path
+    hub: Path
+
+
+@pytest.fixture(scope="session")
+def pico(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pico]:
+    """A family's pico pipeline by the family's name (`diffgraph_pico.pipelines.MAKERS`), made once a session."""
+
+    @functools.cache
+    def make(name: str) -> Pico:
+        from diffgraph_pico import experts, pipelines
+
+        root = tmp_path_factory.mktemp(f"pico_{name}")
+        base = pipelines.build(name, root / "models" / pipelines.FOLDERS[name])
+        return Pico(name, base, experts.build(name, base, root / "hub"))
+
+    return make
 
 
 @pytest.fixture(autouse=True)

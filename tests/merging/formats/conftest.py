@@ -12,98 +12,12 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import (
-    Flux2Transformer2DModel,
-    FluxTransformer2DModel,
-    QwenImageTransformer2DModel,
-    SD3Transformer2DModel,
-    UNet2DConditionModel,
-    ZImageTransformer2DModel,
-)
+from diffgraph_pico.denoisers import MAKERS
+from diffusers import UNet2DConditionModel
 from peft import get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import save_file
 
 from diffgraph.bases.index import BaseIndex
-
-
-def _unet(**more: Any) -> torch.nn.Module:
-    return UNet2DConditionModel(
-        sample_size=4, layers_per_block=2, block_out_channels=(8, 16), attention_head_dim=4, norm_num_groups=4, **more
-    )
-
-
-MAKERS: dict[str, Callable[[], torch.nn.Module]] = {
-    "sd15": lambda: _unet(
-        cross_attention_dim=12,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-    ),
-    "sdxl": lambda: _unet(
-        cross_attention_dim=20,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        transformer_layers_per_block=(1, 2),
-        use_linear_projection=True,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=4,
-        projection_class_embeddings_input_dim=32,
-    ),
-    "sd3": lambda: SD3Transformer2DModel(
-        sample_size=4,
-        in_channels=4,
-        out_channels=4,
-        num_layers=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=12,
-        caption_projection_dim=16,
-        pooled_projection_dim=10,
-        pos_embed_max_size=4,
-        dual_attention_layers=(0,),
-        qk_norm="rms_norm",
-    ),
-    "flux1": lambda: FluxTransformer2DModel(
-        in_channels=4,
-        num_layers=2,
-        num_single_layers=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=12,
-        pooled_projection_dim=10,
-        guidance_embeds=True,
-        axes_dims_rope=(2, 2, 4),
-    ),
-    "flux2": lambda: Flux2Transformer2DModel(
-        in_channels=8,
-        num_layers=2,
-        num_single_layers=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=12,
-        timestep_guidance_channels=8,
-        axes_dims_rope=(2, 2, 2, 2),
-    ),
-    "qwen": lambda: QwenImageTransformer2DModel(
-        in_channels=8,
-        out_channels=2,
-        num_layers=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=12,
-        axes_dims_rope=(2, 2, 4),
-    ),
-    "z_image": lambda: ZImageTransformer2DModel(
-        in_channels=4,
-        dim=16,
-        n_layers=2,
-        n_refiner_layers=1,
-        n_heads=2,
-        n_kv_heads=2,
-        cap_feat_dim=12,
-        axes_dims=[2, 2, 4],
-        axes_lens=[16, 16, 16],
-    ),
-}
 
 
 @dataclass(frozen=True)
