@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from ..settings import user_path
 
 Dtype = Literal["float32", "bfloat16", "float16"]
+Kind = Literal["folder", "file", "hub"]
 
 
 class Frozen(BaseModel):
@@ -162,7 +163,11 @@ class BaseProfile(Family):
 
     Attributes:
         family: name of the family whose values it took; "" where it brings its own.
-        where: a diffusers folder, a .safetensors file, or an id on the Hub.
+        where: the diffusers folder that its weights are read from.
+        kind: what a person named: such a folder, a .safetensors file, or an id on the Hub.
+        origin: that file or id ("owner/name@commit"); "" for a folder.
+        key: sha256 of its denoiser's weights, by which calibrations are kept; "" where nobody has hashed them yet
+            (`bases.key.key_of` does).
         ref: how plans name it ("folder:my-sd15").
         title: what a person calls it, in a sentence.
         reference_prompts: what experts are measured on; empty: chosen from what the base says it can draw.
@@ -178,6 +183,9 @@ class BaseProfile(Family):
 
     family: str = ""
     where: str = Field(min_length=1)
+    kind: Kind = "folder"
+    origin: str = ""
+    key: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     ref: str = Field(min_length=1)
     title: str = ""
     reference_prompts: tuple[Reference, ...] = ()

@@ -1,4 +1,4 @@
-"""Which base is meant: a registered one by name, ``name:argument``, or a folder; without a word the default one.
+"""Which base is meant: by a known name, a registered one, or where it is; without a word the default one.
 
 A plug-in brings a base with ``@base("name")`` over a function that makes its profile, and names its module under the
 entry-point group ``diffgraph.bases``.
@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import ExpertError, UserError
+from ..errors import DiffGraphError, ExpertError, UserError
 from ..files.header import read_header
-from ..plugins import Registry
-from ..settings import user_path
+from ..plugins import Registry, closest
+from ..settings import Settings, user_path
+from . import known, naming
 from .architecture import family_of_header, family_of_model_id
 from .families import GENERIC, family_for
-from .index import DENOISERS, component_files
-from .profile import BaseProfile
+from .key import denoiser_files
+from .known import KnownBase, KnownBases
+from .locations import LISTING, location_of
+from .profile import BaseProfile, Frozen
 
 Maker = Callable[[str], BaseProfile]
 """Makes a profile; its argument is what follows ``name:`` in the setting, "" if nothing does."""
@@ -62,17 +65,168 @@ def default_name() -> str:
     raise UserError(f"No base is chosen: set DIFFGRAPH_BASE to a diffusers folder{others}.{missing}")
 
 
-def chosen(setting: str | None) -> BaseProfile:
-    """The profile of the base that a setting names: a registered name, ``name:argument``, or a diffusers folder.
+def chosen(setting: str | None, home: Path | None = None) -> BaseProfile:
+    """The profile of the base that a setting names: by a name that the home knows, by a registered name or
+    ``name:argument``, by a diffusers folder, a .safetensors file or an id on the Hub.
+
+    Args:
+        setting: that; without a word the base that the home uses, else the one that comes along.
+        home: where known bases are kept; naming one by its place makes it known there. None: nothing is known or kept.
 
     Raises:
         UserError: there is no such base, or it is not on this machine.
     """
-    named = default_name() if setting is None or not setting.strip() else setting.strip()
+    named = (setting or "").strip()
+    bases = KnownBases() if home is None else known.read(home)
+    named = named or bases.default or default_name()
+    if home is not None and (entry := bases.get(named)) is not None:
+        return of_known(naming.refreshed(home, entry))
     name, _, argument = named.partition(":")
     if name in names() or (name in broken() and not user_path(named).exists()):
         return _BASES.get(name)(argument)
-    return of_folder(user_path(named))
+    location = location_of(named)
+    if location is None:
+        raise UserError(_nowhere(named, bases))
+    if home is None or not denoiser_files(Path(location.where)):
+        return of_folder(Path(location.where))
+    return of_known(naming.known_at(home, location, taken=frozenset(names())))
+
+
+def of_settings(settings: Settings) -> BaseProfile:
+    """The profile of the base that the settings name, known to their home from then on. Raises as `chosen` does."""
+    return chosen(settings.base, settings.root)
+
+
+def of_known(entry: KnownBase) -> BaseProfile:
+    """The profile of a base that a home knows."""
+    called = Path(entry.where).stem if entry.kind == "file" else entry.where.rpartition("/")[2]
+    found = of_folder(Path(entry.folder), called=called)
+    where = {"folder": f"the base in {entry.where}", "file": f"the base of {entry.where}"}
+    named = {"hub": f"hub:{entry.origin}", "file": f"file:{called}"}.get(entry.kind, found.ref)
+    title = where.get(entry.kind, f"the base {entry.origin}")
+    return found.model_copy(
+        update={
+            "name": entry.name,
+            "kind": entry.kind,
+            "origin": entry.origin,
+            "key": entry.key,
+            "ref": named,
+            "title": found.title.replace(f"the base in {entry.folder}", title, 1),
+        }
+    )
+
+
+def add(text: str, home: Path, *, name: str = "") -> BaseProfile:
+    """Make the base at a place known to a home, and return its profile. The first one is used from then on.
+
+    Args:
+        text: a diffusers folder, a .safetensors file or an id on the Hub.
+        home: DiffGraph's home.
+        name: what it shall be called; "": after its place.
+
+    Raises:
+        UserError: there is no base, its name cannot be, or the home cannot be written.
+    """
+    location = location_of(text)
+    if location is None:
+        raise UserError(_nowhere(text, known.read(home)))
+    if name and not known.NAME.fullmatch(name):
+        raise UserError(f"{name!r} is no name for a base: take letters, digits, dots, dashes and underscores.")
+    if name in names():
+        raise UserError(f"{name!r} is the name of a base that comes with a plug-in: take another.")
+    entry = naming.known_at(home, location, name=name, taken=frozenset(names()))
+
+    def put(before: KnownBases) -> KnownBases:
+        after = before if before.get(entry.name) else before.with_base(entry)
+        return after if after.default else after.model_copy(update={"default": entry.name})
+
+    known.change(home, put)
+    return of_known(entry)
+
+
+def default_of(home: Path) -> str:
+    """The name of the base that a home draws with where none is named; "" if nobody chose one."""
+    return known.read(home).default
+
+
+class ListedBase(Frozen):
+    """A base in a list.
+
+    Attributes:
+        kind: as in `KnownBase`, or "plug-in".
+        in_force: whether it is the one that is meant now.
+        trouble: why it cannot be used, "" if it can.
+    """
+
+    name: str
+    kind: str
+    where: str = ""
+    architecture: str = ""
+    key: str = ""
+    in_force: bool = False
+    trouble: str = ""
+
+
+def listed(setting: str | None, home: Path) -> list[ListedBase]:
+    """All bases that a home knows or a plug-in brings; the one that ``setting`` means is in force."""
+    bases = known.read(home)
+    named = (setting or "").strip() or bases.default or next(iter(_defaults & {*names()}), "")
+    rows: list[ListedBase] = []
+    for entry in bases.bases:
+        row = ListedBase(name=entry.name, kind=entry.kind, where=entry.origin or entry.where, key=entry.key)
+        rows.append(_seen(row, named, lambda entry=entry: of_known(naming.refreshed(home, entry))))  # type: ignore[misc]
+    for name in names():
+        rows.append(_seen(ListedBase(name=name, kind="plug-in"), named, lambda name=name: _BASES.get(name)("")))  # type: ignore[misc]
+    return rows
+
+
+def _seen(row: ListedBase, named: str, look: Callable[[], BaseProfile]) -> ListedBase:
+    """A row with what the base's profile says, or why there is none."""
+    in_force = named == row.name or (row.kind == "plug-in" and named.startswith(f"{row.name}:"))
+    try:
+        found = look()
+    except DiffGraphError as error:
+        return row.model_copy(update={"trouble": str(error), "in_force": in_force})
+    places = {found.where, found.origin, found.origin.partition("@")[0]} - {""}
+    there = named in places or str(user_path(named)) in places
+    return row.model_copy(
+        update={
+            "where": row.where or found.where,
+            "architecture": found.architecture,
+            "in_force": in_force or there,
+        }
+    )
+
+
+def use(name: str, home: Path) -> None:
+    """Let a base be meant where none is named. Raises UserError if nobody knows it."""
+    if name not in names() and known.read(home).get(name) is None:
+        raise UserError(_nowhere(name, known.read(home)))
+    known.change(home, lambda before: before.model_copy(update={"default": name}))
+
+
+def remove(name: str, home: Path) -> KnownBase:
+    """Forget a base and return what was known of it. Its own files stay; what was made for it in the home goes."""
+    entry = known.read(home).get(name)
+    if entry is None:
+        raise UserError(_nowhere(name, known.read(home)))
+    known.change(home, lambda before: before.without(name))
+    naming.clear(home, entry)
+    return entry
+
+
+def _nowhere(named: str, bases: KnownBases) -> str:
+    """What to say of a name that is no base and no place."""
+    there = [base.name for base in bases.bases] + names()
+    if "/" in named and "://" not in named:
+        missing = f"There is no diffusers pipeline in {user_path(named)}: {LISTING} is missing, for nothing is there."
+        return f"{missing} Known here: {', '.join(there) or 'none'}."
+    near = closest(named, there, n=2)
+    hint = f" Did you mean {' or '.join(near)}?" if near else f" Known here: {', '.join(there) or 'none'}."
+    return (
+        f"There is no base {named[:200]!r}: no known name, no diffusers folder, no .safetensors file and no id on the "
+        f"Hub (owner/name).{hint} `diffgraph base add PATH_OR_ID` makes one known."
+    )
 
 
 def default_critic() -> str:
@@ -83,18 +237,20 @@ def default_critic() -> str:
         return ""
 
 
-def of_folder(folder: Path) -> BaseProfile:
+def of_folder(folder: Path, *, called: str = "") -> BaseProfile:
     """The profile of a diffusers folder: the values of its family, or generic ones.
+
+    Args:
+        folder: the pipeline's.
+        called: what its weights were called where they come from; "": as the folder is.
 
     Raises:
         UserError: there is no pipeline in it.
     """
-    if not (folder / "model_index.json").is_file():
-        known = ", ".join(names()) or "none"
-        raise UserError(
-            f"There is no diffusers pipeline in {folder}: model_index.json is missing. Registered bases: {known}."
-        )
-    architecture = _architecture(folder)
+    if not (folder / LISTING).is_file():
+        known_ones = ", ".join(names()) or "none"
+        raise UserError(f"There is no diffusers pipeline in {folder}: {LISTING} is missing. Registered: {known_ones}.")
+    architecture = _architecture(folder, called or folder.name)
     family = family_for(architecture)
     values = family.model_dump(exclude={"name", "architecture"})
     return BaseProfile(
@@ -108,11 +264,10 @@ def of_folder(folder: Path) -> BaseProfile:
     )
 
 
-def _architecture(folder: Path) -> str:
+def _architecture(folder: Path, called: str) -> str:
     """What can be merged into a pipeline: read off its denoiser's weights; off its name only where they do not tell."""
     try:
-        files = [file for component in DENOISERS for file in component_files(folder / component)]
-        found = next(filter(None, (family_of_header(read_header(file)) for file in files)), None)
+        found = next(filter(None, (family_of_header(read_header(file)) for file in denoiser_files(folder))), None)
     except ExpertError as error:
         raise UserError(f"The base in {folder} is damaged: {error}") from error
-    return found or family_of_model_id(folder.name)
+    return found or family_of_model_id(called)

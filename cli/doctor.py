@@ -125,7 +125,7 @@ def _base(settings: Settings) -> Check:
     from ..bases import manifest, registry
 
     try:
-        profile = registry.chosen(settings.base)
+        profile = registry.of_settings(settings)
         checked = manifest.verify(profile.manifest, mend=profile.mend) if profile.manifest else None
     except DiffGraphError as error:
         return Check("base", False, str(error))
@@ -138,7 +138,7 @@ def _critic(settings: Settings) -> Check:
     from ..scoring import protocol
 
     try:
-        profile = registry.chosen(settings.base)
+        profile = registry.of_settings(settings)
         named = protocol.named(settings.critic, profile, registry.default_critic())
     except DiffGraphError as error:
         return Check("critic", settings.critic.strip() == protocol.NONE, str(error))

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ..agents.runs.result import PlannedRequest, RunResult
+    from ..bases.profile import BaseProfile
+    from ..bases.registry import ListedBase
     from ..graph.calibration.record import Calibration
     from ..graph.experts.expert import Expert
     from ..graph.relations.relation import Relation
@@ -63,6 +65,33 @@ def _lines(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     for line in lines:
         rows.add_row(*line)
     out.print(rows)
+
+
+def base(found: BaseProfile) -> RenderableType:
+    """What a base is, one fact a line."""
+    rows = _pairs()
+    rows.add_row("name", found.name)
+    rows.add_row("where", found.origin or found.where)
+    if found.origin:
+        rows.add_row("folder", found.where)
+    rows.add_row("architecture", found.architecture or "unknown")
+    rows.add_row("ecosystem", found.ecosystem or "-")
+    rows.add_row("family", found.family or "its own")
+    rows.add_row("vocabulary", found.vocabulary)
+    size = f"{found.sizes[0].width} x {found.sizes[0].height}" if found.sizes else "the pipeline's own"
+    rows.add_row("draws", f"{size}, {found.steps} steps, guidance {found.guidance:g}, sampler {found.sampler}")
+    rows.add_row("negative prompt", "yes" if found.negative_prompt else "no")
+    rows.add_row("prompt limit", f"{found.prompt_limit} tokens" if found.prompt_limit else "unknown")
+    rows.add_row("key", found.key[:16] or "not hashed yet")
+    return rows
+
+
+def bases(found: Sequence[ListedBase]) -> RenderableType:
+    """One line a base; a star stands before the one in force."""
+    rows = table("", "base", "kind", "architecture", "where", "")
+    for one in found:
+        rows.add_row("*" if one.in_force else "", one.name, one.kind, one.architecture, one.where, one.trouble)
+    return rows
 
 
 def experts(found: Sequence[Expert], measured: Mapping[str, Calibration]) -> RenderableType:

@@ -69,7 +69,7 @@ class Machinery:
     @cached_property
     def profile(self) -> BaseProfile:
         """What the settings' base is. Raises UserError if there is no such base."""
-        return self._profile or registry.chosen(self.settings.base)
+        return self._profile or registry.of_settings(self.settings)
 
     @property
     def base_dir(self) -> Path:
@@ -138,7 +138,7 @@ class Context:
             raise UserError(
                 f"{settings.root} cannot be made ({error.strerror}). Set DIFFGRAPH_HOME to a folder of yours."
             ) from error
-        profile = registry.chosen(settings.base)
+        profile = registry.of_settings(settings)
         with open_graph(settings, profile) as store:
             yield cls(settings, store, Machinery(settings, profile), emit)
 

@@ -29,7 +29,7 @@ def open_graph(settings: Settings, profile: BaseProfile | None = None) -> GraphS
         BaseMissing: the base that the settings name is absent or damaged.
         UserError: there is no such base, the home cannot be written, or another process is writing just now.
     """
-    profile = profile or registry.chosen(settings.base)
+    profile = profile or registry.of_settings(settings)
     store = GraphStore(settings.root / "graph", url=settings.chroma_url)
     try:
         take_in(store, profile)
