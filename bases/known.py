@@ -109,7 +109,9 @@ def read(home: Path) -> KnownBases:
     except (FileNotFoundError, NotADirectoryError):
         return KnownBases()
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}). Set DIFFGRAPH_HOME to a folder of yours.") from error
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}). Set DIFFGRAPH_HOME to a folder of yours."
+        ) from error
     try:
         if len(raw) > _MAX_BYTES:
             raise ValueError("it is larger than any list of bases")
