@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import Field
 
 from ..errors import ToolFailed
+from ..graph.reading.languages import is_read
+from ..graph.reading.request import ExpertOrder, Orders
+from ..graph.reading.split import split
 from ..graph.selection.activation import Activation
+from ..graph.selection.open_vocabulary import sampled_prompt
 from ..graph.selection.solver import activate
 from .context import Context
+from .naming import called
 from .obeying import unmet
 from .results import ActivationResult, Rejected
 from .tool import Args, tool
@@ -19,14 +26,61 @@ class ActivateArgs(Args):
 
 @tool("activate_experts", agents=("planner",), writes="activation")
 def activate_experts(ctx: Context, args: ActivateArgs) -> ActivationResult:
-    """Read a prompt against the graph: its facets, who draws each, the solver's weights, and what nobody can draw
-    (uncovered).
+    """Read a prompt against the graph: its facets, who draws each, the solver's weights, what nobody can draw
+    (uncovered), and what is left to the base, which draws it by itself.
     """
-    if ctx.store.base(ctx.family) is None and not ctx.store.experts(ctx.family):
+    open_words = ctx.profile.vocabulary == "open"
+    if not open_words and ctx.store.base(ctx.family) is None and not ctx.store.experts(ctx.family):
         raise ToolFailed(f"the graph holds nothing for base family {ctx.family}: run `diffgraph scout` first")
-    found = activate(args.prompt, ctx.store, ctx.family, ctx.reading)
-    activation = result_of(args.prompt, found)
+    words = ctx.job.prompt or args.prompt
+    orders = split(words).orders
+    found = _activated(ctx, words, orders)
+    read = words
+    if _translated(words, args.prompt):
+        told = _activated(ctx, args.prompt, orders)
+        found, read = _by_translation(ctx, found, told), args.prompt
+    activation = result_of(read, found)
     return activation.model_copy(update={"unmet": unmet(ctx, activation)})
+
+
+def _translated(words: str, said: str) -> bool:
+    """Whether what a brain says is to be read in place of the user's words: only where those are of a language that is
+    not read here. A paraphrase of what is read would put the brain's wish in place of the user's.
+    """
+    return " ".join(said.split()) != " ".join(words.split()) and not is_read(split(words))
+
+
+def _activated(ctx: Context, words: str, orders: Orders) -> Activation:
+    if ctx.profile.vocabulary == "closed":
+        return activate(words, ctx.store, ctx.family, ctx.reading)
+    return activate(
+        words,
+        ctx.store,
+        ctx.family,
+        ctx.reading,
+        vocabulary="open",
+        ordered=_ordered(ctx, orders),
+        position=ctx.profile.trigger_position,
+    )
+
+
+def _ordered(ctx: Context, orders: Orders) -> Mapping[str, ExpertOrder]:
+    found: dict[str, ExpertOrder] = {}
+    for order in orders.experts:
+        expert, _ = called(ctx, order.name)
+        if expert is not None and order.weight != 0:
+            found[expert.id] = order
+    return found
+
+
+def _by_translation(ctx: Context, own: Activation, told: Activation) -> Activation:
+    """What a translation finds, for the user's own request: of an open vocabulary the words stay as they were typed."""
+    if own.vocabulary == "closed":
+        return told
+    triggers = [t for e in told.experts for t in e.triggers]
+    prompt = sampled_prompt(own.request, triggers, ctx.profile.trigger_position)
+    kept = {"prompt": prompt, "request": own.request, "excluded": own.excluded or told.excluded}
+    return told.model_copy(update={**kept, "left_to_base": own.left_to_base})
 
 
 def result_of(prompt: str, found: Activation) -> ActivationResult:
@@ -38,10 +92,17 @@ def result_of(prompt: str, found: Activation) -> ActivationResult:
         prompt=found.prompt,
         facets=tuple(f.model_copy(update={"score": round(float(f.score), 4)}) for f in drawn),
         experts=tuple(
-            e.model_copy(update={"weight": round(float(e.weight), 4), "triggers": e.triggers or (e.trigger,)})
+            e.model_copy(
+                update={
+                    "weight": round(float(e.weight), 4),
+                    "triggers": e.triggers or ((e.trigger,) if e.trigger else ()),
+                }
+            )
             for e in found.experts
         ),
         uncovered=tuple(dict.fromkeys([*found.uncovered, *unmet])),
+        left_to_base=found.left_to_base,
+        vocabulary=found.vocabulary,
         excluded=found.excluded,
         orders=found.request.orders,
         words=found.request.words,

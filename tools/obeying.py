@@ -9,6 +9,7 @@ from ..graph.experts.expert import Expert
 from ..graph.reading.request import ExpertOrder, Orders, Unmet
 from ..merging.plan.merge_plan import Sampler
 from .context import Context
+from .naming import called
 from .results import ActivationResult
 
 MOST_WEIGHT = 2.0
@@ -61,6 +62,9 @@ def ordered_experts(ctx: Context, activation: ActivationResult) -> dict[str, tup
 
 def _meant(ctx: Context, activation: ActivationResult, order: ExpertOrder) -> Expert | None:
     """The one expert of the family that an order names by its file or its repository, if it can be taken."""
+    if activation.vocabulary == "open":
+        expert, _ = called(ctx, order.name)
+        return expert if expert is not None and expert.id in {e.id for e in activation.experts if e.ordered} else None
     if order.weight is not None and not 0 < order.weight <= MOST_WEIGHT:
         return None
     called = [e for e in ctx.store.experts(ctx.family) if _key(order.name) in _keys(e)]
@@ -87,7 +91,10 @@ def unmet(ctx: Context, activation: ActivationResult) -> tuple[Unmet, ...]:
     named = list(orders.not_possible)
     for order in orders.experts:
         if _meant(ctx, activation, order) is None:
-            named.append(Unmet(text=order.text, why="no expert here that may be used is called so"))
+            why = "no expert here that may be used is called so"
+            if activation.vocabulary == "open":
+                why = called(ctx, order.name)[1] or "with weight 0 it is not used"
+            named.append(Unmet(text=order.text, why=why))
     closed = ctx.profile.vocabulary == "closed"
     if closed and (orders.width or orders.height or orders.aspect):
         native = ctx.profile.sizes[0] if ctx.profile.sizes else None

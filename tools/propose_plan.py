@@ -6,11 +6,14 @@ from pydantic import Field, JsonValue, ValidationError
 
 from ..errors import PlanError, ToolFailed, ToolRetry, UserError
 from ..graph.experts.expert import FACETS, Expert
+from ..graph.reading.split import split
 from ..graph.selection.activation import ActiveExpert
+from ..graph.selection.open_vocabulary import PRIOR_WEIGHT, sampled_prompt
 from ..merging.methods.method import make, methods
 from ..merging.plan.merge_plan import MergePlan, Method, PlanExpert
 from ..plugins import closest
 from .context import Context
+from .fitting import misfit
 from .layout_share import beside, coarse_of, with_coarse
 from .obeying import negative, ordered_experts, sampled, seeded
 from .results import ActivationResult, Proposal, ProposedExpert
@@ -53,10 +56,10 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> Proposal:
     activation = ctx.job.activation
     if activation is None:
         raise ToolRetry("call activate_experts first: a plan is made for an activation")
-    if not activation.facets:
+    if not activation.plannable:
         raise ToolFailed("nothing in this prompt can be drawn, so there is nothing to plan")
     default = {e.id: e for e in activation.experts}
-    choices = _default_choices(ctx, activation) if args.experts is None else args.experts
+    choices = _default_choices(ctx, activation) if args.experts is None else _obedient(activation, args.experts)
     experts = [_expert(ctx, choice, default.get(choice.id), alone=len(choices) == 1) for choice in choices]
     if len({e.id for e in experts}) != len(experts):
         raise ToolRetry("an expert stands twice in the proposal: name each once")
@@ -76,7 +79,7 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> Proposal:
             base=ctx.machinery.base,
             experts=tuple(sorted(experts, key=lambda e: e.id)),
             method=method,
-            prompt=_prompt(activation, called, unsaid),
+            prompt=_prompt(ctx, activation, called, unsaid),
             negative_prompt=negative(ctx, activation),
             sampler=sampler,
             seeds=tuple((first + slot) % 2**32 for slot in ctx.job.slots or range(ctx.job.n)),
@@ -100,12 +103,21 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> Proposal:
 
 def _default_choices(ctx: Context, activation: ActivationResult) -> list[Choice]:
     """The solver's experts, and those that the user orders by name, at the weights that are ordered."""
+    if activation.vocabulary == "open":
+        return [Choice(id=e.id) for e in activation.experts]
     ordered = ordered_experts(ctx, activation)
     active = {e.id for e in activation.experts}
     return [
         Choice(id=i, weight=ordered[i][0] if i in ordered else None, trigger=None if i in active else ordered[i][1])
         for i in sorted(active | set(ordered))
     ]
+
+
+def _obedient(activation: ActivationResult, choices: list[Choice]) -> list[Choice]:
+    """A brain's choice, with the experts that the user orders in it and at the ordered weights."""
+    ordered = {e.id for e in activation.experts if e.ordered}
+    free = [choice for choice in choices if choice.id not in ordered]
+    return [*free[: MAX_EXPERTS - len(ordered)], *(Choice(id=i) for i in sorted(ordered))]
 
 
 def _expert(ctx: Context, choice: Choice, default: ActiveExpert | None, *, alone: bool) -> PlanExpert:
@@ -115,22 +127,27 @@ def _expert(ctx: Context, choice: Choice, default: ActiveExpert | None, *, alone
     composition starts from at most 1, the weight at which experts were trained (better on the suite ``develop``, not
     significantly).
 
-    Raises ToolRetry for an expert that is not there, not for this base, or does not work.
+    An ordered weight stands as it is. On a base of open vocabulary an expert that nobody measured may be taken.
+
+    Raises ToolRetry for an expert that is not there, does not fit this base, or does not work.
     """
     try:
         expert = ctx.store.expert(choice.id)
     except UserError as error:
         raise ToolRetry(str(error)) from error
-    if expert.kind == "base" or expert.base_family != ctx.family:
-        raise ToolRetry(f"{expert.id} is for base family {expert.base_family}, not for {ctx.family}: leave it out")
-    trigger, facet = _trigger(expert, choice.trigger, default)
+    if wrong := misfit(ctx, expert):
+        raise ToolRetry(f"{wrong}: leave it out")
+    open_words = ctx.profile.vocabulary == "open"
+    trigger, facet = _trigger(expert, choice.trigger, default, bare=open_words)
+    if default is not None and default.ordered:
+        return _ordered(expert, default)
     weight = choice.weight
     if default is None:
         found = [c for c in ctx.store.calibrations(expert.id) if c.expert_sha256 == expert.sha256]
-        if not found or not found[-1].usable:
+        if (found and not found[-1].usable) or not (found or open_words):
             why = f"calibration found: {found[-1].verdict}" if found else "it was never calibrated"
             raise ToolRetry(f"{expert.id} cannot be used ({why}): leave it out")
-        calibrated = found[-1].best_weight
+        calibrated = found[-1].best_weight if found else PRIOR_WEIGHT
     else:
         calibrated = default.weight
     if weight is None:
@@ -140,8 +157,20 @@ def _expert(ctx: Context, choice: Choice, default: ActiveExpert | None, *, alone
     )
 
 
-def _trigger(expert: Expert, wanted: str | None, default: ActiveExpert | None) -> tuple[str, str]:
-    """(trigger, facet): the wanted one if the expert has it, else the activation's, else its only one."""
+def _ordered(expert: Expert, order: ActiveExpert) -> PlanExpert:
+    """The plan's entry for an expert that the user orders."""
+    text, weight = order.text_weight, order.weight
+    parts = {"text_encoder*": round(text / weight, 6)} if text is not None and text != weight else {}
+    return PlanExpert(
+        id=expert.id, ref=str(expert.ref), sha256=expert.sha256, weight=weight, facet=order.facet,
+        trigger=order.trigger, components=parts,
+    )  # fmt: skip
+
+
+def _trigger(expert: Expert, wanted: str | None, default: ActiveExpert | None, *, bare: bool) -> tuple[str, str]:
+    """(trigger, facet): the wanted one if the expert has it, else the activation's, else its only one. ``bare``: an
+    expert may come without a trigger, and where it has several its first is meant.
+    """
     known: dict[str, str] = {s.trigger: s.facet for s in expert.skills}
     if wanted is not None:
         if wanted not in known:
@@ -150,8 +179,10 @@ def _trigger(expert: Expert, wanted: str | None, default: ActiveExpert | None) -
         return wanted, known[wanted]
     if default is not None:
         return default.trigger, default.facet
-    if len(known) == 1:
+    if len(known) == 1 or (bare and known):
         return next(iter(known.items()))
+    if bare:
+        return "", ""
     raise ToolRetry(f"say which trigger of {expert.id} is meant: {', '.join(map(repr, sorted(known)[:12]))}")
 
 
@@ -177,16 +208,22 @@ def _called(activation: ActivationResult, choices: list[Choice], experts: list[P
             called.append((expert.facet, expert.trigger, expert.id))
             continue
         facets: dict[str, str] = {f.trigger: f.facet for f in activation.facets if f.by == expert.id}
-        called += [(facets[t], t, expert.id) for t in default[expert.id] if t in facets]
+        if activation.vocabulary == "open":
+            called += [(facets.get(t, expert.facet), t, expert.id) for t in default[expert.id]]
+        else:
+            called += [(facets[t], t, expert.id) for t in default[expert.id] if t in facets]
     return called
 
 
-def _prompt(activation: ActivationResult, called: list[_Called], unsaid: str) -> str:
-    """The canonical prompt: what the base draws, and all triggers that are called up but the unsaid one.
+def _prompt(ctx: Context, activation: ActivationResult, called: list[_Called], unsaid: str) -> str:
+    """What is sampled: on a base of open vocabulary the user's own words with the triggers put in that they lack, else
+    the canonical prompt: what the base draws, and all triggers that are called up but the unsaid one.
 
     Grammar: facets in their order, separated by commas; several subjects joined by "and".
     """
     triggers = {t for _, t, _ in called}
+    if activation.vocabulary == "open":
+        return sampled_prompt(split(activation.words), [t for _, t, _ in called], ctx.profile.trigger_position)
     if not unsaid and triggers == {t for e in activation.experts for t in e.triggers}:
         return activation.prompt
     parts: list[tuple[str, str]] = [(f.facet, f.trigger) for f in activation.facets if f.by == "base"]

@@ -25,10 +25,13 @@ class ActivationResult(Result):
 
     Attributes:
         read: the words that were read: the user's, or a brain's translation of them.
-        prompt: the canonical prompt, facet by facet; empty if nothing can be drawn.
+        prompt: what is sampled: the canonical prompt, facet by facet, or on a base of open vocabulary the user's own
+            words with triggers put in; empty if nothing can be drawn.
         facets: what somebody here can draw, in order; ``by`` is an expert's id or ``base``.
         experts: the solver's choice and weights, rounded so that two machines agree on the text.
-        uncovered: what nobody here can draw.
+        uncovered: what nobody here can draw; nothing on a base of open vocabulary.
+        left_to_base: what no expert covers there, which the base draws by itself.
+        vocabulary: of the base.
         rejected: who claims a wanted skill and was not chosen; at most 20.
         excluded: what the prompt rules out. orders: what it orders. words: the words to draw, as typed.
         unmet: orders that cannot be obeyed here, each with the reason.
@@ -44,10 +47,19 @@ class ActivationResult(Result):
     orders: Orders = Orders()
     words: str = ""
     unmet: tuple[Unmet, ...] = ()
+    left_to_base: tuple[str, ...] = ()
+    vocabulary: Literal["open", "closed"] = "closed"
+
+    @property
+    def plannable(self) -> bool:
+        """Whether there is anything to plan for."""
+        return bool(self.prompt if self.vocabulary == "open" else self.facets)
 
     @property
     def drawable(self) -> bool:
         """Whether an image makes sense: something can be drawn, and a missing subject is not passed over in silence."""
+        if self.vocabulary == "open":
+            return self.plannable
         return bool(self.facets) and (not self.uncovered or any(f.facet == "subject" for f in self.facets))
 
 

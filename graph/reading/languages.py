@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from ..embedding import word_ranks
 from .dictionary import is_word
+from .grammar import is_foreign
 from .lexicon import LANGUAGES, UNSPACED, Lexicon, lexicon, tokens_of
-from .request import Place
-from .words import FOREIGN, STOP, fold
+from .request import Place, Request
+from .words import FOREIGN, STOP, fold, tokenise
 
 _PLACES = frozenset(["in", "on", "under", "in front of", "behind", "against"])
 _POSTPOSED = {"ja": _PLACES | {"without", "instead of", "not", "as", "like", "with"}, "zh": _PLACES}
@@ -58,6 +59,14 @@ def language_of(text: str) -> str:
         if (little or names) and 2 * owned >= len(words) and found > max(score, 0.5):
             best, score = language, found
     return best
+
+
+def is_read(request: Request) -> bool:
+    """Whether a prompt's words are of a language that is read here: English, or one that the lexicon has."""
+    words = [t for t in tokenise(request.plain or request.text) if any(c.isalpha() for c in t.text)]
+    if request.language or not words:
+        return bool(request.language) or not any(c.isalpha() for c in request.plain or request.text)
+    return not is_foreign(words) and 2 * sum(is_word(t.form, t.key) for t in words) >= len(words)
 
 
 def in_english(text: str, language: str) -> tuple[str, tuple[Place, ...]]:

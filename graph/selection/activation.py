@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from ..experts.expert import Facet, Frozen
@@ -27,16 +29,24 @@ class FacetMatch(Frozen):
 
 
 class ActiveExpert(Frozen):
-    """An expert to merge: ``weight`` is the best one of its calibration; 1.0 if it was never calibrated (``calibrated``
-    says so).
+    """An expert to merge.
+
+    Attributes:
+        facet: what it is in for; "" if nothing says it.
+        trigger: the first of ``triggers``, "" if it has none.
+        weight: the ordered one, else the best of its calibration, else a guess.
+        text_weight: in the text encoders, where another one is ordered.
+        calibrated: whether it was measured. ordered: whether the request names it, so that its weight stands.
     """
 
     id: str
-    facet: Facet
+    facet: Facet | Literal[""]
     trigger: str
     weight: float = Field(default=1.0, allow_inf_nan=False)
     triggers: tuple[str, ...] = ()
     calibrated: bool = True
+    ordered: bool = False
+    text_weight: float | None = Field(default=None, allow_inf_nan=False)
 
 
 class Activation(Frozen):
@@ -45,10 +55,13 @@ class Activation(Frozen):
     Attributes:
         facets: everything the prompt asks for, in the order of the canonical prompt.
         experts: whom to merge, sorted by id; few, and none for what the base draws itself.
-        uncovered: texts of the prompt that nobody here can draw, in order.
+        uncovered: texts of the prompt that nobody here can draw, in order; none on an open vocabulary.
         rejected: experts that claim a wanted skill and were not chosen, with the reason.
-        prompt: the canonical prompt "subject, style, background"; empty if nothing can be drawn.
+        prompt: what is sampled; empty if nothing can be drawn. Of a closed vocabulary the canonical prompt "subject,
+            style, background", of an open one the user's own words with triggers put in.
         excluded: what the prompt rules out ("without a hat").
+        left_to_base: of an open vocabulary: texts that no expert covers, which the base draws, in order.
+        vocabulary: of the base that the experts were chosen for.
         request: the prompt taken apart: the words as typed, orders, text to write.
     """
 
@@ -58,4 +71,6 @@ class Activation(Frozen):
     rejected: tuple[tuple[str, str], ...] = ()
     prompt: str = ""
     excluded: tuple[str, ...] = ()
+    left_to_base: tuple[str, ...] = ()
+    vocabulary: Literal["open", "closed"] = "closed"
     request: Request = Request(text="")

@@ -9,7 +9,7 @@ from diffgraph.graph.experts.expert import Expert, Skill, SourceRef
 from diffgraph.graph.reading.read import facets
 from diffgraph.graph.reading.vocabulary import Vocabulary
 from diffgraph.graph.relations.relation import Relation
-from diffgraph.graph.selection.solver import solve
+from diffgraph.graph.selection.closed_vocabulary import solve
 from diffgraph.graph.store.rows import View
 
 

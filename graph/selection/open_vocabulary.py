@@ -1,0 +1,190 @@
+"""Choosing experts on a base that draws what it is told: the user's own words are sampled, and experts add to them.
+
+An expert is taken if it is ordered, or if the words call for it and its expected gain over the base is positive: what
+it gains, less what it costs to have it and to have it beside the others. The base alone is always a candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING
+
+from ..experts.expert import Expert, Skill
+from ..reading.models import BASE, Reading, Span
+from ..reading.request import ExpertOrder, Request
+from ..reading.vocabulary import Vocabulary
+from .activation import Activation, ActiveExpert, FacetMatch
+from .candidates import Offer, matched, note_foreign, prices, usable, why_not
+from .triggers import Position, says, with_triggers
+
+if TYPE_CHECKING:
+    from ..store.graph_store import View
+
+MAX_COMBINATIONS = 20_000
+MOST_EXPERTS = 4
+"""So many are chosen at most; ordered ones come on top."""
+PRIOR_GAIN = 0.15
+"""What a claim that nobody measured is expected to gain, where the words call for it: less than any that works."""
+PRIOR_WEIGHT = 0.8
+"""The weight of an expert that nobody measured: what authors recommend most often, rather too little than too much."""
+COST_OF_EXPERT = 0.04
+PASSING = "the words name it only in passing: the base draws them"
+
+
+def choose(
+    request: Request,
+    reading: Reading,
+    passing: Sequence[Span],
+    vocabulary: Vocabulary,
+    view: View,
+    *,
+    ordered: Mapping[str, ExpertOrder] | None = None,
+    without: Set[str] = frozenset(),
+    position: Position = "front",
+) -> Activation:
+    """Choose the experts that help, and put their triggers into the user's words.
+
+    Args:
+        request: what was typed.
+        reading: the stretches that call for a skill, and what is left over.
+        passing: stretches that name a skill and do not call for it.
+        vocabulary: who has which skill.
+        view: the graph.
+        ordered: expert id -> the order, of those that are taken whatever they gain.
+        without: ids that are ruled out.
+        position: where triggers stand.
+    """
+    ordered = ordered or {}
+    rejected: dict[str, str] = {}
+    wanted = [(span, _offers(span, vocabulary, view, rejected, without)) for span in reading.spans]
+    chosen = _best([[None, *offers] for _, offers in wanted], wanted, view, set(ordered))
+    facets: list[tuple[int, FacetMatch]] = []
+    for (span, offers), offer in zip(wanted, chosen, strict=True):
+        taken = offer or next((o for o in offers if o.expert_id in ordered), None)
+        skill = taken.skill if taken else Skill(facet=span.facet, name=span.text, trigger=span.text)
+        facets.append((span.start, matched(span, skill, taken.expert_id if taken else BASE)))
+        for other in offers:
+            if other is not taken and other.expert_id not in ordered:
+                why = why_not(other, taken) if taken else "it is not expected to do better than the base alone"
+                rejected.setdefault(other.expert_id, why)
+    for span in passing:
+        for owner, _ in vocabulary.owners.get((span.facet, span.name), []):
+            if owner != BASE and owner not in ordered:
+                rejected.setdefault(owner, PASSING)
+    matches = tuple(match for _, match in sorted(facets, key=lambda f: f[0]))
+    drawing = {m.by for m in matches}
+    experts = _experts(matches, view, ordered, _spoken(request))
+    left = [(s.start, s.text) for s, o in zip(reading.spans, chosen, strict=True) if o is None]
+    left += [(p.start, p.text) for p in (*reading.leftovers, *passing)]
+    to_base = tuple(dict.fromkeys(text for _, text in sorted(left)))
+    note_foreign(list(to_base), view, vocabulary.rules, rejected)
+    return Activation(
+        facets=matches,
+        experts=experts,
+        rejected=tuple(sorted((i, why) for i, why in rejected.items() if i not in drawing)),
+        prompt=sampled_prompt(request, [t for e in experts for t in e.triggers], position),
+        excluded=reading.excluded,
+        left_to_base=to_base,
+        vocabulary="open",
+        request=request,
+    )
+
+
+def sampled_prompt(request: Request, triggers: Iterable[str], position: Position) -> str:
+    """What is sampled for a request: its words, with the triggers put in that they lack."""
+    return with_triggers(request.words, triggers, position, read=_spoken(request))
+
+
+def _spoken(request: Request) -> str:
+    """The words without the text that the image is to show, in which no trigger counts as said."""
+    return " ".join(p.text for p in request.parts if p.kind == "words") if request.parts else request.words
+
+
+def _offers(span: Span, vocabulary: Vocabulary, view: View, rejected: dict[str, str], without: Set[str]) -> list[Offer]:
+    for name in (span.name, *span.others):
+        owners = [(o, s) for o, s in vocabulary.owners.get((span.facet, name), []) if o != BASE]
+        rejected |= {o: "is ruled out by the request" for o, _ in owners if o in without}
+        offers = usable([(o, s) for o, s in owners if o not in without], view, rejected)
+        if offers:
+            return offers
+    return []
+
+
+def _best(
+    choices: list[list[Offer | None]],
+    wanted: Sequence[tuple[Span, list[Offer]]],
+    view: View,
+    ordered: set[str],
+) -> list[Offer | None]:
+    """One offer or none (the base) per stretch, of the highest expected gain together; greedy beyond 20,000 ways."""
+    spans = [span for span, _ in wanted]
+    costs = prices(view)
+
+    def rank(chosen: Sequence[Offer | None]) -> tuple[float, list[str]]:
+        return -_gain(chosen, spans, costs, ordered), [o.expert_id if o else "" for o in chosen]
+
+    if prod(len(c) for c in choices) <= MAX_COMBINATIONS:
+        allowed = (c for c in product(*choices) if len({o.expert_id for o in c if o} - ordered) <= MOST_EXPERTS)
+        return list(min(allowed, key=rank))
+    chosen: list[Offer | None] = [None] * len(choices)
+    for at in sorted(
+        range(len(choices)), key=lambda i: -max((_expected(o, spans[i]) for o in choices[i] if o), default=0)
+    ):
+        full = len({o.expert_id for o in chosen if o} - ordered) >= MOST_EXPERTS
+        ways = [[*chosen[:at], o, *chosen[at + 1 :]] for o in ([None] if full else choices[at])]
+        chosen = min(ways, key=rank)
+    return chosen
+
+
+def _expected(offer: Offer, span: Span) -> float:
+    return span.score * (PRIOR_GAIN if offer.gain is None else offer.gain)
+
+
+def _gain(
+    chosen: Sequence[Offer | None], spans: Sequence[Span], costs: Mapping[frozenset[str], float], ordered: set[str]
+) -> float:
+    """Expected gain over the base of a choice; experts that are there anyway cost nothing more."""
+    ids = sorted({o.expert_id for o in chosen if o} | ordered)
+    pairs = sum(costs.get(frozenset((a, b)), 0.0) for n, a in enumerate(ids) for b in ids[n + 1 :])
+    gained = sum(_expected(o, span) for o, span in zip(chosen, spans, strict=True) if o)
+    return round(gained - COST_OF_EXPERT * len(set(ids) - ordered) - pairs, 9)
+
+
+def _experts(
+    matches: Sequence[FacetMatch], view: View, ordered: Mapping[str, ExpertOrder], spoken: str
+) -> tuple[ActiveExpert, ...]:
+    drawn: dict[str, list[FacetMatch]] = {i: [] for i in ordered}
+    for match in matches:
+        if match.by is not None and match.by != BASE:
+            drawn.setdefault(match.by, []).append(match)
+    known = {e.id: e for e in (*view.experts, *view.foreign)}
+    experts: list[ActiveExpert] = []
+    for i, found in sorted(drawn.items()):
+        triggers = tuple(dict.fromkeys(m.trigger for m in found)) or _own_trigger(known.get(i), spoken)
+        calibration = view.calibrations.get(i)
+        order = ordered.get(i)
+        weight = order.weight if order else None
+        if weight is None:
+            weight = calibration.best_weight if calibration else PRIOR_WEIGHT
+        skills = known[i].skills if i in known else ()
+        experts.append(
+            ActiveExpert(
+                id=i,
+                facet=found[0].facet if found else skills[0].facet if skills else "",
+                trigger=triggers[0] if triggers else "",
+                triggers=triggers,
+                weight=weight,
+                calibrated=calibration is not None,
+                ordered=order is not None,
+                text_weight=order.text_weight if order else None,
+            )
+        )
+    return tuple(experts)
+
+
+def _own_trigger(expert: Expert | None, spoken: str) -> tuple[str, ...]:
+    """The trigger of an expert that is ordered and that no words name: one that the words say, else its first."""
+    triggers = [s.trigger for s in expert.skills if s.trigger] if expert else []
+    return tuple([t for t in triggers if says(spoken, t)] or triggers[:1])

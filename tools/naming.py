@@ -1,0 +1,41 @@
+"""Experts as users name them in orders: by id, by their repository's or file's name, or by their title."""
+
+from __future__ import annotations
+
+import re
+
+from ..graph.experts.expert import Expert
+from .context import Context
+from .fitting import misfit
+
+
+def called(ctx: Context, name: str) -> tuple[Expert | None, str]:
+    """(the one expert for this base that is called so, "") or (None, why there is none).
+
+    One of another or of an unknown family is taken if every weight that its file changes fits the base.
+    """
+    everyone = [e for e in ctx.store.experts() if e.kind != "base"]
+    exact = [e for e in everyone if e.id == name.strip()]
+    meant = exact or [e for e in everyone if key(name) and key(name) in _keys(e)]
+    here = [e for e in meant if e.base_family == ctx.family]
+    if not here:
+        problems = {e.id: misfit(ctx, e) for e in meant[:8]}
+        here = [e for e in meant[:8] if not problems[e.id]]
+        if meant and not here:
+            return None, f"is for base family {meant[0].base_family}, and does not fit this base"
+    if not here:
+        return None, "no expert here is called so"
+    if len({e.sha256 for e in here}) > 1:
+        return None, f"several experts are called so: {', '.join(e.id for e in here[:4])}"
+    return here[0], ""
+
+
+def key(name: str) -> str:
+    """A name as it is compared: letters and digits, the ending of a weight file aside."""
+    return re.sub(r"[\W_]+", "", name.casefold().removesuffix(".safetensors"))
+
+
+def _keys(expert: Expert) -> set[str]:
+    file = expert.ref.file.rpartition("/")[2]
+    repo = expert.ref.repo.rpartition("/")[2]
+    return {key(n) for n in (expert.id, expert.id.rpartition("/")[2], expert.title, file, expert.ref.file, repo)}
