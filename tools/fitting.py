@@ -1,4 +1,4 @@
-"""Whether an expert fits the base, by the names and shapes in its file's header: what a family is called decides nothing."""
+"""Whether an expert fits the base, by the names and shapes in its file's header, whatever its family is called."""
 
 from __future__ import annotations
 

@@ -27,6 +27,8 @@ def called(ctx: Context, name: str) -> tuple[Expert | None, str]:
         return None, "no expert here is called so"
     if len({e.sha256 for e in here}) > 1:
         return None, f"several experts are called so: {', '.join(e.id for e in here[:4])}"
+    if not here[0].usable:
+        return None, f"{here[0].id} is switched off" if here[0].off else f"the file of {here[0].id} is gone"
     return here[0], ""
 
 
@@ -38,4 +40,5 @@ def key(name: str) -> str:
 def _keys(expert: Expert) -> set[str]:
     file = expert.ref.file.rpartition("/")[2]
     repo = expert.ref.repo.rpartition("/")[2]
-    return {key(n) for n in (expert.id, expert.id.rpartition("/")[2], expert.title, file, expert.ref.file, repo)}
+    names = (expert.id, expert.id.rpartition("/")[2], expert.title, file, expert.ref.file, repo, *expert.file_names)
+    return {key(n) for n in names}

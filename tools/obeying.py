@@ -63,14 +63,14 @@ def ordered_experts(ctx: Context, activation: ActivationResult) -> dict[str, tup
 def _meant(ctx: Context, activation: ActivationResult, order: ExpertOrder) -> Expert | None:
     """The one expert of the family that an order names by its file or its repository, if it can be taken."""
     if activation.vocabulary == "open":
-        expert, _ = called(ctx, order.name)
-        return expert if expert is not None and expert.id in {e.id for e in activation.experts if e.ordered} else None
+        named, _ = called(ctx, order.name)
+        return named if named is not None and named.id in {e.id for e in activation.experts if e.ordered} else None
     if order.weight is not None and not 0 < order.weight <= MOST_WEIGHT:
         return None
-    called = [e for e in ctx.store.experts(ctx.family) if _key(order.name) in _keys(e)]
-    if len(called) != 1:
+    meant = [e for e in ctx.store.experts(ctx.family) if _key(order.name) in _keys(e)]
+    if len(meant) != 1:
         return None
-    expert = called[0]
+    expert = meant[0]
     if expert.id in {e.id for e in activation.experts}:
         return expert
     measured = [c for c in ctx.store.calibrations(expert.id) if c.expert_sha256 == expert.sha256]

@@ -100,9 +100,9 @@ def plan(
     settings = context.settings if context is not None else settings or Settings.load()
     with _opened(context, settings) as ctx:
         try:
-            activation = activate_experts(ctx, ActivateArgs(prompt=prompt))
+            activation = activate_experts(ctx.with_job(Job(prompt=prompt, n=n, seed=seed)), ActivateArgs(prompt=prompt))
             made: MergePlan | None = None
-            if activation.facets:
+            if activation.plannable:
                 job = Job(prompt=prompt, n=n, seed=seed, activation=activation)
                 made = ctx.load_plan(propose_plan(ctx.with_job(job), ProposeArgs()).plan_id)
         except (ToolRetry, ToolFailed) as error:
@@ -113,6 +113,7 @@ def plan(
         facets=activation.facets,
         experts=activation.experts,
         uncovered=activation.uncovered,
+        left_to_base=activation.left_to_base,
         rejected=activation.rejected,
         excluded=activation.excluded,
         unmet=activation.unmet,

@@ -100,7 +100,9 @@ class RunScores(AnswerScores):
 
 
 class PlannedRequest(Frozen):
-    """What would be merged for a prompt; ``plan`` is None if nothing can be drawn."""
+    """What would be merged for a prompt; ``plan`` is None if nothing can be drawn. ``left_to_base`` is what no expert
+    covers on a base of open vocabulary, which draws it by itself.
+    """
 
     plan: MergePlan | None
     prompt: str
@@ -108,6 +110,7 @@ class PlannedRequest(Frozen):
     experts: tuple[ActiveExpert, ...]
     uncovered: tuple[str, ...]
     rejected: tuple[Rejected, ...]
+    left_to_base: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     unmet: tuple[Unmet, ...] = ()
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from ..experts.expert import Facet, Frozen
 from ..reading.request import Request
@@ -47,6 +47,13 @@ class ActiveExpert(Frozen):
     calibrated: bool = True
     ordered: bool = False
     text_weight: float | None = Field(default=None, allow_inf_nan=False)
+
+    @model_serializer(mode="wrap")
+    def _as_said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what is said of few experts only."""
+        out: dict[str, Any] = handler(self)
+        spare = {"ordered": False, "text_weight": None}
+        return {name: value for name, value in out.items() if name not in spare or value != spare[name]}
 
 
 class Activation(Frozen):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..embedding import word_ranks
+from ..experts.expert import Facet
 from ..reading.grammar import cue_of, is_content
 from ..reading.models import Span
 from ..reading.rules import NEUTRAL, ReadingRules
@@ -28,6 +29,7 @@ from ..reading.words import (
 
 COMMON_WORD = 12_000
 """Place in the word list up to which a word stands in many prompts, whatever they ask for."""
+LOOKS: frozenset[Facet] = frozenset({"style", "background", "action", "lighting", "quality"})
 _MATERIALS = frozenset(["ink", "oil", "comic", "mosaic", "pastel", "vector", "sketch", "mural", "embroidery"])
 """Words of art that name things as well: a bottle of ink is no ink drawing."""
 _INTO_LOOK = frozenset(["in", "as", "like", "into", "with"])
@@ -50,7 +52,7 @@ def called_for(span: Span, text: str, tokens: Sequence[Token], rules: ReadingRul
     words = [w for w in keys_of(span.text) if w not in STOP]
     if not words or all(_says_little(w) for w in words):
         return False
-    if span.facet == "subject":
+    if span.facet not in LOOKS:
         return cue != "background" and not _qualifies(tokens, start, end, words)
     if cue == span.facet or _alone(tokens, start, end) or _heads(tokens, start, end):
         return True

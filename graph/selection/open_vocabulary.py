@@ -76,8 +76,8 @@ def choose(
     matches = tuple(match for _, match in sorted(facets, key=lambda f: f[0]))
     drawing = {m.by for m in matches}
     experts = _experts(matches, view, ordered, _spoken(request))
-    left = [(s.start, s.text) for s, o in zip(reading.spans, chosen, strict=True) if o is None]
-    left += [(p.start, p.text) for p in (*reading.leftovers, *passing)]
+    left = [(at, match.text) for at, match in facets if match.by == BASE]
+    left += [(p.start, p.text) for p in reading.leftovers] + [(p.start, p.text) for p in passing]
     to_base = tuple(dict.fromkeys(text for _, text in sorted(left)))
     note_foreign(list(to_base), view, vocabulary.rules, rejected)
     return Activation(
@@ -122,8 +122,9 @@ def _best(
     spans = [span for span, _ in wanted]
     costs = prices(view)
 
-    def rank(chosen: Sequence[Offer | None]) -> tuple[float, list[str]]:
-        return -_gain(chosen, spans, costs, ordered), [o.expert_id if o else "" for o in chosen]
+    def rank(ways: Iterable[Offer | None]) -> tuple[float, list[str]]:
+        way = list(ways)
+        return -_gain(way, spans, costs, ordered), [o.expert_id if o else "" for o in way]
 
     if prod(len(c) for c in choices) <= MAX_COMBINATIONS:
         allowed = (c for c in product(*choices) if len({o.expert_id for o in c if o} - ordered) <= MOST_EXPERTS)
@@ -160,31 +161,40 @@ def _experts(
         if match.by is not None and match.by != BASE:
             drawn.setdefault(match.by, []).append(match)
     known = {e.id: e for e in (*view.experts, *view.foreign)}
-    experts: list[ActiveExpert] = []
-    for i, found in sorted(drawn.items()):
-        triggers = tuple(dict.fromkeys(m.trigger for m in found)) or _own_trigger(known.get(i), spoken)
-        calibration = view.calibrations.get(i)
-        order = ordered.get(i)
-        weight = order.weight if order else None
-        if weight is None:
-            weight = calibration.best_weight if calibration else PRIOR_WEIGHT
-        skills = known[i].skills if i in known else ()
-        experts.append(
-            ActiveExpert(
-                id=i,
-                facet=found[0].facet if found else skills[0].facet if skills else "",
-                trigger=triggers[0] if triggers else "",
-                triggers=triggers,
-                weight=weight,
-                calibrated=calibration is not None,
-                ordered=order is not None,
-                text_weight=order.text_weight if order else None,
-            )
-        )
-    return tuple(experts)
+    return tuple(_active(known[i], found, view, ordered.get(i), spoken) for i, found in sorted(drawn.items()))
 
 
-def _own_trigger(expert: Expert | None, spoken: str) -> tuple[str, ...]:
-    """The trigger of an expert that is ordered and that no words name: one that the words say, else its first."""
-    triggers = [s.trigger for s in expert.skills if s.trigger] if expert else []
-    return tuple([t for t in triggers if says(spoken, t)] or triggers[:1])
+def _active(
+    expert: Expert, matches: Sequence[FacetMatch], view: View, order: ExpertOrder | None, spoken: str
+) -> ActiveExpert:
+    calibration = view.calibrations.get(expert.id)
+    weight, text_weight = (order.weight, order.text_weight) if order else (None, None)
+    if weight is None and calibration is not None:
+        weight = calibration.best_weight
+    elif weight is None:
+        weight, text_weight = (PRIOR_WEIGHT, None) if expert.weight is None else (expert.weight, expert.clip_weight)
+    triggers = triggers_of(expert, [m.trigger for m in matches], spoken)
+    facet = matches[0].facet if matches else expert.skills[0].facet if expert.skills else ""
+    return ActiveExpert(
+        id=expert.id,
+        facet=facet,
+        trigger=triggers[0] if triggers else "",
+        triggers=triggers,
+        weight=weight,
+        text_weight=text_weight,
+        calibrated=calibration is not None,
+        ordered=order is not None,
+    )
+
+
+def triggers_of(expert: Expert, called: Iterable[str], spoken: str) -> tuple[str, ...]:
+    """The words that an expert is to be called by: those of the skills that are called for, each with the others of its
+    group. Where no skill is, the group that the words say most of; of several alike the first.
+    """
+    wanted = [t for t in dict.fromkeys(called) if t]
+    groups = [tuple(t for t in group if t) for group in expert.triggers]
+    groups = [group for group in groups if group] or [(s.trigger,) for s in expert.skills if s.trigger]
+    if wanted:
+        whole = [next((g for g in groups if trigger in g), (trigger,)) for trigger in wanted]
+        return tuple(dict.fromkeys(t for group in whole for t in group))
+    return max(groups, key=lambda group: sum(says(spoken, t) for t in group), default=())

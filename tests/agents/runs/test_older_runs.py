@@ -104,6 +104,7 @@ def test_older_states_mean_the_same(run_dir: Path, name: str) -> None:
             # What a reading tells beyond that is told by an older one in no way.
             beyond = {k: v for k, v in again[key].items() if k not in value}
             assert beyond.pop("words", "") in ("", value["read"])
+            assert beyond.pop("vocabulary", "") == "closed"
             assert not any(v for k, v in beyond.items() if k != "orders"), beyond
             assert not any((beyond.get("orders") or {}).values()), beyond
         else:
