@@ -36,6 +36,8 @@ def calibrate_expert(ctx: Context, args: CalibrateArgs) -> Measured:
         ctx.store.put_calibration(found)
         ctx.say("calibrated", f"{expert.id}: {found.verdict}, best at {found.best_weight:g}", expert=expert.id)
     else:
+        if ctx.store.calibrations(expert.id)[-1:] != [found]:
+            ctx.store.put_calibration(found, latest=True)
         relations = ctx.store.relations(expert.id)
     return Measured(
         expert=expert.id,

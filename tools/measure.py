@@ -115,9 +115,9 @@ def context_hash(ctx: Context, shared: Sequence[ReferencePrompt]) -> str:
 def known_calibration(ctx: Context, expert: Expert) -> Calibration | None:
     """What an earlier calibration of this very file under these circumstances found."""
     context = context_hash(ctx, references(ctx))
-    for found in reversed(ctx.store.calibrations(expert.id)):
+    for found in reversed(ctx.store.calibrations(expert.id, any_base=True)):
         if (found.expert_sha256, found.plan_context_hash) == (expert.sha256, context):
-            return found
+            return found.model_copy(update={"base": ctx.machinery.base.sha256})
     return None
 
 
@@ -156,9 +156,8 @@ def measure(ctx: Context, expert: Expert) -> Calibration:
     found = summed_up(expert, context_hash(ctx, shared), todo, scored, vectors, ctx.profile.measure)
     best = found.best_weight
     left = unasked(ctx, expert, todo, scored[best], best)
-    return found.model_copy(
-        update={"unasked": left, "coarse": coarse_share(ctx, expert, best) if found.usable else 1.0}
-    )
+    coarse = coarse_share(ctx, expert, best) if found.usable else 1.0
+    return found.model_copy(update={"base": ctx.machinery.base.sha256, "unasked": left, "coarse": coarse})
 
 
 def unasked(

@@ -24,10 +24,11 @@ class ReferenceScore(Frozen):
 class Calibration(Frozen):
     """All that one calibration of one expert found.
 
-    It holds for the file ``expert_sha256`` and for the circumstances in ``plan_context_hash`` (base, sampler, metric)
-    only.
+    It holds for the file ``expert_sha256``, for the base whose key is ``base``, and for the circumstances in
+    ``plan_context_hash`` (that base, sampler, critic) only.
 
     Attributes:
+        base: key of the base that it was measured on (`bases.key`); "" where nobody wrote it down.
         gain: facet or skill name -> mean score gained over the base at ``best_weight`` (same unit as the metric, 0..1).
         direction: unit vector, the mean shift of the image embedding against the base (CARLoS fingerprint).
         strength_shift: mean length of that shift at ``best_weight``.
@@ -42,6 +43,7 @@ class Calibration(Frozen):
     expert_id: str
     expert_sha256: str
     plan_context_hash: str
+    base: str = ""
     scores: tuple[ReferenceScore, ...] = ()
     gain: dict[str, FiniteFloat] = Field(default_factory=dict)
     direction: tuple[FiniteFloat, ...] = ()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from time import time_ns
 from types import TracebackType
@@ -27,6 +28,9 @@ from .tables import Tables
 class GraphStore:
     """The graph in a folder (``path``), or on a Chroma server (``url``). Opening and listing load no model.
 
+    ``base`` tells the key of the base in force (`bases.key`) when it is first needed: calibrations of another base are
+    kept, and not handed out. Without it all are.
+
     Use as a context manager, or call :meth:`close`. The first write makes this process the writer until it closes;
     another process can read, and its runs are kept aside until the next writer takes them in.
 
@@ -35,7 +39,15 @@ class GraphStore:
         ExternalError: damaged, or the server does not answer.
     """
 
-    def __init__(self, path: Path, embedder: Embedder | None = None, *, url: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        embedder: Embedder | None = None,
+        *,
+        url: str | None = None,
+        base: Callable[[], str] | None = None,
+    ) -> None:
+        self._key_of_base = base
         self.path = user_path(path)
         self.embedder = embedder or default_embedder()
         self._database = Database.open(self.path, url)
@@ -61,6 +73,11 @@ class GraphStore:
         if self._open:
             self._open = False
             self._database.close()
+
+    @cached_property
+    def base_key(self) -> str:
+        """The key of the base in force; "" if none is, so that every calibration is handed out."""
+        return self._key_of_base() if self._key_of_base is not None else ""
 
     # -- experts
 
@@ -162,15 +179,24 @@ class GraphStore:
         """Reference prompts in the order in which they were added."""
         return self._tables.prompts()
 
-    def put_calibration(self, calibration: Calibration) -> None:
-        """Add a calibration, or replace the one of the same expert, file and circumstances."""
-        key = f"{calibration.expert_id}|{calibration.expert_sha256}|{calibration.plan_context_hash}"
-        self._tables.put("calibrations", digest(key), calibration.model_dump_json(), {"expert": calibration.expert_id})
+    def put_calibration(self, calibration: Calibration, *, latest: bool = False) -> None:
+        """Add a calibration, or replace the one of the same expert, file and circumstances.
 
-    def calibrations(self, expert_id: str | None = None) -> list[Calibration]:
-        """Calibrations (of one expert), oldest first; the last one counts."""
+        ``latest``: it counts from now on, even if it was known and another was measured since.
+        """
+        key = f"{calibration.expert_id}|{calibration.expert_sha256}|{calibration.plan_context_hash}"
+        document, meta = calibration.model_dump_json(), {"expert": calibration.expert_id}
+        self._tables.put("calibrations", digest(key), document, meta, again=latest)
+
+    def calibrations(self, expert_id: str | None = None, *, any_base: bool = False) -> list[Calibration]:
+        """Calibrations (of one expert) that hold for the base in force, oldest first; the last one counts.
+
+        ``any_base``: those of other bases too.
+        """
         where = {"expert": expert_id} if expert_id else None
-        return [Calibration.model_validate_json(r.document) for r in self._tables.records("calibrations", where=where)]
+        rows = self._tables.records("calibrations", where=where)
+        found = [Calibration.model_validate_json(row.document) for row in rows]
+        return [c for c in found if any_base or not self.base_key or c.base in ("", self.base_key)]
 
     def put_relation(self, relation: Relation) -> None:
         """Add an edge, or replace the one of the same kind between the same two."""
@@ -220,12 +246,14 @@ class GraphStore:
         """Write the whole graph, vectors included, as JSON lines; the same graph gives the same bytes."""
         jsonl.export_jsonl(self._tables, path)
 
-    def import_jsonl(self, path: Path) -> int:
+    def import_jsonl(self, path: Path, *, base: str = "") -> int:
         """Add everything from an export; returns the number of lines taken in.
+
+        Calibrations that do not say on which base they were measured are ``base``'s, a key.
 
         Vectors are taken over if they are of this store's model (no model is loaded then) and made anew otherwise.
         """
-        return jsonl.import_jsonl(self._tables, path)
+        return jsonl.import_jsonl(self._tables, path, base)
 
 
 def _registered(known: int | None, given: int | None, offset: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +73,22 @@ class _Content:
     lines: int = 0
 
 
-def import_jsonl(tables: Tables, path: Path) -> int:
+def import_jsonl(tables: Tables, path: Path, base: str = "") -> int:
     """Add every line of an export; see :meth:`GraphStore.import_jsonl`."""
     found = _read(Path(path), tables.embedder)
+    found.records["calibrations"] = [_measured_on(base, row) for row in found.records["calibrations"]]
     known = {e.id: at for e, at in tables.experts()}
     tables.write_experts([(e, min(at, known.get(e.id, at))) for e, at in found.experts], found.vectors)
     tables.add_prompts(found.prompts, found.vectors)
     for name, rows in found.records.items():
         tables.put_many(name, rows)
     return found.lines
+
+
+def _measured_on(base: str, row: Row) -> Row:
+    """A calibration's row that says on which base it was measured."""
+    found = Calibration.model_validate_json(row.document)
+    return row if found.base else replace(row, document=found.model_copy(update={"base": base}).model_dump_json())
 
 
 def _read(path: Path, embedder: Embedder) -> _Content:

@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ...bases import manifest, registry
+from ...bases.key import key_of
 from ...bases.profile import BaseProfile
 from ...errors import UserError
 from ...files.hashing import file_sha256
@@ -16,6 +17,8 @@ from ...settings import Settings
 from .graph_store import GraphStore
 
 WAIT_SECONDS = 60.0
+_KEPT = "by base"
+"""How calibrations are kept. A home that was filled when they were kept otherwise is filled again."""
 
 
 def open_graph(settings: Settings, profile: BaseProfile | None = None) -> GraphStore:
@@ -29,10 +32,10 @@ def open_graph(settings: Settings, profile: BaseProfile | None = None) -> GraphS
         BaseMissing: the base that the settings name is absent or damaged.
         UserError: there is no such base, the home cannot be written, or another process is writing just now.
     """
-    profile = profile or registry.of_settings(settings)
-    store = GraphStore(settings.root / "graph", url=settings.chroma_url)
+    base = profile or registry.of_settings(settings)
+    store = GraphStore(settings.root / "graph", url=settings.chroma_url, base=lambda: key_of(base))
     try:
-        take_in(store, profile)
+        take_in(store, base)
     except BaseException:
         store.close()
         raise
@@ -55,7 +58,7 @@ def take_in(store: GraphStore, profile: BaseProfile) -> int:
     """
     if profile.graph is None:
         return 0
-    version = file_sha256(profile.manifest or profile.graph)
+    version = f"{file_sha256(profile.manifest or profile.graph)} {_KEPT}"
     note = store.path / marker(profile)
     if _taken(note) == version:
         return 0
@@ -63,6 +66,8 @@ def take_in(store: GraphStore, profile: BaseProfile) -> int:
         under = profile.graph.relative_to(profile.manifest.parent).as_posix()
         manifest.verify(profile.manifest, under, mend=profile.mend)
     if not os.access(store.path, os.W_OK):
+        if _taken(note) == version.partition(" ")[0]:
+            return 0  # filled, though kept otherwise
         raise UserError(
             f"The graph in {store.path} lacks the experts of {profile.title or profile.name} and cannot be written. "
             "Set DIFFGRAPH_HOME to a folder of yours."
@@ -71,7 +76,7 @@ def take_in(store: GraphStore, profile: BaseProfile) -> int:
         with FileLock(note.with_suffix(".lock"), timeout=WAIT_SECONDS):
             if _taken(note) == version:
                 return 0
-            count = store.import_jsonl(profile.graph)
+            count = store.import_jsonl(profile.graph, base=key_of(profile))
             note.write_text(version, encoding="ascii")
             return count
     except Timeout as error:

@@ -108,9 +108,9 @@ class Tables:
         """Rows of a collection, oldest first."""
         return sorted(self.database.rows(name, where=where), key=lambda row: (row.meta[order], row.key))
 
-    def put(self, name: str, key: str, document: str, meta: dict[str, Any]) -> None:
-        """Add or replace a record; the same one twice changes nothing."""
-        if self.database.documents(name, key) != [document]:
+    def put(self, name: str, key: str, document: str, meta: dict[str, Any], *, again: bool = False) -> None:
+        """Add or replace a record; the same one twice changes nothing, unless it shall be the newest ``again``."""
+        if again or self.database.documents(name, key) != [document]:
             self.put_many(name, [Row(key, document, {**meta, "at": time.time_ns()})])
 
     def put_many(self, name: str, rows: Iterable[Row]) -> None:
