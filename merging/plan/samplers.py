@@ -31,7 +31,6 @@ class SamplerKind:
         said: A1111's name.
         noise, flow: the diffusers class for bases of either way; "" where it has none.
         options: what is set in that class's configuration.
-        sigmas: whether its steps can be spaced by noise levels (Karras and the like), and not by times alone.
         words: what other programs call it, without blanks and signs.
     """
 
@@ -40,7 +39,6 @@ class SamplerKind:
     flow: str = ""
     options: Mapping[str, object] = field(default_factory=dict)
     words: tuple[str, ...] = ()
-    sigmas: bool = True
 
 
 _DPM, _SINGLE = "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"
@@ -48,30 +46,38 @@ _SDE = MappingProxyType({"algorithm_type": "sde-dpmsolver++"})
 _FLOW_EULER, _FLOW_HEUN = "FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"
 KINDS: Mapping[str, SamplerKind] = MappingProxyType(
     {
-        "ddim": SamplerKind("DDIM", "DDIMScheduler", words=("ddimscheduler",), sigmas=False),
-        "ddpm": SamplerKind("DDPM", "DDPMScheduler", sigmas=False),
+        "ddim": SamplerKind("DDIM", "DDIMScheduler", words=("ddimscheduler",)),
+        "ddpm": SamplerKind("DDPM", "DDPMScheduler"),
         "deis": SamplerKind("DEIS", "DEISMultistepScheduler", "DEISMultistepScheduler"),
         "dpm2": SamplerKind("DPM2", "KDPM2DiscreteScheduler", words=("kdpm2",)),
         "dpm2_a": SamplerKind("DPM2 a", "KDPM2AncestralDiscreteScheduler", words=("dpm2ancestral", "kdpm2a")),
         "dpmpp_2m": SamplerKind("DPM++ 2M", _DPM, _DPM, words=("dpmppm",)),
         "dpmpp_2m_sde": SamplerKind("DPM++ 2M SDE", _DPM, _DPM, _SDE, ("dpmpp2msdegpu",)),
-        "dpmpp_2s": SamplerKind("DPM++ 2S", _SINGLE, _SINGLE, words=("dpmpps",)),
+        "dpmpp_2s": SamplerKind("DPM++ 2S", _SINGLE, _SINGLE, {"lower_order_final": True}, ("dpmpps",)),
         "dpmpp_3m": SamplerKind("DPM++ 3M", _DPM, _DPM, {"solver_order": 3}),
         "dpmpp_3m_sde": SamplerKind("DPM++ 3M SDE", _DPM, _DPM, {**_SDE, "solver_order": 3}, ("dpmpp3msdegpu",)),
         "euler": SamplerKind("Euler", "EulerDiscreteScheduler", _FLOW_EULER, words=("eulerdiscrete", "flowmatcheuler")),
-        "euler_a": SamplerKind("Euler a", "EulerAncestralDiscreteScheduler", words=("eulerancestral",), sigmas=False),
+        "euler_a": SamplerKind("Euler a", "EulerAncestralDiscreteScheduler", words=("eulerancestral",)),
         "heun": SamplerKind("Heun", "HeunDiscreteScheduler", _FLOW_HEUN, words=("flowmatchheun",)),
-        "lcm": SamplerKind("LCM", "LCMScheduler", "FlowMatchLCMScheduler", sigmas=False),
+        "lcm": SamplerKind("LCM", "LCMScheduler", "FlowMatchLCMScheduler"),
         "lms": SamplerKind("LMS", "LMSDiscreteScheduler"),
-        "pndm": SamplerKind("PLMS", "PNDMScheduler", words=("plms",), sigmas=False),
+        "pndm": SamplerKind("PLMS", "PNDMScheduler", words=("plms",)),
         "sa_solver": SamplerKind("SA Solver", "SASolverScheduler"),
-        "tcd": SamplerKind("TCD", "TCDScheduler", sigmas=False),
+        "tcd": SamplerKind("TCD", "TCDScheduler"),
         "unipc": SamplerKind("UniPC", "UniPCMultistepScheduler", "UniPCMultistepScheduler", words=("unipcbh2",)),
     }
 )
 """A plan's name for a sampler -> what it is."""
 NAMES: Mapping[str, str] = MappingProxyType({name: kind.said for name, kind in KINDS.items()})
 """A plan's name for a sampler -> A1111's."""
+BY_TIMES = frozenset({"ddim", "ddpm", "euler_a", "lcm", "pndm", "tcd"})
+"""Samplers whose steps are spaced by times alone, not by noise levels (Karras and the like) on a base of noise."""
+BY_LEVELS = frozenset({"dpmpp_2s"})
+"""Samplers that know no other spacing by times than their own."""
+FROM_PURE_NOISE = frozenset(
+    {"ddim", "ddpm", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m", "dpmpp_3m_sde", "euler", "euler_a", "lcm", "tcd", "unipc"}
+)
+"""Samplers that can begin where nothing of the image is left, as bases of zero terminal SNR have to."""
 
 
 @dataclass(frozen=True)
@@ -190,30 +196,64 @@ def split(name: str) -> tuple[str, str]:
     return found, ""
 
 
-def possible(way: Way) -> tuple[str, ...]:
-    """The samplers that a base of a way can be drawn with."""
-    if way == "other":
+@dataclass(frozen=True)
+class OwnScheduler:
+    """What a base's own scheduler says of how the base is sampled.
+
+    Attributes:
+        name: its diffusers class.
+        way: noise, flow or other.
+        zero_snr: whether it begins at pure noise (``rescale_betas_zero_snr``).
+    """
+
+    name: str
+    way: Way
+    zero_snr: bool = False
+
+    @classmethod
+    def of(cls, name: str, config: Mapping[str, object]) -> OwnScheduler:
+        """From a scheduler's class and configuration, as ``scheduler_config.json`` has them."""
+        flow = name.startswith("FlowMatch") or config.get("use_flow_sigmas") is True
+        if flow or config.get("prediction_type") == "flow_prediction":
+            return cls(name, "flow")
+        noise = name in _NOISE_CLASSES or ("beta_schedule" in config and "EDM" not in name)
+        return cls(name, "noise" if noise else "other", config.get("rescale_betas_zero_snr") is True)
+
+
+def possible(own: OwnScheduler) -> tuple[str, ...]:
+    """The samplers that a base with this scheduler can be drawn with."""
+    if own.way == "other":
         return (DEFAULT,)
-    return (DEFAULT, *(name for name, kind in KINDS.items() if getattr(kind, way)))
+    known = (name for name, kind in KINDS.items() if getattr(kind, own.way))
+    return (DEFAULT, *(name for name in known if not own.zero_snr or name in FROM_PURE_NOISE))
 
 
-def problem(name: str, way: Way) -> str:
-    """Why a base of a way cannot be drawn with a sampler, as a sentence that names those it can; "" if it can."""
+def problem(name: str, own: OwnScheduler) -> str:
+    """Why a base cannot be drawn with a sampler, as a sentence that names those it can; "" if it can."""
     try:
         sampler, spacing = split(name)
     except PlanError as error:
         return str(error)
-    known = possible(way)
+    known, said = possible(own), name[:MAX_NAME]
     if sampler not in known:
-        why = {"flow": "follows a flow", "noise": "predicts noise", "other": "is drawn by a sampler of its own"}[way]
-        return f"the sampler {name!r} is not for this base, which {why}; possible are {', '.join(known)}"
-    if spacing and way == "flow" and SPACINGS[spacing].flow is None:
+        why = {
+            "flow": "follows a flow",
+            "noise": "predicts noise",
+            "other": f"is drawn by a sampler of its own ({own.name})",
+        }[own.way]
+        if own.zero_snr and sampler not in FROM_PURE_NOISE:
+            why = "begins at pure noise (zero terminal SNR)"
+        return f"the sampler {said!r} is not for this base, which {why}; possible are {', '.join(known)}"
+    if spacing and own.way == "flow" and SPACINGS[spacing].flow is None:
         fits = ", ".join(each for each, of in SPACINGS.items() if of.flow is not None)
         return (
-            f"the spacing {spacing!r} of the sampler {name!r} is not for a base that follows a flow; possible: {fits}"
+            f"the spacing {spacing!r} of the sampler {said!r} is not for a base that follows a flow; possible: {fits}"
         )
-    if way == "noise" and spacing in _BY_SIGMAS and not KINDS[sampler].sigmas:
-        fits = ", ".join(each for each in known if each != DEFAULT and KINDS[each].sigmas)
+    if own.way == "noise" and spacing in _BY_SIGMAS and sampler in BY_TIMES:
+        fits = ", ".join(each for each in known if each != DEFAULT and each not in BY_TIMES)
+        return f"the sampler {sampler!r} cannot space its steps as {spacing!r} asks; those that can are {fits}"
+    if own.way == "noise" and spacing and spacing not in _BY_SIGMAS and sampler in BY_LEVELS:
+        fits = ", ".join(each for each in known if each != DEFAULT and each not in BY_LEVELS)
         return f"the sampler {sampler!r} cannot space its steps as {spacing!r} asks; those that can are {fits}"
     return ""
 
@@ -229,6 +269,7 @@ def written(ours: str) -> str:
 
 
 _BY_SIGMAS = frozenset({"karras", "exponential", "beta"})
+_NOISE_CLASSES = frozenset(kind.noise for kind in KINDS.values())
 _BY_KEY = {
     re.sub(r"[_\s]", "", spelled.lower().replace("++", "pp")): name
     for name, kind in KINDS.items()

@@ -15,6 +15,7 @@ from ..engine.engine import Engine
 from ..plan.merge_plan import MergePlan, Sampler
 from ..plan.pinning import Locate
 from ..plan.schedule import plain
+from .call import call_arguments
 from .scheduled import ScheduledDenoiser
 from .schedulers import make_scheduler
 
@@ -112,9 +113,9 @@ def _sample(
     on_step: Callable[[int], None] | None,
 ) -> list[Image.Image]:
     pipe = engine.pipe
-    size = {name: value for name in ("width", "height") if (value := getattr(sampler, name)) is not None}
-    if any(value % pipe.vae_scale_factor for value in size.values()):
-        raise PlanError(f"width and height must be multiples of {pipe.vae_scale_factor} for this base")
+    text = {"prompt": [prompt for prompt, _, _ in prompts], "negative_prompt": [text for _, text, _ in prompts]}
+    arguments = call_arguments(pipe, sampler, text)
+    generators = [torch.Generator("cpu").manual_seed(seed) for _, _, seed in prompts]
 
     def after(_pipe: Any, step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         stepper.next(step + 1)
@@ -123,19 +124,10 @@ def _sample(
         return tensors
 
     own = pipe.scheduler
-    pipe.scheduler = make_scheduler(own, sampler.name)
+    pipe.scheduler = make_scheduler(own, sampler.name, generators)
     try:
         with torch.inference_mode(), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
-            out = pipe(
-                prompt=[prompt for prompt, _, _ in prompts],
-                negative_prompt=[negative for _, negative, _ in prompts],
-                generator=[torch.Generator("cpu").manual_seed(seed) for _, _, seed in prompts],
-                num_inference_steps=sampler.steps,
-                guidance_scale=sampler.guidance,
-                output_type="np",
-                callback_on_step_end=after,
-                **size,
-            ).images
+            out = np.asarray(pipe(generator=generators, callback_on_step_end=after, **arguments).images)
     finally:
         pipe.scheduler = own
     if not np.isfinite(out).all():

@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from ...errors import PlanError
-from ..plan.samplers import DEFAULT, KINDS, SPACINGS, Way, problem, split
+from ..plan.samplers import DEFAULT, KINDS, SPACINGS, OwnScheduler, problem, split
 
 
-def way_of(own: Any) -> Way:
-    """How a base whose own scheduler this is has to be sampled."""
-    name, config = type(own).__name__, own.config
-    if (
-        name.startswith("FlowMatch")
-        or config.get("use_flow_sigmas")
-        or config.get("prediction_type") == "flow_prediction"
-    ):
-        return "flow"
-    return "noise" if "beta_schedule" in config else "other"
-
-
-def make_scheduler(own: Any, name: str) -> Any:
+def make_scheduler(own: Any, name: str, generators: Sequence[torch.Generator] = ()) -> Any:
     """A fresh scheduler of the base's configuration; schedulers keep state, so every batch gets its own.
 
     Args:
         own: the scheduler that the base came with.
         name: of the sampler, as plans or other programs write it.
+        generators: of the images of a batch, for samplers that add noise on the way.
 
     Raises:
         PlanError: unknown name (with the closest known ones), or one that this base cannot be drawn with.
     """
-    way = way_of(own)
-    if why := problem(name, way):
+    known = OwnScheduler.of(type(own).__name__, own.config)
+    if why := problem(name, known):
         raise PlanError(why)
     sampler, spacing = split(name)
     if sampler == DEFAULT:
         return type(own).from_config(own.config)
+    kind = KINDS[sampler]
+    if known.way == "flow":
+        from .flow_samplers import flow_sampler
+
+        made = flow_sampler(own, kind.flow, kind.options, (SPACINGS[spacing].flow or {}) if spacing else {})
+        made.generators = list(generators) or None
+        return made
     import diffusers
 
-    kind, options = KINDS[sampler], dict[str, object]()
-    if spacing:
-        options.update((SPACINGS[spacing].noise if way == "noise" else SPACINGS[spacing].flow) or {})
-    made = getattr(diffusers, kind.noise if way == "noise" else kind.flow)
-    return made.from_config(own.config, **kind.options, **options)
+    options = {**kind.options, **(SPACINGS[spacing].noise if spacing else {})}
+    return getattr(diffusers, kind.noise).from_config(own.config, **options)

@@ -8,7 +8,23 @@ import diffusers
 import pytest
 
 from diffgraph.errors import PlanError
-from diffgraph.merging.plan.samplers import KINDS, SPACINGS, canonical, possible, problem, split, written
+from diffgraph.merging.plan.samplers import (
+    BY_LEVELS,
+    BY_TIMES,
+    FROM_PURE_NOISE,
+    KINDS,
+    SPACINGS,
+    OwnScheduler,
+    canonical,
+    possible,
+    problem,
+    split,
+    written,
+)
+
+NOISE = OwnScheduler("PNDMScheduler", "noise")
+FLOW = OwnScheduler("FlowMatchEulerDiscreteScheduler", "flow")
+OTHER = OwnScheduler("SCMScheduler", "other")
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -18,7 +34,9 @@ def test_every_class_is_there_and_takes_what_the_table_sets(name: str) -> None:
         parameters = inspect.signature(getattr(diffusers, cls).__init__).parameters
         assert parameters.keys() >= kind.options.keys()
     parameters = inspect.signature(getattr(diffusers, kind.noise).__init__).parameters
-    assert kind.sigmas == ("use_karras_sigmas" in parameters)
+    assert (name in BY_TIMES) == ("use_karras_sigmas" not in parameters)
+    assert (name in FROM_PURE_NOISE) == ("rescale_betas_zero_snr" in parameters)
+    assert (name in BY_LEVELS) == ("timestep_spacing" not in parameters)
 
 
 @pytest.mark.parametrize("spacing", ["", *SPACINGS])
@@ -52,10 +70,26 @@ def test_a_word_that_nobody_knows_names_the_closest() -> None:
 
 
 def test_an_impossible_one_names_those_that_are_possible() -> None:
-    assert "follows a flow" in (why := problem("DDIM", "flow"))
-    assert all(name in why for name in possible("flow"))
-    assert "euler, heun" in problem("euler_a karras", "noise").replace("dpm2, ", "")
-    assert "possible: karras, exponential" in problem("euler_ddim_uniform", "flow")
-    assert "possible are default" in problem("euler", "other")
-    assert not problem("euler_karras", "flow")
-    assert not problem("default", "other")
+    assert "follows a flow" in (why := problem("DDIM", FLOW))
+    assert all(name in why for name in possible(FLOW))
+    assert "euler, heun" in problem("euler_a karras", NOISE)
+    assert "possible: karras, exponential" in problem("euler_ddim_uniform", FLOW)
+    assert "possible are default" in problem("euler", OTHER)
+    assert "pure noise" in problem("heun", OwnScheduler("EulerDiscreteScheduler", "noise", True))
+    assert not problem("euler_karras", FLOW)
+    assert not problem("default", OTHER)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "way"),
+    [
+        ("PNDMScheduler", {"beta_schedule": "scaled_linear"}, "noise"),
+        ("DPMSolverMultistepScheduler", {"beta_schedule": "linear", "use_flow_sigmas": True}, "flow"),
+        ("DPMSolverMultistepScheduler", {"prediction_type": "flow_prediction"}, "flow"),
+        ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0}, "flow"),
+        ("EDMDPMSolverMultistepScheduler", {"sigma_data": 0.5}, "other"),
+        ("SCMScheduler", {}, "other"),
+    ],
+)
+def test_how_a_base_is_sampled_is_told_by_its_own_scheduler(name: str, config: dict[str, object], way: str) -> None:
+    assert OwnScheduler.of(name, config).way == way
