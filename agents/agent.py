@@ -35,6 +35,7 @@ def job_of(state: State) -> Job:
         plan_id=state.plan_id,
         scouted=state.scouted,
         slots=tuple(open_slots(state)),
+        orders=state.orders,
     )
 
 

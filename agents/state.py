@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, JsonValue, ValidationError
 
 from ..errors import UserError
 from ..graph.experts.expert import Frozen
+from ..graph.reading.request import Orders
 from ..tools.results import ActivationResult, CriticDecision, Found, MissingSkills, Proposal, Scores
 from .brains.messages import Message, Tokens
 
@@ -25,13 +26,14 @@ says why."""
 
 
 class Request(TypedDict):
-    """What a run starts with. Only ``prompt`` is needed."""
+    """What a run starts with. Only ``prompt`` is needed; ``orders`` is a dumped `Orders`."""
 
     prompt: Required[str]
     n: NotRequired[int]
     seed: NotRequired[int]
     compare: NotRequired[bool]
     run_dir: NotRequired[str]
+    orders: NotRequired[dict[str, JsonValue]]
 
 
 class RoundExpert(Frozen):
@@ -128,6 +130,7 @@ class State(Frozen):
 
     Attributes:
         version: of this form.
+        orders: what the user ordered outside the prompt.
         agent: whose turn it is: planner, scout or critic; the tools step returns there.
         messages: the conversation of that agent; starts afresh with each turn.
         steps: how many steps each agent has taken.
@@ -147,6 +150,7 @@ class State(Frozen):
     seed: int = 0
     compare: bool = True
     run_dir: str = ""
+    orders: Orders = Orders()
 
     agent: str = ""
     messages: tuple[Message, ...] = ()

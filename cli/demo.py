@@ -41,7 +41,7 @@ def show_all(settings: Settings, *, n: int, seed: int, progress: Progress) -> No
         else:
             say("Every expert that fits this base is calibrated already.")
         say(f"Drawing: {base.demo.prompt}")
-        result = generate(base.demo.prompt, n=n, seed=seed, on_event=progress, context=ctx)
+        result = generate(base.demo.prompt, n=n, first_seed=seed, on_event=progress, context=ctx)
     if not result.images:
         raise ToolFailed(result.message)
     tables.run(result)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from pydantic import Field
 
 from ..errors import ToolFailed
 from ..graph.reading.languages import is_read
-from ..graph.reading.request import ExpertOrder, Orders
+from ..graph.reading.request import Orders
 from ..graph.reading.split import split
 from ..graph.selection.activation import Activation
 from ..graph.selection.open_vocabulary import sampled_prompt
 from ..graph.selection.solver import activate
 from .context import Context
-from .naming import called
 from .obeying import unmet
+from .ordered_experts import laid_on, ordered_by_id, ruled_out
 from .results import ActivationResult, Rejected
 from .tool import Args, tool
 
@@ -33,13 +31,13 @@ def activate_experts(ctx: Context, args: ActivateArgs) -> ActivationResult:
     if not open_words and ctx.store.base(ctx.family) is None and not ctx.store.experts(ctx.family):
         raise ToolFailed(f"the graph holds nothing for base family {ctx.family}: run `diffgraph scout` first")
     words = ctx.job.prompt or args.prompt
-    orders = split(words).orders
+    orders = ctx.job.orders.over(split(words).orders)
     found = _activated(ctx, words, orders)
     read = words
     if _translated(words, args.prompt):
         told = _activated(ctx, args.prompt, orders)
         found, read = _by_translation(ctx, found, told), args.prompt
-    activation = result_of(read, found)
+    activation = laid_on(ctx, result_of(read, found), orders)
     return activation.model_copy(update={"unmet": unmet(ctx, activation)})
 
 
@@ -52,25 +50,17 @@ def _translated(words: str, said: str) -> bool:
 
 def _activated(ctx: Context, words: str, orders: Orders) -> Activation:
     if ctx.profile.vocabulary == "closed":
-        return activate(words, ctx.store, ctx.family, ctx.reading)
+        return activate(words, ctx.store, ctx.family, ctx.reading, without=ruled_out(ctx, orders))
     return activate(
         words,
         ctx.store,
         ctx.family,
         ctx.reading,
         vocabulary="open",
-        ordered=_ordered(ctx, orders),
+        ordered=ordered_by_id(ctx, orders),
+        without=ruled_out(ctx, orders),
         position=ctx.profile.trigger_position,
     )
-
-
-def _ordered(ctx: Context, orders: Orders) -> Mapping[str, ExpertOrder]:
-    found: dict[str, ExpertOrder] = {}
-    for order in orders.experts:
-        expert, _ = called(ctx, order.name)
-        if expert is not None and order.weight != 0:
-            found[expert.id] = order
-    return found
 
 
 def _by_translation(ctx: Context, own: Activation, told: Activation) -> Activation:

@@ -18,6 +18,7 @@ from ..bases.profile import BaseProfile
 from ..errors import ExpertError, PlanError, ToolRetry, UserError
 from ..graph.experts import sources
 from ..graph.experts.expert import SourceRef
+from ..graph.reading.request import Orders
 from ..graph.reading.rules import ReadingRules
 from ..graph.store.graph_store import GraphStore
 from ..graph.store.opening import open_graph
@@ -43,6 +44,7 @@ class Job:
         plan_id: the plan of this round, or empty.
         scouted: whether the scout has looked for missing skills already.
         slots: which of the n images a plan is to draw; empty: all of them.
+        orders: what the user ordered outside the prompt; it wins over what is ordered in it.
     """
 
     prompt: str = ""
@@ -52,6 +54,7 @@ class Job:
     plan_id: str = ""
     scouted: bool = False
     slots: tuple[int, ...] = ()
+    orders: Orders = field(default_factory=Orders)
 
 
 class Machinery:

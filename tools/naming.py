@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from ..graph.experts.expert import Expert
+from ..plugins import closest
 from .context import Context
 from .fitting import misfit
 
@@ -24,12 +26,23 @@ def called(ctx: Context, name: str) -> tuple[Expert | None, str]:
         if meant and not here:
             return None, f"is for base family {meant[0].base_family}, and does not fit this base"
     if not here:
-        return None, "no expert here is called so"
+        near = _near(name, everyone, ctx.family)
+        hint = f"did you mean {' or '.join(near)}?" if near else "`diffgraph experts` lists those that are here"
+        return None, f"no expert here is called so; {hint}"
     if len({e.sha256 for e in here}) > 1:
         return None, f"several experts are called so: {', '.join(e.id for e in here[:4])}"
     if not here[0].usable:
         return None, f"{here[0].id} is switched off" if here[0].off else f"the file of {here[0].id} is gone"
     return here[0], ""
+
+
+def _near(name: str, experts: Iterable[Expert], family: str) -> list[str]:
+    """Ids of experts of the family whose names are like one that nobody has."""
+    known: dict[str, str] = {}
+    for expert in (e for e in experts if e.base_family == family):
+        file = expert.ref.file.rpartition("/")[2].removesuffix(".safetensors")
+        known |= dict.fromkeys((expert.title, expert.ref.repo.rpartition("/")[2], file, expert.id), expert.id)
+    return list(dict.fromkeys(known[said] for said in closest(name, known, at_least=0.4)))
 
 
 def key(name: str) -> str:

@@ -1,20 +1,34 @@
-"""What a user orders beside the words, put into a plan: seed, sampler, weights of experts; what cannot be is named."""
+"""What a user orders beside the words, put into a plan: seed, sampler, size, method, VAE; what cannot be is named.
+
+Experts that are ordered by name are in `ordered_experts`.
+"""
 
 from __future__ import annotations
 
 import math
-import re
 
-from ..graph.experts.expert import Expert
-from ..graph.reading.request import ExpertOrder, Orders, Unmet
-from ..merging.plan.merge_plan import Sampler
+from ..errors import PlanError, UserError
+from ..graph.reading.request import Orders, Unmet
+from ..merging.methods.method import make
+from ..merging.plan.merge_plan import Method, Sampler
 from .context import Context
-from .naming import called
+from .ordered_experts import lost_orders, refuse_unknown
 from .results import ActivationResult
 
-MOST_WEIGHT = 2.0
 STEP = 64
 """Sides of an image that is ordered by its format are multiples of this, in pixels."""
+MULTIPLE = 8
+"""Sides that are ordered in pixels are multiples of this."""
+
+
+def refuse_impossible(ctx: Context, orders: Orders) -> None:
+    """Raise UserError, with what could be said in its place, for orders that name what is not there."""
+    refuse_unknown(ctx, orders)
+    if orders.method:
+        try:
+            make(Method(name=orders.method))
+        except PlanError as error:
+            raise UserError(str(error)) from error
 
 
 def sampled(ctx: Context, sampler: Sampler, orders: Orders) -> Sampler:
@@ -36,65 +50,27 @@ def _size(ctx: Context, orders: Orders) -> tuple[int | None, int | None]:
 
 
 def _whole(side: int | None) -> int | None:
-    return None if side is None else max(8, side // 8 * 8)
+    return None if side is None else max(MULTIPLE, side // MULTIPLE * MULTIPLE)
 
 
 def seeded(ctx: Context, orders: Orders) -> int:
-    """The first seed: the request's, else the ordered one."""
+    """The first seed: the request's, else the one that the prompt orders."""
     return orders.seed if orders.seed is not None and ctx.job.seed == 0 else ctx.job.seed
 
 
 def negative(ctx: Context, activation: ActivationResult) -> str:
-    """What the plan rules out: the prompt's exclusions where the base takes a negative prompt in a user's own words."""
+    """What the plan rules out: what is ordered so, and the prompt's exclusions, where the base takes a negative prompt
+    in a user's own words.
+    """
     fits = ctx.profile.negative_prompt and ctx.profile.vocabulary == "open"
-    return ", ".join(activation.excluded) if fits else ""
-
-
-def ordered_experts(ctx: Context, activation: ActivationResult) -> dict[str, tuple[float | None, str]]:
-    """Expert's id -> (weight, trigger) of all that are ordered by name and can be had here."""
-    found: dict[str, tuple[float | None, str]] = {}
-    for order in activation.orders.experts:
-        expert = _meant(ctx, activation, order)
-        if expert is not None:
-            found[expert.id] = (order.weight, expert.skills[0].trigger if len(expert.skills) == 1 else "")
-    return found
-
-
-def _meant(ctx: Context, activation: ActivationResult, order: ExpertOrder) -> Expert | None:
-    """The one expert of the family that an order names by its file or its repository, if it can be taken."""
-    if activation.vocabulary == "open":
-        named, _ = called(ctx, order.name)
-        return named if named is not None and named.id in {e.id for e in activation.experts if e.ordered} else None
-    if order.weight is not None and not 0 < order.weight <= MOST_WEIGHT:
-        return None
-    meant = [e for e in ctx.store.experts(ctx.family) if _key(order.name) in _keys(e)]
-    if len(meant) != 1:
-        return None
-    expert = meant[0]
-    if expert.id in {e.id for e in activation.experts}:
-        return expert
-    measured = [c for c in ctx.store.calibrations(expert.id) if c.expert_sha256 == expert.sha256]
-    return expert if len(expert.skills) == 1 and measured and measured[-1].usable else None
-
-
-def _keys(expert: Expert) -> set[str]:
-    return {_key(expert.id), _key(expert.id.rpartition("/")[2]), _key(expert.title), _key(expert.ref.file)}
-
-
-def _key(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "", name.casefold().removesuffix(".safetensors"))
+    said = [activation.orders.negative, *activation.excluded]
+    return ", ".join(dict.fromkeys(one for one in said if one)) if fits else ""
 
 
 def unmet(ctx: Context, activation: ActivationResult) -> tuple[Unmet, ...]:
     """Orders that this base or graph cannot obey, each with the reason."""
     orders = activation.orders
-    named = list(orders.not_possible)
-    for order in orders.experts:
-        if _meant(ctx, activation, order) is None:
-            why = "no expert here that may be used is called so"
-            if activation.vocabulary == "open":
-                why = called(ctx, order.name)[1] or "with weight 0 it is not used"
-            named.append(Unmet(text=order.text, why=why))
+    named = [*orders.not_possible, *lost_orders(ctx, activation)]
     closed = ctx.profile.vocabulary == "closed"
     if closed and (orders.width or orders.height or orders.aspect):
         native = ctx.profile.sizes[0] if ctx.profile.sizes else None
@@ -109,4 +85,6 @@ def unmet(ctx: Context, activation: ActivationResult) -> tuple[Unmet, ...]:
         named.append(Unmet(text=f"{orders.images} images", why="say how many with -n"))
     if activation.excluded and not negative(ctx, activation) and not closed:
         named.append(Unmet(text=", ".join(activation.excluded), why="this base takes no negative prompt"))
+    if orders.negative and not negative(ctx, activation):
+        named.append(Unmet(text=f"negative {orders.negative}", why="this base takes no negative prompt"))
     return tuple(named)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from pydantic import Field, JsonValue, ValidationError
 
 from ..errors import PlanError, ToolFailed, ToolRetry, UserError
@@ -15,7 +17,8 @@ from ..plugins import closest
 from .context import Context
 from .fitting import misfit
 from .layout_share import beside, coarse_of, with_coarse
-from .obeying import negative, ordered_experts, sampled, seeded
+from .obeying import negative, sampled, seeded
+from .ordered_experts import plan_entry, ruled_out
 from .results import ActivationResult, Proposal, ProposedExpert
 from .tool import Args, tool
 
@@ -58,19 +61,20 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> Proposal:
         raise ToolRetry("call activate_experts first: a plan is made for an activation")
     if not activation.plannable:
         raise ToolFailed("nothing in this prompt can be drawn, so there is nothing to plan")
-    default = {e.id: e for e in activation.experts}
-    choices = _default_choices(ctx, activation) if args.experts is None else _obedient(activation, args.experts)
+    orders, default = activation.orders, {e.id: e for e in activation.experts}
+    free = [Choice(id=i) for i in default] if args.experts is None else args.experts
+    choices = _obedient(activation, free, ruled_out(ctx, orders))
     experts = [_expert(ctx, choice, default.get(choice.id), alone=len(choices) == 1) for choice in choices]
     if len({e.id for e in experts}) != len(experts):
         raise ToolRetry("an expert stands twice in the proposal: name each once")
     experts = [
-        beside(ctx, expert, experts) if choice.coarse is None else with_coarse(ctx, expert, choice.coarse)
+        _laid_out(ctx, choice, expert, experts, default.get(choice.id))
         for choice, expert in zip(choices, experts, strict=True)
     ]
-    method = _method(args.method or ctx.settings.method, args.params)
-    first = seeded(ctx, activation.orders) if args.seed is None else args.seed
-    sampler = sampled(ctx, ctx.sampler(len(experts)), activation.orders)
-    if args.guidance is not None:
+    method = _method(args, ctx.settings.method, orders.method)
+    first = seeded(ctx, orders) if args.seed is None or orders.seed is not None else args.seed
+    sampler = sampled(ctx, ctx.sampler(len(experts)), orders)
+    if args.guidance is not None and orders.guidance is None:
         sampler = sampler.model_copy(update={"guidance": args.guidance})
     called = _called(activation, choices, experts)
     unsaid = "" if args.say else _unsaid(ctx, called)
@@ -101,23 +105,20 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> Proposal:
     )
 
 
-def _default_choices(ctx: Context, activation: ActivationResult) -> list[Choice]:
-    """The solver's experts, and those that the user orders by name, at the weights that are ordered."""
-    if activation.vocabulary == "open":
-        return [Choice(id=e.id) for e in activation.experts]
-    ordered = ordered_experts(ctx, activation)
-    active = {e.id for e in activation.experts}
-    return [
-        Choice(id=i, weight=ordered[i][0] if i in ordered else None, trigger=None if i in active else ordered[i][1])
-        for i in sorted(active | set(ordered))
-    ]
-
-
-def _obedient(activation: ActivationResult, choices: list[Choice]) -> list[Choice]:
-    """A brain's choice, with the experts that the user orders in it and at the ordered weights."""
+def _obedient(activation: ActivationResult, choices: list[Choice], out: Set[str]) -> list[Choice]:
+    """A choice, with the experts that the user orders in it at the ordered weights, and without those ruled out."""
     ordered = {e.id for e in activation.experts if e.ordered}
-    free = [choice for choice in choices if choice.id not in ordered]
-    return [*free[: MAX_EXPERTS - len(ordered)], *(Choice(id=i) for i in sorted(ordered))]
+    free = [choice for choice in choices if choice.id not in ordered | out]
+    return [*free[: max(0, MAX_EXPERTS - len(ordered))], *(Choice(id=i) for i in sorted(ordered))]
+
+
+def _laid_out(
+    ctx: Context, choice: Choice, expert: PlanExpert, others: list[PlanExpert], default: ActiveExpert | None
+) -> PlanExpert:
+    """An expert with its share in the coarsest blocks, where nobody ordered its weight."""
+    if default is not None and default.ordered:
+        return expert
+    return beside(ctx, expert, others) if choice.coarse is None else with_coarse(ctx, expert, choice.coarse)
 
 
 def _expert(ctx: Context, choice: Choice, default: ActiveExpert | None, *, alone: bool) -> PlanExpert:
@@ -140,7 +141,7 @@ def _expert(ctx: Context, choice: Choice, default: ActiveExpert | None, *, alone
     open_words = ctx.profile.vocabulary == "open"
     trigger, facet = _trigger(expert, choice.trigger, default, bare=open_words)
     if default is not None and default.ordered:
-        return _ordered(expert, default)
+        return plan_entry(ctx, expert, default)
     weight = choice.weight
     if default is None:
         found = [c for c in ctx.store.calibrations(expert.id) if c.expert_sha256 == expert.sha256]
@@ -155,16 +156,6 @@ def _expert(ctx: Context, choice: Choice, default: ActiveExpert | None, *, alone
     return PlanExpert(
         id=expert.id, ref=str(expert.ref), sha256=expert.sha256, weight=round(weight, 4), facet=facet, trigger=trigger
     )
-
-
-def _ordered(expert: Expert, order: ActiveExpert) -> PlanExpert:
-    """The plan's entry for an expert that the user orders."""
-    text, weight = order.text_weight, order.weight
-    parts = {"text_encoder*": round(text / weight, 6)} if text is not None and text != weight else {}
-    return PlanExpert(
-        id=expert.id, ref=str(expert.ref), sha256=expert.sha256, weight=weight, facet=order.facet,
-        trigger=order.trigger, components=parts,
-    )  # fmt: skip
 
 
 def _trigger(expert: Expert, wanted: str | None, default: ActiveExpert | None, *, bare: bool) -> tuple[str, str]:
@@ -186,8 +177,10 @@ def _trigger(expert: Expert, wanted: str | None, default: ActiveExpert | None, *
     raise ToolRetry(f"say which trigger of {expert.id} is meant: {', '.join(map(repr, sorted(known)[:12]))}")
 
 
-def _method(name: str, params: dict[str, JsonValue]) -> Method:
-    method = Method(name=name, params=params)
+def _method(args: ProposeArgs, usual: str, ordered: str) -> Method:
+    """The ordered method, else the brain's, else the usual one; a brain's parameters for the method that it means."""
+    name = ordered or args.method or usual
+    method = Method(name=name, params=args.params if args.method in (None, name) else {})
     try:
         make(method)
     except PlanError as error:
@@ -202,13 +195,14 @@ _Called = tuple[str, str, str]
 def _called(activation: ActivationResult, choices: list[Choice], experts: list[PlanExpert]) -> list[_Called]:
     """What the experts of a proposal are in it for: the activation's triggers, or those that the proposal names."""
     default = {e.id: e.triggers for e in activation.experts}
+    ordered = {e.id for e in activation.experts if e.ordered}
     called: list[_Called] = []
     for choice, expert in zip(choices, experts, strict=True):
         if choice.trigger is not None or choice.id not in default:
             called.append((expert.facet, expert.trigger, expert.id))
             continue
         facets: dict[str, str] = {f.trigger: f.facet for f in activation.facets if f.by == expert.id}
-        if activation.vocabulary == "open":
+        if activation.vocabulary == "open" or choice.id in ordered:
             called += [(facets.get(t, expert.facet), t, expert.id) for t in default[expert.id]]
         else:
             called += [(facets[t], t, expert.id) for t in default[expert.id] if t in facets]
@@ -224,7 +218,8 @@ def _prompt(ctx: Context, activation: ActivationResult, called: list[_Called], u
     triggers = {t for _, t, _ in called}
     if activation.vocabulary == "open":
         return sampled_prompt(split(activation.words), [t for _, t, _ in called], ctx.profile.trigger_position)
-    if not unsaid and triggers == {t for e in activation.experts for t in e.triggers}:
+    asked = {f.trigger for f in activation.facets}
+    if not unsaid and triggers <= asked and triggers == {t for e in activation.experts for t in e.triggers}:
         return activation.prompt
     parts: list[tuple[str, str]] = [(f.facet, f.trigger) for f in activation.facets if f.by == "base"]
     parts += [(facet, trigger) for facet, trigger, _ in called if trigger != unsaid]

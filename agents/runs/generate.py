@@ -5,18 +5,23 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from langchain_core.language_models import BaseChatModel
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from ...errors import ToolFailed, ToolRetry, UserError
+from ...graph.reading.request import Orders
+from ...graph.reading.said_orders import Said, orders_of
+from ...graph.reading.split import split
 from ...merging.plan.merge_plan import MergePlan
 from ...settings import Settings, user_path
 from ...tools.activate_experts import ActivateArgs, activate_experts
 from ...tools.context import Context, Job
 from ...tools.events import Emit, silent
+from ...tools.obeying import refuse_impossible
 from ...tools.propose_plan import ProposeArgs, propose_plan
 from .. import answer
 from ..brains.brain import make
@@ -30,40 +35,97 @@ from .result import PlannedRequest, RunRequest, RunResult, read_request, read_re
 def generate(
     prompt: str,
     *,
-    n: int = 1,
-    seed: int = 0,
+    n: int | None = None,
+    seed: int | None = None,
+    orders: Orders | None = None,
+    base: str | None = None,
     settings: Settings | None = None,
     out: Path | None = None,
     on_event: Emit | None = None,
     compare: bool = True,
     context: Context | None = None,
     brain: BaseChatModel | None = None,
+    first_seed: int = 0,
+    **said: Unpack[Said],
 ) -> RunResult:
     """Draw a prompt: plan, merge, sample, judge, revise; everything lands in a run folder.
 
     Args:
         prompt: what to draw.
-        n: how many images; their seeds are ``seed, seed + 1, …``.
+        n: how many images; their seeds are ``seed, seed + 1, …``. None: as many as the prompt says, else one.
+        seed: of the first image; no round of the run changes it. None: what the prompt says, else ``first_seed``, and
+            later rounds may try others.
+        orders: what is ordered beside the words; it wins over what is ordered in the prompt.
+        base: a base by name, folder, file or id on the Hub, instead of the one that the settings name.
         settings: where and how; read from the environment if None.
         out: the run folder; None takes a fresh one under ``settings.root / "runs"``.
         on_event: told of everything that happens, while it happens.
         compare: also draw the base alone and each expert alone (after the images are written).
         context: an open context to use again, so that base, critic and graph are loaded once for many requests.
         brain: a chat model to use instead of the one that the settings name.
+        said: orders one by one, laid over ``orders``: ``negative="blurred", size="832x1216", experts=["ink:0.7"]``
+            and the like (`Said`).
 
     Raises:
-        UserError: an empty or overlong prompt, a missing world or key, a home that cannot be written.
+        UserError: an empty or overlong prompt, an order that names what is not there, a missing world or key, a home
+            that cannot be written.
         ExternalError: the brain's server failed. The run can be taken up again with :func:`resume`.
     """
-    prompt, n, seed = answer.checked_prompt(prompt), answer.checked_n(n), answer.checked_seed(seed)
-    settings = context.settings if context is not None else settings or Settings.load()
+    asked = _asked(prompt, n, seed, orders_of(said).over(orders or Orders()), first_seed)
+    settings = _settings(context, settings, base)
     mind = brain if brain is not None else make(settings)
     with _opened(context, settings) as ctx:
-        run_dir = folder.given(Path(out)) if out is not None else folder.new(settings.root, prompt)
-        request = Request(prompt=prompt, n=n, seed=seed, compare=compare, run_dir=str(run_dir))
-        asked = RunRequest(**request, thread=uuid.uuid4().hex, brain=settings.brain)
+        refuse_impossible(ctx, asked.orders)
+        run_dir = folder.given(Path(out)) if out is not None else folder.new(settings.root, asked.prompt)
+        begun = {"run_dir": str(run_dir), "compare": compare, "thread": uuid.uuid4().hex, "brain": settings.brain}
+        asked = asked.model_copy(update={**begun, "base": settings.base or ""})
         folder.write_json(run_dir / folder.REQUEST, asked.model_dump(mode="json"))
-        return _run(ctx, run_dir, asked.thread, request, on_event, mind)
+        return _run(ctx, run_dir, asked.thread, _begun(asked), on_event, mind)
+
+
+def _asked(prompt: str, n: int | None, seed: int | None, orders: Orders, first_seed: int) -> RunRequest:
+    """A request whose number of images and first seed are settled: said outright, else in the prompt, else by default.
+
+    Raises:
+        UserError: a prompt, number or seed that cannot be.
+    """
+    prompt = answer.checked_prompt(prompt)
+    said: dict[str, int] = {}
+    if n is not None:
+        said["images"] = answer.checked_n(n)
+    if seed is not None:
+        said["seed"] = answer.checked_seed(seed)
+    orders = orders.model_copy(update=said)
+    whole = orders.over(split(prompt).orders)
+    return RunRequest(
+        prompt=prompt,
+        n=answer.checked_n(whole.images or 1),
+        seed=answer.checked_seed(first_seed if whole.seed is None else whole.seed),
+        orders=orders,
+    )
+
+
+def _begun(asked: RunRequest) -> Request:
+    """What the machine is given of a request."""
+    orders = asked.orders.model_dump(mode="json")
+    return Request(
+        prompt=asked.prompt,
+        n=asked.n,
+        seed=asked.seed,
+        compare=asked.compare,
+        run_dir=asked.run_dir,
+        orders=orders,
+    )
+
+
+def _settings(context: Context | None, settings: Settings | None, base: str | None) -> Settings:
+    """The settings in force, with the base that is named. Raises UserError if an open context has another one."""
+    if context is None:
+        settings = settings or Settings.load()
+        return settings.model_copy(update={"base": base}) if base is not None else settings
+    if base is not None and base != context.settings.base:
+        raise UserError(f"The open context is over the base {context.settings.base!r}: open another for {base!r}.")
+    return context.settings
 
 
 def resume(
@@ -83,28 +145,37 @@ def resume(
     """
     run_dir = user_path(run_dir)
     request = read_request(run_dir)
-    settings = context.settings if context is not None else settings or Settings.load()
+    settings = _settings(context, settings, request.base or None)
     mind = brain if brain is not None else make(settings)
     with _opened(context, settings) as ctx:
         return _run(ctx, run_dir, request.thread, None, on_event, mind)
 
 
 def plan(
-    prompt: str, *, n: int = 1, seed: int = 0, settings: Settings | None = None, context: Context | None = None
+    prompt: str,
+    *,
+    n: int | None = None,
+    seed: int | None = None,
+    orders: Orders | None = None,
+    base: str | None = None,
+    settings: Settings | None = None,
+    context: Context | None = None,
+    **said: Unpack[Said],
 ) -> PlannedRequest:
     """What :func:`generate` would merge for a prompt, by the solver, without a run, a brain or torch.
 
-    Its ``plan`` is None if nothing can be drawn.
+    Its ``plan`` is None if nothing can be drawn. Arguments and errors are those of `generate`.
     """
-    prompt, n, seed = answer.checked_prompt(prompt), answer.checked_n(n), answer.checked_seed(seed)
-    settings = context.settings if context is not None else settings or Settings.load()
-    with _opened(context, settings) as ctx:
+    asked = _asked(prompt, n, seed, orders_of(said).over(orders or Orders()), 0)
+    with _opened(context, _settings(context, settings, base)) as ctx:
+        refuse_impossible(ctx, asked.orders)
+        job = Job(prompt=asked.prompt, n=asked.n, seed=asked.seed, orders=asked.orders)
         try:
-            activation = activate_experts(ctx.with_job(Job(prompt=prompt, n=n, seed=seed)), ActivateArgs(prompt=prompt))
+            activation = activate_experts(ctx.with_job(job), ActivateArgs(prompt=asked.prompt))
             made: MergePlan | None = None
             if activation.plannable:
-                job = Job(prompt=prompt, n=n, seed=seed, activation=activation)
-                made = ctx.load_plan(propose_plan(ctx.with_job(job), ProposeArgs()).plan_id)
+                ctx = ctx.with_job(replace(job, activation=activation))
+                made = ctx.load_plan(propose_plan(ctx, ProposeArgs()).plan_id)
         except (ToolRetry, ToolFailed) as error:
             raise UserError(str(error)) from error
     return PlannedRequest(
@@ -117,6 +188,7 @@ def plan(
         rejected=activation.rejected,
         excluded=activation.excluded,
         unmet=activation.unmet,
+        orders=activation.orders,
     )
 
 
@@ -188,6 +260,8 @@ def _result(ctx: Context, run_dir: Path, state: State) -> RunResult:
         comparison=state.comparison,
         rounds=state.rounds,
         tokens=state.tokens,
+        orders=state.activation.orders if state.activation else state.orders,
+        unmet=state.activation.unmet if state.activation else (),
     )
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from ...errors import UserError
 from ...graph.experts.expert import Frozen
-from ...graph.reading.request import Unmet
+from ...graph.reading.request import Orders, Unmet
 from ...graph.selection.activation import ActiveExpert, FacetMatch
 from ...merging.plan.merge_plan import MergePlan
 from ...tools.events import Event
@@ -22,7 +22,10 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 class RunRequest(Frozen):
-    """What a run was asked, and the thread of its checkpoints. Version 1 had no number."""
+    """What a run was asked, and the thread of its checkpoints. Version 1 had no number.
+
+    ``orders`` are those outside the prompt; ``base`` is the setting that named the base, "" the default.
+    """
 
     version: int = VERSION
     prompt: str = ""
@@ -32,6 +35,8 @@ class RunRequest(Frozen):
     run_dir: str = ""
     thread: str = ""
     brain: str = ""
+    base: str = ""
+    orders: Orders = Orders()
 
 
 class RunResult(Frozen):
@@ -54,6 +59,8 @@ class RunResult(Frozen):
         comparison: what the base alone and each expert alone made of it.
         rounds: every round's plan, score and findings.
         tokens: what the brain's server says it has read and written; None if it does not say.
+        orders: all that was ordered beside the words, in the prompt and outside it.
+        unmet: orders that were not obeyed, each with the reason.
     """
 
     run_dir: Path
@@ -71,6 +78,8 @@ class RunResult(Frozen):
     comparison: tuple[Comparison, ...] = ()
     rounds: tuple[Round, ...] = ()
     tokens: Tokens | None = None
+    orders: Orders = Orders()
+    unmet: tuple[Unmet, ...] = ()
 
     @property
     def page(self) -> Path:
@@ -78,7 +87,9 @@ class RunResult(Frozen):
         return self.run_dir / folder.PAGE
 
     def to_json(self) -> dict[str, JsonValue]:
-        """One JSON document: plan, uncovered facets, images, scores, timings, status."""
+        """One JSON document: plan, uncovered facets, images, scores, timings, status; and, where there are any, tokens,
+        orders, and orders that were not obeyed.
+        """
         data = self.model_dump(mode="json")
         order = (
             *("status", "message", "notes", "run_dir", "page", "plan_id", "plan", "facets", "uncovered", "images"),
@@ -86,8 +97,8 @@ class RunResult(Frozen):
         )
         data |= {"page": str(self.page), "plan_id": self.plan.plan_id if self.plan else None}
         data["scores"] = data["scores"] or {}
-        counted = {"tokens": data["tokens"]} if self.tokens is not None else {}
-        return {key: data[key] for key in order} | counted
+        said = {"tokens": self.tokens is not None, "orders": self.orders.said, "unmet": bool(self.unmet)}
+        return {key: data[key] for key in (*order, *(key for key in said if said[key]))}
 
 
 class RunScores(AnswerScores):
@@ -113,6 +124,7 @@ class PlannedRequest(Frozen):
     left_to_base: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     unmet: tuple[Unmet, ...] = ()
+    orders: Orders = Orders()
 
     @property
     def plan_id(self) -> str | None:
@@ -143,6 +155,8 @@ class _Written(Frozen):
     rounds: tuple[Round, ...]
     timings: dict[str, float]
     tokens: Tokens | None = Field(default=None)
+    orders: Orders = Orders()
+    unmet: tuple[Unmet, ...] = ()
 
 
 def read_request(run_dir: Path) -> RunRequest:

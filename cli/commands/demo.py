@@ -11,7 +11,7 @@ app = typer.Typer()
 
 
 @app.command()
-def demo(n: Count = 2, seed: Seed = 0) -> None:
+def demo(n: Count = None, seed: Seed = None) -> None:
     """Show the whole job on the base that comes along: scout, calibrate one new expert, draw, and explain on a page.
 
     Example:  diffgraph demo -n 4
@@ -20,4 +20,4 @@ def demo(n: Count = 2, seed: Seed = 0) -> None:
     from ..progress import Progress
 
     with Progress() as progress:
-        show_all(settings_in_force(), n=n, seed=seed, progress=progress)
+        show_all(settings_in_force(), n=n or 2, seed=seed or 0, progress=progress)

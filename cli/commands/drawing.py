@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..console import FAILED, INTERRUPTED, say, write_json
-from ..options import Count, Json, MethodName, Prompt, Seed, settings_with
+from ..options import Base, Count, Json, Prompt, Seed
+from ..order_options import takes_orders
 
 if TYPE_CHECKING:
     from ...agents.runs.result import RunResult
+    from ...graph.reading.request import Orders
     from ..progress import Progress
 
 POSITION = 10
@@ -21,16 +23,18 @@ app = typer.Typer()
 
 
 @app.command()
+@takes_orders
 def generate(
     prompt: Prompt,
-    n: Count = 1,
-    seed: Seed = 0,
+    orders: Orders,
+    n: Count = None,
+    seed: Seed = None,
+    base: Base = None,
     out_: Annotated[
         Path | None,
         typer.Option("--out", help="run folder (new, empty, or an earlier run); default under DIFFGRAPH_HOME"),
     ] = None,
     json_: Json = False,
-    method: MethodName = None,
     compare: Annotated[
         bool,
         typer.Option("--compare/--no-compare", help="also draw the base alone and each expert alone, for the page"),
@@ -44,13 +48,14 @@ def generate(
 
       diffgraph generate "a pizza in pixel art" --seed 7 --json
 
+      diffgraph generate "a red fox" --expert inkwash:0.7 --size 832x1216 --steps 28 --negative "blurred, text"
+
     Ends with 0 if there are images, 1 if there are none.
     """
     from ...agents.runs.generate import generate as draw
 
-    settings = settings_with(method)
     with _resumable() as progress:
-        result = draw(prompt, n=n, seed=seed, settings=settings, out=out_, on_event=progress, compare=compare)
+        result = draw(prompt, n=n, seed=seed, orders=orders, base=base, out=out_, on_event=progress, compare=compare)
     _show(result, json_)
 
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..console import FAILED, out, write_json
-from ..options import Base, Count, ExpertFolders, Json, MethodName, Seed, settings_with
+from ..options import Base, Count, ExpertFolders, Json, Seed
+from ..order_options import takes_orders
 
 if TYPE_CHECKING:
+    from ...graph.reading.request import Orders
     from ...settings import Settings
 
 POSITION = 20
@@ -18,12 +20,13 @@ app = typer.Typer()
 
 
 @app.command()
+@takes_orders
 def plan(
+    orders: Orders,
     prompt: Annotated[str | None, typer.Argument(help="what to draw, in plain words", show_default=False)] = None,
-    n: Count = 1,
-    seed: Seed = 0,
+    n: Count = None,
+    seed: Seed = None,
     json_: Json = False,
-    method: MethodName = None,
     check: Annotated[Path | None, typer.Option("--check", help="check this plan against base and experts")] = None,
     diff: Annotated[tuple[Path, Path] | None, typer.Option("--diff", help="say what differs between two plans")] = None,
     schema: Annotated[bool, typer.Option("--schema", help="print the JSON Schema of plan files")] = False,
@@ -35,6 +38,8 @@ def plan(
     Examples:
 
       diffgraph plan "octopus, blueprint style" --json
+
+      diffgraph plan "a red fox" --expert inkwash:0.7 --without pixelart --size portrait --sampler "Euler a"
 
       diffgraph plan --check plan.json --experts ~/loras
 
@@ -48,7 +53,7 @@ def plan(
     if sum(asked) != 1:
         raise UserError("Say one thing: a prompt in quotes, --check PLAN, --diff ONE OTHER, or --schema.")
     if prompt is not None:
-        _propose(prompt, n, seed, method, json_)
+        _propose(prompt, n, seed, orders, base, json_)
     elif check is not None:
         _check(check, base, experts, json_)
     elif diff is not None:
@@ -59,13 +64,13 @@ def plan(
         write_json(json_schema())
 
 
-def _propose(prompt: str, n: int, seed: int, method: str | None, json_: bool) -> None:
+def _propose(prompt: str, n: int | None, seed: int | None, orders: Orders, base: str | None, json_: bool) -> None:
     from ...agents.runs.generate import plan as propose
     from .. import tables
     from ..progress import working
 
     with working("Reading the prompt against the graph"):
-        found = propose(prompt, n=n, seed=seed, settings=settings_with(method))
+        found = propose(prompt, n=n, seed=seed, orders=orders, base=base)
     write_json(found.to_json()) if json_ else out.print(tables.plan(found))
     raise typer.Exit(0 if found.plan else FAILED)
 

@@ -29,7 +29,7 @@ def ours(evaluation: Evaluation, items: Sequence[Item], seeds: Sequence[int]) ->
 def _answer(evaluation: Evaluation, item: Item, seed: int) -> Answer:
     """Ask for the user's own words. Where no image comes of it, image is None and the plan the bare base's."""
     run_dir = evaluation.ctx.settings.root / "eval-runs" / f"{item.id.replace('/', '__')}-{seed}"
-    result = generate(item.prompt, n=1, seed=seed, out=run_dir, compare=False, context=evaluation.ctx)
+    result = generate(item.prompt, n=1, first_seed=seed, out=run_dir, compare=False, context=evaluation.ctx)
     made = max(1, len(result.rounds))
     if result.plan is None or not result.images:
         return Answer(item, seed, None, evaluation.plan(item, (), (seed,)), made)

@@ -135,7 +135,7 @@ def _tags(marked: Marked, found: OrderSheet) -> None:
                 (match.start(), Unmet(text=match[0], why=f"there are no orders of the kind {kind!r} here"))
             )
             return
-        first, second = _strengths(fields[1:])
+        first, second = strengths(fields[1:])
         order = ExpertOrder(kind=kind, name=fields[0], weight=first, text_weight=second, text=match[0])
         if not fields[0] or any(w is not None and not abs(w) <= 10 for w in (first, second)):
             found.unmet.append((match.start(), Unmet(text=match[0], why="a weight is a number from -10 to 10")))
@@ -152,7 +152,7 @@ def _tags(marked: Marked, found: OrderSheet) -> None:
     each(_EMBEDDING, marked, embedding)
 
 
-def _strengths(fields: list[str]) -> tuple[float | None, float | None]:
+def strengths(fields: list[str]) -> tuple[float | None, float | None]:
     """(weight, weight in the text encoder) of ``0.7``, which means both, and of ``0.5:0.7`` and ``te=0.5:unet=0.7``,
     as A1111 reads them: the text encoder's first.
     """

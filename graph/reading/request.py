@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from ..experts.expert import Frozen
 
@@ -27,9 +27,12 @@ class Part(Frozen):
 
 
 class ExpertOrder(Frozen):
-    """``<lora:NAME:0.5:0.7>``: an expert by its file's name, its weight in the text encoder, and its weight.
+    """``<lora:NAME:0.5:0.7>``, ``--expert NAME:0.7``: an expert by its file's name, repository or id.
 
-    Weights that are not said are None.
+    Attributes:
+        kind: as the tag says it ("lora", "embedding"); "expert": ordered outside the prompt.
+        weight, text_weight: everywhere, and in the text encoders where that is another one; None: not said.
+        text: as typed.
     """
 
     kind: str
@@ -59,6 +62,8 @@ class Orders(Frozen):
     Attributes:
         width, height: pixels. aspect: width to height, as typed (16, 9).
         guidance: the scale of classifier-free guidance. images: how many.
+        negative: what the image is not to show, in the user's own words.
+        without: experts that are ruled out, by id or name. method: the merge method.
         not_possible: orders that are understood and cannot be obeyed.
     """
 
@@ -75,7 +80,36 @@ class Orders(Frozen):
     sampler: str = ""
     model: str = ""
     vae: str = ""
+    negative: str = ""
+    without: tuple[str, ...] = ()
+    method: str = ""
     not_possible: tuple[Unmet, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _as_said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Only what is ordered is written down."""
+        out: dict[str, Any] = handler(self)
+        return {name: value for name, value in out.items() if getattr(self, name) not in _UNSAID}
+
+    @property
+    def said(self) -> bool:
+        """Whether anything is ordered."""
+        return any(getattr(self, name) not in _UNSAID for name in type(self).model_fields)
+
+    def over(self, typed: Orders) -> Orders:
+        """These orders laid over those of a prompt: what both say is taken from here, experts name by name."""
+        said = {name: value for name in type(self).model_fields if (value := getattr(self, name)) not in _UNSAID}
+        if self.width is not None or self.height is not None or self.aspect is not None:
+            said |= {"width": self.width, "height": self.height, "aspect": self.aspect}
+        mine = {order.name.casefold() for order in self.experts}
+        kept = tuple(order for order in typed.experts if order.name.casefold() not in mine)
+        said["experts"] = kept + self.experts
+        said["without"] = tuple(dict.fromkeys(typed.without + self.without))
+        said["not_possible"] = typed.not_possible + self.not_possible
+        return typed.model_copy(update=said)
+
+
+_UNSAID: tuple[object, ...] = (None, "", ())
 
 
 class Place(Frozen):

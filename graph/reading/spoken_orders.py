@@ -13,7 +13,7 @@ _ASPECTS = frozenset(
 )
 _WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _COUNTS = {word: n for n, word in enumerate(_WORDS, 1)}
-_SHAPES = {
+SHAPES = {
     "portrait": (3, 4), "vertical": (3, 4), "landscape": (4, 3), "horizontal": (4, 3), "square": (1, 1), "widescreen":
     (16, 9),
 }  # fmt: skip
@@ -89,7 +89,7 @@ def find_spoken_orders(marked: Marked, found: OrderSheet) -> None:
             marked.mark("order", match.start(), match.end())
 
     def turned(match: re.Match[str]) -> None:
-        found.set(match.start(), "aspect", _SHAPES[match[1].casefold()])
+        found.set(match.start(), "aspect", SHAPES[match[1].casefold()])
         marked.mark("order", match.start(), match.end())
 
     def images(match: re.Match[str]) -> None:

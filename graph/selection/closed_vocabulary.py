@@ -5,7 +5,7 @@ The prompt that is sampled is the canonical one, made of triggers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 MAX_COMBINATIONS = 20_000
 COST_OF_EXPERT = 0.15  # an expert less is worth this much quality
 COST_OF_CHECKPOINT = 0.1  # in company: a fine-tune of every weight leaves the others less room than an adapter
+RULED_OUT = "is ruled out by the request"
 UNCALIBRATED = "was never calibrated: chosen only because nothing else draws this"
 
 
-def solve(reading: Reading, vocabulary: Vocabulary, view: View) -> Activation:
-    """Choose experts for a reading: good ones, few, and with least conflict between them."""
+def solve(reading: Reading, vocabulary: Vocabulary, view: View, without: Set[str] = frozenset()) -> Activation:
+    """Choose experts for a reading: good ones, few, and with least conflict between them; none that is ruled out."""
     rejected: dict[str, str] = {}
     wanted: list[tuple[Span, str, list[Offer], Skill]] = []
     done: list[tuple[Span, FacetMatch]] = []
     for span in reading.spans:
-        name, offers, skill, by_base = _offers(span, vocabulary, view, rejected)
+        name, offers, skill, by_base = _offers(span, vocabulary, view, rejected, without)
         if by_base or not offers:
             by = BASE if by_base else None
             done.append((span, matched(span, skill, by)))
@@ -64,7 +65,7 @@ def solve(reading: Reading, vocabulary: Vocabulary, view: View) -> Activation:
 
 
 def _offers(
-    span: Span, vocabulary: Vocabulary, view: View, rejected: dict[str, str]
+    span: Span, vocabulary: Vocabulary, view: View, rejected: dict[str, str], without: Set[str]
 ) -> tuple[str, list[Offer], Skill, bool]:
     """Who can draw a span: (skill's name, usable experts, the skill, whether the base does it itself)."""
     first: Skill | None = None
@@ -74,7 +75,8 @@ def _offers(
             first = first or skill
             if owner == BASE:
                 return name, [], skill, True
-        offers = usable(owners, view, rejected)
+        rejected |= {owner: RULED_OUT for owner, _ in owners if owner in without}
+        offers = usable([pair for pair in owners if pair[0] not in without], view, rejected)
         if offers:
             return name, offers, offers[0].skill, False
     return span.name, [], first or Skill(facet=span.facet, name=span.name, trigger=span.name), False

@@ -44,7 +44,7 @@ def activate(
         rules: how the base wants prompts read.
         vocabulary: "open" for a base that draws what it is told.
         ordered: of an open vocabulary: expert id -> the order, of those that the request names.
-        without: of an open vocabulary: ids of experts that the request rules out.
+        without: ids of experts that the request rules out.
         position: where triggers stand that the words lack.
 
     Raises:
@@ -57,7 +57,7 @@ def activate(
     if view.experts or view.base:
         reading = refine(request.source, reading, known, store, family)
     if vocabulary == "closed":
-        found = closed_vocabulary.solve(as_typed(reading, request), known, view)
+        found = closed_vocabulary.solve(as_typed(reading, request), known, view, without)
         return found.model_copy(update={"request": request})
     tokens = tokenise(request.plain)
     calling = tuple(s for s in reading.spans if called_for(s, request.source, tokens, rules))
