@@ -7,10 +7,12 @@ the ``text_model.`` that transformers < 5 put in front, whichever release wrote 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..errors import ExpertError, UserError
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 DENOISERS = ("unet", "transformer", "prior")
 COMPONENTS = (*DENOISERS, "text_encoder", "text_encoder_2", "text_encoder_3", "vae")
 STEMS = ("diffusion_pytorch_model", "model")
+_ATTENTION = MappingProxyType({"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"})
+"""What the attention of an autoencoder was called before diffusers 0.17."""
+_OLD_ATTENTION = re.compile(r"(?<=attentions\.0)\.(query|key|value|proj_attn)(?=\.|$)")
 _MAX_INDEX_BYTES = 16 * 2**20
 _DIFFUSERS = "take the diffusers folder of the same model, in bfloat16 or float16"
 
@@ -33,11 +38,14 @@ def target_name(component: str, parameter: str) -> str:
     """The target that a parameter of a component is known by."""
     if component.startswith("text_encoder"):
         parameter = parameter.removeprefix("text_model.")
+    elif component == "vae":
+        parameter = _OLD_ATTENTION.sub(lambda found: f".{_ATTENTION[found[1]]}", parameter)
     return f"{component}.{parameter}"
 
 
 def component_files(folder: Path) -> tuple[Path, ...]:
-    """The safetensors files that hold a component's weights: one file, or the shards its index names.
+    """The safetensors files that hold a component's weights: one file, or the shards its index names; without them,
+    those of the only variant (fp16) that is there.
 
     Raises:
         UserError: only pickles, several candidates, or an index that points out of the folder.
@@ -48,6 +56,9 @@ def component_files(folder: Path) -> tuple[Path, ...]:
         index = folder / f"{stem}.safetensors.index.json"
         if index.is_file():
             return _shards(index)
+        found = sorted(folder.glob(f"{stem}.safetensors*.json"))  # of a variant: ….index.fp16.json
+        if len(found) == 1:
+            return _shards(found[0])
     variants = sorted(folder.glob("*.safetensors"))
     if len(variants) == 1:
         return (variants[0],)

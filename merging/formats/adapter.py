@@ -9,20 +9,19 @@ speaks, alpha is the rank. Every key is accounted for, or the file is refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ...bases.index import BaseIndex
 from ...files.header import FLOATS, INTEGERS, Header
 from .adapter_config import METADATA_KEYS, AdapterConfig, adapter_configs
-from .algorithm import Algorithm, Inputs, Module, Sizes, Update, algorithms
+from .algorithm import Inputs, Sizes, Update, algorithms
 from .dora import by_output, decompose
-from .extras import PROJECTION, not_in_base, sentences
+from .extras import sentences
 from .format import Format, TargetInfo, expert_error, register
 from .modules import algorithm_of, modules_of
-from .names import BaseModules, ModuleNames
+from .places import Adapted, adapted, left_out, widened
 from .stated_alpha import ignored, stated_alphas
 from .tensors import LazyTensors, check_floats, load_tensors, map_file
 
@@ -38,35 +37,6 @@ _MAX_UNKNOWN = 2**28
 """Most values that a delta may have at a place that the base lacks, where no shape bounds it."""
 
 
-@dataclass(frozen=True)
-class _Adapted:
-    """One module of the file, with its algorithm (None if only its bias changes) and its place in the base."""
-
-    module: Module
-    algorithm: Algorithm | None
-    place: BaseModules
-    shape: tuple[int, ...] | None
-    """Shape of the weight in the base, fused parts stacked; None if the base lacks it."""
-
-    @property
-    def component(self) -> str:
-        return self.place.modules[0].partition(".")[0]
-
-    @property
-    def path(self) -> str:
-        """The module's name within its component, as PEFT's patterns look at it."""
-        return self.place.modules[0].partition(".")[2]
-
-    def rows(self, base: BaseIndex, total: int) -> list[tuple[str, int]]:
-        """How the file's rows are shared out among the base's modules. ExpertError if fused ones do not add up."""
-        if len(self.place.modules) > 1 and self.shape is not None and total != self.shape[0]:
-            have = f"{self.shape[0]} rows together, {self.module.name} has {total}"
-            raise self.module.error(
-                f"does not fit this base (another family?): {', '.join(self.place.modules)} have {have}"
-            )
-        return self.place.rows(base, total)
-
-
 @register
 class Adapter(Format):
     name = "adapter"
@@ -77,7 +47,7 @@ class Adapter(Format):
     def detect(self, header: Header) -> str | None:
         found = [(algorithm_of(module), module) for module in modules_of(header, strict=False)]
         used = {algorithm.name: algorithm for algorithm, _ in found if algorithm is not None}
-        if not used:
+        if not any(algorithm is not None and algorithm.shows_adapter(module) for algorithm, module in found):
             return "full" if any("bias_diff" in module.roles for _, module in found) else None
         first = min(used.values(), key=lambda algorithm: (algorithm.precedence, algorithm.name))
         return first.file_kind([module for _, module in found])
@@ -96,14 +66,15 @@ class Adapter(Format):
         header = _single(files)
         configs = _alphas(header)
         check_floats(header, _float_keys(header, base))
-        for item in _adapted(header, base):
+        for item in adapted(header, base):
             biases = [key for role, key in item.module.roles.items() if role in ("bias", "bias_diff")]
             weights = tuple(key for key in item.module.keys if key not in biases)
             if item.algorithm is not None:
                 sizes = _checked(item)
                 _check_alpha(item, sizes, configs)
+                columns = sizes.columns + item.more_inputs(sizes)
                 for module, rows in item.rows(base, sizes.rows):
-                    out[f"{module}.weight"] = TargetInfo(weights, rows, sizes.columns)
+                    out[f"{module}.weight"] = TargetInfo(weights, rows, columns)
             for key in biases:
                 for module, rows in item.rows(base, _bias_rows(item, key)):
                     out[f"{module}.bias"] = TargetInfo((key,), rows, 1)
@@ -116,19 +87,20 @@ class Adapter(Format):
         configs = _alphas(header)
         file = map_file(header, _float_keys(header, base))
         out: dict[str, Delta] = {}
-        for item in _adapted(header, base):
+        for item in adapted(header, base):
             tensors = LazyTensors(file, item.module.roles)
             scale = 1.0
             if item.algorithm is not None:
                 sizes = _checked(item)
                 config = _config(item, configs)
                 scale = _scale(item, sizes, tensors, config)
-                shape = item.shape or (sizes.rows, sizes.columns)
-                if (factors := _as_stored(item, file, scale)) is not None:
+                more = item.more_inputs(sizes)
+                shape = (sizes.rows, sizes.columns) if more or item.shape is None else item.shape
+                if not more and (factors := _as_stored(item, file, scale)) is not None:
                     out[f"{item.place.modules[0]}.weight"] = Delta(shape, factors=[factors])
                     continue
                 inputs = Inputs(tensors, scale, shape, lambda item=item: item.place.weight(base), config)  # type: ignore[misc]
-                for module, part in item.place.split(base, _update(item, inputs)):
+                for module, part in item.place.split(base, widened(_update(item, inputs), more)):
                     own = base.shape(f"{module}.weight")
                     rows, columns = part.size()
                     out[f"{module}.weight"] = Delta(own or (rows, columns), part.up, part.down, part.full)
@@ -147,7 +119,7 @@ class Adapter(Format):
 
     def notes(self, files: Sequence[Header], base: BaseIndex) -> tuple[str, ...]:
         header = _single(files)
-        return (*sentences((key, PROJECTION) for key in _placed(header, base)[1]), *self._alpha_notes(header))
+        return (*sentences(left_out(header, base)), *self._alpha_notes(header))
 
     def _alpha_notes(self, header: Header) -> tuple[str, ...]:
         modules = modules_of(header, strict=False)
@@ -188,45 +160,7 @@ def _single(files: Sequence[Header]) -> Header:
     return files[0]
 
 
-def _adapted(header: Header, base: BaseIndex) -> tuple[_Adapted, ...]:
-    """The modules of a file with their places in the base, each place once."""
-    return _placed(header, base)[0]
-
-
-@lru_cache(maxsize=2)
-def _placed(header: Header, base: BaseIndex) -> tuple[tuple[_Adapted, ...], tuple[str, ...]]:
-    """(modules with their places, keys of modules that are left out)."""
-    left_out: list[str] = []
-    return tuple(_places(header, base, left_out)), tuple(left_out)
-
-
-def _places(header: Header, base: BaseIndex, left_out: list[str]) -> Iterator[_Adapted]:
-    names, taken = ModuleNames(base), dict[str, Module]()
-    unknown: list[str] = []
-    for module in modules_of(header):
-        algorithm = algorithm_of(module)
-        if algorithm is None and set(module.roles) != {"bias_diff"}:
-            raise module.error(f"says nothing about {module.name} but {', '.join(sorted(module.roles))}")
-        if {"bias", "bias_diff"} <= set(module.roles):
-            raise module.error(f"changes the bias of {module.name} in two ways")
-        place = names.find(module.name)
-        known = place is not None and place.shape(base) is not None
-        if not known and not_in_base(module.name, base) == PROJECTION:
-            left_out.extend(module.keys)
-            continue
-        if place is None:
-            unknown.extend(module.keys)
-            continue
-        for name in place.modules:
-            if name in taken:
-                raise expert_error(header, f"has two adapters for {name}", (*taken[name].keys, *module.keys))
-            taken[name] = module
-        yield _Adapted(module, algorithm, place, place.shape(base))
-    if unknown:
-        raise expert_error(header, "names modules that this base does not have, in a flat layout", unknown)
-
-
-def _checked(item: _Adapted) -> Sizes:
+def _checked(item: Adapted) -> Sizes:
     """Sizes of the delta. Raises ExpertError for what does not fit together, or cannot be had without the base."""
     assert item.algorithm is not None
     relative = item.algorithm.relative or "magnitude" in item.module.roles
@@ -246,14 +180,14 @@ def _checked(item: _Adapted) -> Sizes:
     return sizes
 
 
-def _bias_rows(item: _Adapted, key: str) -> int:
+def _bias_rows(item: Adapted, key: str) -> int:
     shape = item.module.header.tensors[key].shape
     if len(shape) != 1 or 0 in shape:
         raise expert_error(item.module.header, f"has a bias of shape {shape}", (key,))
     return shape[0]
 
 
-def _config(item: _Adapted, configs: Mapping[str, AdapterConfig]) -> AdapterConfig | None:
+def _config(item: Adapted, configs: Mapping[str, AdapterConfig]) -> AdapterConfig | None:
     """PEFT's configuration for a module. Raises ExpertError if it speaks of something else than the tensors do."""
     config, algorithm = configs.get(item.component, configs.get("")), item.algorithm
     if config is None or algorithm is None or algorithm.peft_type is None:
@@ -269,10 +203,10 @@ def _config(item: _Adapted, configs: Mapping[str, AdapterConfig]) -> AdapterConf
 
 def _float_keys(header: Header, base: BaseIndex) -> list[str]:
     """The tensors that must be floats: all that are used but alphas, which some programs write as integers."""
-    return [key for item in _adapted(header, base) for role, key in item.module.roles.items() if role != "alpha"]
+    return [key for item in adapted(header, base) for role, key in item.module.roles.items() if role != "alpha"]
 
 
-def _check_alpha(item: _Adapted, sizes: Sizes, configs: Mapping[str, AdapterConfig]) -> None:
+def _check_alpha(item: Adapted, sizes: Sizes, configs: Mapping[str, AdapterConfig]) -> None:
     """Raise ExpertError for what a header shows of the scale: alphas that are no number, a configuration that says
     something else than the tensors do.
     """
@@ -289,7 +223,7 @@ def _check_alpha(item: _Adapted, sizes: Sizes, configs: Mapping[str, AdapterConf
         _told(item, sizes, config)
 
 
-def _scale(item: _Adapted, sizes: Sizes, tensors: Mapping[str, Tensor], config: AdapterConfig | None) -> float:
+def _scale(item: Adapted, sizes: Sizes, tensors: Mapping[str, Tensor], config: AdapterConfig | None) -> float:
     """What the delta is multiplied with. Raises ExpertError for an alpha of 0 and for sources that disagree."""
     module = item.module
     assert item.algorithm is not None
@@ -313,14 +247,14 @@ def _scale(item: _Adapted, sizes: Sizes, tensors: Mapping[str, Tensor], config: 
     return scale
 
 
-def _told(item: _Adapted, sizes: Sizes, config: AdapterConfig) -> float | None:
+def _told(item: Adapted, sizes: Sizes, config: AdapterConfig) -> float | None:
     """The scale that a configuration gives; None where alpha has no say and only plain words speak."""
     if sizes.rank is None and config.peft_type is None:
         return None
     return config.scale(item.module.header, item.path, sizes.rank)
 
 
-def _as_stored(item: _Adapted, file: MappedFile, scale: float) -> Factors | None:
+def _as_stored(item: Adapted, file: MappedFile, scale: float) -> Factors | None:
     """The factors as views of the file, for a module that is nothing but them; None if they have to be computed."""
     from ..deltas.factors import STORED, Factors
 
@@ -335,7 +269,7 @@ def _as_stored(item: _Adapted, file: MappedFile, scale: float) -> Factors | None
     return Factors(up, down, scale, file) if up.dtype in STORED and down.dtype in STORED else None
 
 
-def _update(item: _Adapted, inputs: Inputs) -> Update:
+def _update(item: Adapted, inputs: Inputs) -> Update:
     assert item.algorithm is not None
     update = item.algorithm.update(item.module, inputs)
     if "magnitude" not in inputs.tensors:

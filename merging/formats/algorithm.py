@@ -150,6 +150,10 @@ class Algorithm(ABC):
         """(module, role) of a key that does not end in one of `parts`, or None. For older spellings."""
         return None
 
+    def shows_adapter(self, module: Module) -> bool:
+        """Whether a module's tensors are found in adapters only, and not in checkpoints as well."""
+        return True
+
     @classmethod
     def kinds(cls) -> frozenset[str]:
         """Every kind that `file_kind` may say."""

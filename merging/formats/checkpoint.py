@@ -25,7 +25,19 @@ if TYPE_CHECKING:
     from ..deltas.delta import Delta
 
 _MARKS = ("down_blocks.", "transformer_blocks.", "encoder.layers.", "text_model.encoder.", "conv_in.", "layers.0.")
-_ADAPTER_WORDS = ("lora", "hada_", "lokr_", "oft_", "dora_scale", "ia3_", ".diff.", ".diff_b.", ".w_norm.", ".b_norm.")
+_ADAPTER_WORDS = (
+    "lora",
+    "hada_",
+    "lokr_",
+    "oft_",
+    "dora_scale",
+    "ia3_",
+    ".diff.",
+    ".diff_b.",
+    ".w_norm.",
+    ".b_norm.",
+    ".set_weight.",
+)
 
 
 @register

@@ -25,7 +25,7 @@ _EXTRAS: tuple[tuple[re.Pattern[str], int, str], ...] = (
     (re.compile(r"^(global_step|epoch|iteration|step)$"), _ONE, _TRAINING),
 )
 """(name, how many values at most, what it is)"""
-_WHOLE_MODEL = "model.diffusion_model."
+_WHOLE_MODEL = ("model.diffusion_model.", "diffusion_model.")
 _VAE = "vae."
 _PROJECTION = re.compile(r"(^|[._])text_projection([._]|$)")
 _RESBLOCK = re.compile(r"^(?:cond_stage_model|conditioner\.embedders\.[01])\.model\.transformer\.resblocks\.(\d+)\.")

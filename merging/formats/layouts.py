@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from .ldm_names import unet_names
 
@@ -123,6 +124,14 @@ _TABLES: tuple[tuple[str, str], ...] = (
 )
 """(mark, rules)"""
 
+_FUSED = MappingProxyType(
+    {
+        "to_qkv": ("to_q", "to_k", "to_v"),
+        "to_kv": ("to_k", "to_v"),
+        "to_added_qkv": ("add_q_proj", "add_k_proj", "add_v_proj"),
+    }
+)
+
 _NUMBER = re.compile(r"\.(\d+)\.")
 _BRACES = re.compile(r"^(.*)\{(.*)\}(.*)$")
 
@@ -155,6 +164,19 @@ def original_names(modules: Iterable[str]) -> Mapping[str, Original]:
                 names = tuple(name.replace("#", block) for name in ours)
                 if modules.issuperset(names):
                     out[original.replace("#", block)] = names, pattern.endswith("~")
+    return out
+
+
+def fused_names(modules: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+    """What diffusers calls projections that it has fused itself (``fuse_qkv_projections``) -> those projections."""
+    modules = frozenset(modules)
+    out: dict[str, tuple[str, ...]] = {}
+    for fused, parts in _FUSED.items():
+        for module in modules:
+            stem, _, last = module.rpartition(".")
+            names = tuple(f"{stem}.{part}" for part in parts)
+            if last == parts[0] and f"{stem}.{fused}" not in modules and modules.issuperset(names):
+                out[f"{stem}.{fused}"] = names
     return out
 
 

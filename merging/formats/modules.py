@@ -11,6 +11,9 @@ from .algorithm import COMMON, Algorithm, Module, algorithms
 from .foreign_kinds import foreign
 from .format import expert_error
 
+_TAKEN_APART = re.compile(r"\.to\.([qkv]|out)(?=\.|$)")
+"""Projections whose names a converter took apart at their underscores."""
+
 
 @cache
 def _pattern() -> tuple[re.Pattern[str], Mapping[str, str]]:
@@ -53,6 +56,7 @@ def _grouped(header: Header) -> tuple[list[Module], tuple[str, Sequence[str]] | 
     twice: tuple[str, Sequence[str]] | None = None
     for key in header.keys:
         name, role = _split(key)
+        name = _TAKEN_APART.sub(r".to_\1", name)
         if role is None:
             unknown.append(key)
             continue

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ...bases.index import COMPONENTS, BaseIndex, target_name
 from .algorithm import Update
-from .layouts import original_names
+from .layouts import fused_names, original_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +34,11 @@ _DOTTED = MappingProxyType(
     | {"lora_te.": "text_encoder", "lora_te1.": "text_encoder", "lora_te2.": "text_encoder_2", "lora_te3.": "t5"}
 )
 
+_CUT = 4
+"""So many letters lack where ``diffusion_model.`` was cut off names that began with ``transformer.``, which is shorter:
+``transformer.transformer_blocks.0`` became ``sformer_blocks.0`` (https://github.com/huggingface/diffusers/issues/13484).
+"""
+
 
 @dataclass(frozen=True)
 class BaseModules:
@@ -43,10 +48,12 @@ class BaseModules:
         modules: ``component.module`` names. Several where the file fuses projections that the base keeps apart: then
             the rows of the file's module are theirs, one after the other.
         swap: the file has the two halves of the rows the other way round (shift before scale).
+        original: found by a name of the model's original code, not by diffusers'.
     """
 
     modules: tuple[str, ...]
     swap: bool = False
+    original: bool = False
 
     def shape(self, base: BaseIndex) -> tuple[int, ...] | None:
         """Shape of the weight, fused ones stacked; None if the base lacks one."""
@@ -109,13 +116,17 @@ class ModuleNames:
         original = original_names(own)
         shapes = {module: base.shape(f"{prefix}{module}.weight") or () for module in own}
         self._original = {name: self._place(*rule, shapes) for name, rule in original.items()}
+        for name, parts in fused_names(own).items():
+            if len({shapes[part][1:] for part in parts}) == 1:
+                self._original.setdefault(name, self._place(parts, False, shapes))
         self._flat = {name.replace(".", "_"): place for name, place in self._original.items()}
+        self._cut = {module[_CUT:]: module for module in own if len(module) > 2 * _CUT}
 
     def _place(self, modules: tuple[str, ...], swap: bool, shapes: dict[str, tuple[int, ...]]) -> BaseModules:
         # Modulations have 2 rows a channel (shift, scale) at a model's end and 6 elsewhere; only those 2 are swapped.
         shape = shapes[modules[0]]
         swap = swap and len(shape) == 2 and shape[0] == 2 * shape[1]
-        return BaseModules(tuple(f"{self._base.denoiser}.{module}" for module in modules), swap)
+        return BaseModules(tuple(f"{self._base.denoiser}.{module}" for module in modules), swap, original=True)
 
     def find(self, written: str) -> BaseModules | None:
         """The place of a module as a file writes it; None for a flat name that leads nowhere.
@@ -142,12 +153,17 @@ class ModuleNames:
     def _flat_name(self, component: str, flat: str) -> BaseModules | None:
         if component.startswith("text_encoder"):
             flat = flat.removeprefix("text_model_")
-        if (module := self._base.by_underscore.get(f"{component}_{flat}")) is not None:
-            return BaseModules((module,))
-        return self._flat.get(flat) if component == self._base.denoiser else None
+        for name in dict.fromkeys((flat, flat.removesuffix("_"))):  # some converters leave a "_" at the end
+            if (module := self._base.by_underscore.get(f"{component}_{name}")) is not None:
+                return BaseModules((module,))
+            if component == self._base.denoiser and name in self._flat:
+                return self._flat[name]
+        return None
 
     def _dotted(self, component: str | None, name: str) -> BaseModules:
         target = target_name(component or self._base.denoiser, name)
-        if target not in self._modules and component in (None, self._base.denoiser) and name in self._original:
-            return self._original[name]
+        if target not in self._modules and component in (None, self._base.denoiser):
+            if name in self._original:
+                return self._original[name]
+            target = target_name(self._base.denoiser, self._cut.get(name, name))
         return BaseModules((target,))

@@ -15,13 +15,21 @@ from ...bases.index import BaseIndex, target_name
 from .names import ModuleNames
 
 _DENOISER = "model.diffusion_model."
-PREFIXES = (_DENOISER, "first_stage_model.", "cond_stage_model.", "conditioner.embedders.", "text_encoders.")
+_BARE_DENOISER = "diffusion_model."
+PREFIXES = (
+    _DENOISER,
+    _BARE_DENOISER,
+    "first_stage_model.",
+    "cond_stage_model.",
+    "conditioner.embedders.",
+    "text_encoders.",
+)
 BARE = ("double_blocks.0.", "joint_blocks.0.", "layers.0.attention.qkv.")
 """Keys of a transformer in its original layout, without any prefix."""
 IGNORED = re.compile(
     r"^(?:model_ema\..*|(?:sqrt_|log_one_minus_|posterior_)?(?:one_minus_|recip_|recipm1_)?alphas_cumprod(?:_prev)?"
     r"|betas|posterior_.*|denoiser\.sigmas|logvar|scale_factor|model_sampling\..*|.*\.position_ids|.*logit_scale"
-    r"|.*\.attn_mask|model\.diffusion_model\.norm_final\.weight)$"
+    r"|.*\.attn_mask|(?:model\.)?diffusion_model\.norm_final\.weight)$"
 )
 _CLIP = ("cond_stage_model.transformer.", "conditioner.embedders.0.transformer.", "text_encoders.clip_l.transformer.")
 _OPENCLIP = re.compile(r"^(?:cond_stage_model\.model\.|conditioner\.embedders\.[01]\.model\.)(?P<rest>.+)$")
@@ -68,8 +76,8 @@ def pieces(key: str, base: BaseIndex, names: ModuleNames, *, bare: bool = False)
 
     ``bare`` says that the file is a transformer alone, without a prefix.
     """
-    if bare or key.startswith(_DENOISER):
-        return _denoiser(key, key.removeprefix(_DENOISER), base, names)
+    if bare or key.startswith((_DENOISER, _BARE_DENOISER)):
+        return _denoiser(key, key.removeprefix(_DENOISER).removeprefix(_BARE_DENOISER), base, names)
     if key.startswith("first_stage_model."):
         return {f"vae.{_vae(key.removeprefix('first_stage_model.'), base)}": Piece(key)}
     for prefix in _CLIP:

@@ -31,6 +31,8 @@ _KNOWN = MappingProxyType(
     {"clip_l": 0, "clip_g": 1, "t5xxl": 2, "t5": 2, "text_encoders_0": 0, "text_encoders_1": 1, "text_encoders_2": 2}
 )
 """Key -> number of the encoder it is for."""
+_OUTPUTS = frozenset(f"{key}_out" for key in ("clip_l", "clip_g", "t5", "t5xxl"))
+"""OneTrainer's vectors for what a text encoder gives out: no token of a tokenizer can stand for them."""
 _TABLES = ("embeddings.token_embedding.weight", "shared.weight")
 _MAX_VECTORS = 128
 _MAX_TENSORS = 8
@@ -82,7 +84,7 @@ class TextualInversion(Format):
     def detect(self, header: Header) -> str | None:
         if len(header.tensors) > _MAX_TENSORS:
             return None
-        known = all(key == "emb_params" or key in _KNOWN or _is_token(key) for key in header.keys)
+        known = all(key == "emb_params" or key in _KNOWN or key in _OUTPUTS or _is_token(key) for key in header.keys)
         return "textual_inversion" if known and all(len(t.shape) <= 2 for t in header.tensors.values()) else None
 
     def rank(self, header: Header) -> int | None:
@@ -115,6 +117,9 @@ def read_embedding(path: Path | str, base: BaseIndex, token: str | None = None) 
     header = with_scales(read_header(path))
     if TextualInversion().detect(header) is None:
         raise expert_error(header, "is no textual inversion", header.keys)
+    if outputs := [key for key in header.keys if key in _OUTPUTS]:
+        what = "holds vectors for the output of a text encoder, which no token can stand for"
+        raise expert_error(header, f"{what}: train the embedding without 'output embedding'", outputs)
     widths = _widths(base)
     places: dict[str, str] = {}
     for key in header.keys:
