@@ -98,7 +98,7 @@ def test_projections_that_diffusers_fused_itself(family, write_file, tmp_path, n
 
 
 def test_a_projection_that_is_written_fused_and_in_parts_counts_once(family, write_file, tmp_path):
-    """As one trainer writes Z-Image: the parts under names taken apart at their underscores, alphas under whole ones."""
+    """As one trainer writes Z-Image: the parts under names taken apart at underscores, alphas under whole ones."""
     own, tensors, expected = family("z_image"), {}, {}
     ups, downs = [], []
     for place, name in enumerate("qkv"):
