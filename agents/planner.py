@@ -54,6 +54,8 @@ class Planner(Agent):
             # What a card says is not believed: whoever is to be merged is measured first, and the prompt read again.
             again = State(calibrate=unknown, activation=None, proposal=None, messages=(), idle=0)
             return Command(goto="calibrator", update=again)
+        if state.proposal and self._drawn_before(state):
+            return self._nothing_else(state)
         if state.proposal:
             return Command(goto="check", update=State(plan_id=state.proposal.plan_id))
         if self.spent(state):
@@ -66,6 +68,25 @@ class Planner(Agent):
         return Command(
             goto="planner", update=self.nudged(change, "Go on with a tool call: activate_experts, then propose_plan.")
         )
+
+    def _drawn_before(self, state: State) -> bool:
+        """Whether orders have made the proposal one whose images an earlier round drew."""
+        if state.proposal is None or state.activation is None or not state.activation.orders.said:
+            return False
+        plan = self.ctx.load_plan(state.proposal.plan_id)
+        before = [self.ctx.load_plan(this.plan_id) for this in state.rounds]
+        return any(
+            set(plan.seeds) <= set(one.seeds) and one.model_copy(update={"seeds": plan.seeds}) == plan for one in before
+        )
+
+    def _nothing_else(self, state: State) -> Command[Any]:
+        """The end of a run whose orders leave nothing else to try: images that are good enough are accepted."""
+        rounds, accept = state.rounds, self.ctx.settings.accept
+        liked = not any(rounds[number].sent_back for number, _ in best_images.kept(rounds, state.n))
+        if liked and not best_images.weak(rounds, state.n, accept):
+            rounds = (*rounds[:-1], rounds[-1].model_copy(update={"decision": "accept"}))
+        note = "What is ordered leaves nothing else to try."
+        return Command(goto="record", update=State(rounds=rounds, proposal=None, notes=state.with_notes(note)))
 
     def _without_brain(self, state: State) -> Command[Any]:
         """The solver's default, when the budget is spent or the brain does nothing: a plan comes about whatever the

@@ -166,6 +166,8 @@ def expert_json(found: Expert, calibrations: Sequence[Calibration], relations: S
 
 def plan(found: PlannedRequest) -> RenderableType:
     """What would be merged."""
+    from ..graph.reading.said_orders import in_words
+
     rows = _pairs()
     rows.add_row("prompt", found.prompt)
     for facet in found.facets:
@@ -176,6 +178,8 @@ def plan(found: PlannedRequest) -> RenderableType:
         rows.add_row("uncovered", f"nothing here draws {text!r}")
     for text in found.excluded:
         rows.add_row("excluded", text)
+    for what, value in in_words(found.orders):
+        rows.add_row("ordered", f"{what} {value}")
     for order in found.unmet:
         rows.add_row("not obeyed", f"{order.text}: {order.why}")
     for refused in found.rejected:
@@ -220,6 +224,8 @@ def run(result: RunResult) -> None:
     """How a request ended: notes on stderr, the rest on stdout."""
     for note in result.notes:
         say(note)
+    for order in result.unmet:
+        say(f"not obeyed: {order.text}: {order.why}")
     out.line_of(f"{result.status}: {result.message}")
     if result.plan and result.plan.experts:
         used = ", ".join(f"{e.id} × {e.weight:.2f}" for e in result.plan.experts)

@@ -21,6 +21,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ValidationError
 
 from ...bases.profile import PlannerRules
+from ...graph.reading.request import Orders
 from ...graph.selection.activation import ActiveExpert
 from ...prompts import read_data
 from ...settings import Settings
@@ -37,6 +38,7 @@ from ..state import Problem, Round
 from .brain import brain
 
 _Call = tuple[str, Args]
+_Move = tuple[int, str, int, bool]
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -176,31 +178,39 @@ def revise(
 
     The moves start from the best round so far, in the order in which they paid: other seeds (``rules.seeds_first``);
     weight shifted towards the weakest facet; the next merge methods (``rules.next_methods``); more shift; and so on
-    with further seeds, so there is always a next one. What that round's prompt says stays as it is.
+    with further seeds, so there is always a next one, unless the user orders the seed: what is ordered stays. What that
+    round's prompt says stays as it is.
     """
     rules = rules or PlannerRules()
     experts = [e for e in activation.experts if e.id not in refused][:MAX_EXPERTS]
+    usual = ProposeArgs() if not refused else ProposeArgs(experts=[Choice(id=e.id) for e in experts])
     if not rounds:
-        return ProposeArgs() if not refused else ProposeArgs(experts=[Choice(id=e.id) for e in experts])
+        return usual
     best = max(rounds, key=lambda r: (r.score, -rounds.index(r)))
     weights = {e.id: e.weight for e in best.experts if e.id not in refused}
     tried = {_signature([(e.id, e.weight) for e in r.experts], r.method, r.seed, not r.unsaid) for r in rounds}
-    for shift, method, seed, say in _moves(best, rounds[0].seed, methods, rules, several=len(weights) > 1):
+    moves = _moves(best, rounds[0].seed, methods, rules, several=len(weights) > 1)
+    for shift, method, seed, say in _allowed(moves, best, activation.orders):
         shifted = _shifted(activation, experts, weights, best, shift, rules)
         chosen = [(e.id, round(float(w), 4)) for e, w in zip(experts, shifted, strict=True)]
         if _signature(chosen, method, seed, say) not in tried:
-            choices = [Choice(id=expert_id, weight=weight) for expert_id, weight in chosen]
+            free = {e.id for e in experts if not e.ordered}
+            choices = [Choice(id=i, weight=weight if i in free else None) for i, weight in chosen]
             return ProposeArgs(experts=choices, method=method, seed=seed, say=say)
-    raise AssertionError("the last moves are new seeds without end")
+    return usual  # all that is left to try is ordered otherwise
+
+
+def _allowed(moves: Sequence[_Move], best: Round, orders: Orders) -> list[_Move]:
+    """The moves that change nothing that the user orders."""
+    kept = [move for move in moves if orders.seed is None or move[2] == best.seed]
+    return [move for move in kept if not orders.method or move[1] == best.method]
 
 
 def _signature(chosen: Sequence[tuple[str, float]], method: str, seed: int, say: bool) -> str:
     return json.dumps([sorted((expert_id, round(float(w), 4)) for expert_id, w in chosen), method, seed, say])
 
 
-def _moves(
-    best: Round, first: int, methods: Sequence[str], rules: PlannerRules, *, several: bool
-) -> list[tuple[int, str, int, bool]]:
+def _moves(best: Round, first: int, methods: Sequence[str], rules: PlannerRules, *, several: bool) -> list[_Move]:
     """(times that weight is shifted, method, seed, every trigger said), in the order in which they are tried.
 
     ``first`` is the seed that the request began with.
@@ -228,6 +238,9 @@ def _shifted(
     out = []
     for expert in experts:
         weight = weights.get(expert.id, expert.weight)
+        if expert.ordered:
+            out.append(weight)
+            continue
         factor = rules.raise_by if expert.id == drawn_by else rules.lower_by
         out.append(min(rules.highest, max(rules.lowest, weight * factor**times)) if times else weight)
     return out

@@ -12,6 +12,7 @@ from ...plugins import closest
 from ...terminal import styled
 from ..answer import checked_n, checked_seed
 from ..runs.generate import plan
+from .drawing import tell_unmet
 from .session import Session
 
 NEAR = 0.05
@@ -64,7 +65,7 @@ def list_experts(session: Session, rest: str) -> None:
     session.console.print(table)
 
 
-@command("/expert", "one expert: /expert ID")
+@command("/show", "one expert: /show ID")
 def show_expert(session: Session, rest: str) -> None:
     store, console = session.ctx.store, session.console
     expert = store.expert(rest)
@@ -87,13 +88,16 @@ def show_expert(session: Session, rest: str) -> None:
 
 @command("/plan", "what would be merged: /plan PROMPT")
 def show_plan(session: Session, rest: str) -> None:
-    found = plan(rest, n=session.n, seed=session.seed, context=session.ctx)
+    found = plan(rest, n=session.n, seed=session.seed, orders=session.orders, context=session.ctx)
     for f in found.facets:
         session.console.print(f"  {f.facet}: {f.trigger} by {f.by}")
     for e in found.experts:
         session.console.print(f"  {e.id} × {e.weight:.2f}")
     for text in found.uncovered:
         session.console.print(f"  nothing here draws {text!r}", style="yellow")
+    tell_unmet(session, found.unmet)
+    if found.plan is not None:
+        session.console.print(f"  prompt {found.plan.prompt}")
 
 
 @command("/seed", "the first seed: /seed 7")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.status import Status
 
+from ...graph.reading.request import Unmet
 from ...terminal import styled
 from ...tools.events import Event
 from ..runs.generate import generate
@@ -34,6 +37,7 @@ def draw(session: Session, prompt: str) -> None:
             prompt,
             n=session.n,
             seed=session.seed,
+            orders=session.orders,
             context=session.ctx,
             on_event=lambda event: _tell(session, event, status),
         )
@@ -49,8 +53,15 @@ def _tell(session: Session, event: Event, status: Status) -> None:
         session.console.print(styled((f"  {event.t or 0.0:6.1f} s ", "dim"), event.text))
 
 
+def tell_unmet(session: Session, unmet: Sequence[Unmet]) -> None:
+    """Say which orders were not obeyed, and why."""
+    for order in unmet:
+        session.console.print(f"  not obeyed: {order.text}: {order.why}", style="yellow")
+
+
 def _show(session: Session, result: RunResult) -> None:
     console = session.console
+    tell_unmet(session, result.unmet)
     for note in result.notes:
         console.print(f"  {note}", style="yellow")
     console.print(styled((result.status, COLOURS.get(result.status, "yellow")), f" {result.message}"))

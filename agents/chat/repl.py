@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from ...errors import DiffGraphError
 from ...files.disk_errors import disk_sentence
+from ...graph.reading.request import Orders
 from ...settings import Settings
 from ...terminal import CleanConsole
-from ...tools.context import Context
+from . import order_commands as order_commands
 from .commands import LEAVE, run_command
 from .drawing import draw
 from .keyboard import lines_from_terminal, no_echo
@@ -20,6 +21,9 @@ STOPPED = "Stopped. Nothing that was finished is lost: the same prompt goes on f
 def chat(
     settings: Settings | None = None,
     *,
+    orders: Orders | None = None,
+    seed: int | None = None,
+    n: int | None = None,
     console: CleanConsole | None = None,
     read: Callable[[str], str] | None = None,
 ) -> None:
@@ -27,12 +31,13 @@ def chat(
     request at work.
 
     Args:
+        settings: where and how; read from the environment if None.
+        orders, seed, n: hold for every prompt until a command changes them.
         read: where lines come from (asked with the prompt sign); None asks the terminal, with history and completion.
     """
     settings = settings or Settings.load()
     console = console or CleanConsole()
-    with Context.open(settings) as ctx:
-        session = Session(ctx, console)
+    with Session(settings, console, seed=seed, n=n, orders=orders or Orders()) as session:
         ask = read or lines_from_terminal(settings)
         console.print("Type what to draw; /help lists the commands.")
         while True:

@@ -13,6 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from ...cleaning import clean
 from ...errors import UserError
 from ...files.atomic import write_bytes
+from ...graph.reading.request import Orders
+from ...graph.reading.said_orders import in_words
 from ...merging.plan.merge_plan import MergePlan
 from ...tools.context import Context
 from ...tools.results import ScoredImage
@@ -113,6 +115,8 @@ def render(ctx: Context, state: State) -> str:
         rejected=state.activation.rejected if state.activation else (),
         plan=plan,
         plan_id=plan.plan_id if plan else "",
+        orders=in_words(_in_force(state)),
+        unmet=state.activation.unmet if state.activation else (),
         titles=titles,
         pictures=[p for p in pictures if p],
         others=[p for p in others if p],
@@ -129,6 +133,10 @@ def render(ctx: Context, state: State) -> str:
         trace=trace,
         colours=COLOURS,
     )
+
+
+def _in_force(state: State) -> Orders:
+    return state.activation.orders if state.activation else state.orders
 
 
 def _shown(value: object) -> object:

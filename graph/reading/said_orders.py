@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from math import isfinite
 from typing import TypedDict
 
 from ...errors import UserError
@@ -14,7 +13,7 @@ from .request import ExpertOrder, Orders
 from .spoken_orders import SHAPES
 
 MOST_TEXT = 8000
-"""Characters of a negative prompt."""
+"""Characters of what is said in one order."""
 MOST_WEIGHT = 10.0
 _WEIGHTS = re.compile(rf"(?::(?:(?:te|clip|unet|model)=)?{NUMBER}){{1,2}}$")
 
@@ -28,10 +27,10 @@ class Said(TypedDict, total=False):
 
     negative: str | None
     size: str | tuple[int, int] | None
-    steps: int | None
-    guidance: float | None
+    steps: int | str | None
+    guidance: float | str | None
     sampler: str | None
-    clip_skip: int | None
+    clip_skip: int | str | None
     vae: str | None
     experts: Iterable[str] | Mapping[str, float] | None
     without: Iterable[str] | None
@@ -66,11 +65,14 @@ def orders_of(said: Said) -> Orders:
 def bounded(name: str, value: object) -> float | int:
     """A number within its bounds. Raises UserError that names them."""
     low, high, whole = BOUNDS[name]
-    good = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and low <= value <= high
-    if not good or (whole and value != int(float(str(value)))):
+    try:
+        number = float(str(value)) if not isinstance(value, bool) else float("nan")
+    except ValueError:
+        number = float("nan")
+    if not low <= number <= high or (whole and number != int(number)):
         kind = "a whole number" if whole else "a number"
-        raise UserError(f"{_called(name)} is {kind} from {low:g} to {high:.10g}, not {value!r}.")
-    return int(float(str(value))) if whole else float(str(value))
+        raise UserError(f"{_called(name)} is {kind} from {low:g} to {high:.10g}, not {str(value)[:40]!r}.")
+    return int(number) if whole else number
 
 
 def size_of(said: str | tuple[int, int]) -> dict[str, object]:
@@ -121,3 +123,20 @@ def _short(text: str, name: str) -> str:
 
 def _called(name: str) -> str:
     return name.replace("_", " ").capitalize()
+
+
+def in_words(orders: Orders) -> tuple[tuple[str, str], ...]:
+    """(what, value) of all that is ordered, as a person says it, in the order of `Said`."""
+    rows: list[tuple[str, str]] = [("negative", orders.negative)]
+    if orders.width is not None or orders.height is not None:
+        rows.append(("size", f"{orders.width or 'any'}x{orders.height or 'any'}"))
+    elif orders.aspect is not None:
+        rows.append(("size", f"{orders.aspect[0]}:{orders.aspect[1]}"))
+    numbers = ("seed", "images", "steps", "guidance", "clip_skip")
+    rows += [(n.replace("_", " "), f"{v:.12g}") for n in numbers if (v := getattr(orders, n)) is not None]
+    rows += [(name, getattr(orders, name)) for name in ("sampler", "vae", "model", "method")]
+    for order in orders.experts:
+        weights = [w for w in (order.text_weight, order.weight) if w is not None]
+        rows.append(("expert", ":".join([order.name, *(f"{w:g}" for w in weights)])))
+    rows += [("without", name) for name in orders.without]
+    return tuple((what, value) for what, value in rows if value)
