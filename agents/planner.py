@@ -122,7 +122,8 @@ class Planner(Agent):
             self.ctx.say("problem", problem.message, **problem.model_dump())
         if not wrong:
             self.ctx.say("checked", f"plan {state.plan_id[:12]} can be carried out", plan_id=state.plan_id)
-            return Command(goto="merge", update=State(problems=()))
+            unread = [problem.message for problem in report.problems if problem.code == "prompt"]
+            return Command(goto="merge", update=State(problems=(), notes=state.with_notes(*unread)))
         return sent_back(state, wrong)
 
 

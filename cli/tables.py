@@ -184,6 +184,8 @@ def plan(found: PlannedRequest) -> RenderableType:
         rows.add_row("not obeyed", f"{order.text}: {order.why}")
     for refused in found.rejected:
         rows.add_row("left out", f"{refused.id}: {refused.why}")
+    for note in found.notes:
+        rows.add_row("note", note)
     rows.add_row("plan", found.plan_id or "none: nothing of this can be drawn")
     return rows
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from ..merging.plan.check import Problem, check
+from ..merging.plan.merge_plan import MergePlan
+from ..merging.plan.prompt_fit import prompt_notes
 from .context import Context
 from .tool import Args, Result, tool
 
@@ -32,7 +34,8 @@ def check_plan(ctx: Context, args: PlanArgs) -> PlanCheck:
     """Check a proposed plan against the base and the experts' files: family, content hash, kind, coverage, method."""
     plan = ctx.load_plan(args.plan_id or ctx.job.plan_id)
     known = {e.id: e.base_family for e in ctx.store.experts()}
-    report = check(plan, ctx.machinery.index, ctx.locate, families=known)
+    limit = ctx.profile.prompt_limit
+    report = check(plan, ctx.machinery.index, ctx.locate, families=known, prompt_limit=limit)
     return PlanCheck(
         plan_id=plan.plan_id,
         ok=report.ok,
@@ -40,3 +43,8 @@ def check_plan(ctx: Context, args: PlanArgs) -> PlanCheck:
         coverage={e.id: round(e.coverage, 4) for e in report.experts},
         targets=report.targets,
     )
+
+
+def unread_words(ctx: Context, plan: MergePlan) -> tuple[str, ...]:
+    """What of a plan's words the base does not read or obey, as sentences."""
+    return prompt_notes(ctx.machinery.index.path, plan.prompt, plan.negative_prompt, ctx.profile.prompt_limit)

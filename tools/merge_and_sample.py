@@ -56,17 +56,19 @@ def image_path(ctx: Context, plan_id: str, seed: int) -> Path:
 
 def image_paths(ctx: Context, plan: MergePlan) -> list[Path] | None:
     """The kept images of a plan in order of its seeds, each checked against the plan it carries; None unless all
-    are there.
+    are there and can be made again to the bit.
     """
+    from ..merging.sampling.batch import is_repeatable
     from ..merging.sampling.png_record import read_png
 
     paths = [image_path(ctx, plan.plan_id, seed) for seed in plan.seeds]
     if not all(path.is_file() for path in paths):
         return None
     try:
-        good = all(read_png(path).plan.plan_id == plan.plan_id for path in paths)
+        records = [read_png(path) for path in paths]
     except UserError:
         return None  # damaged or edited: it is made again
+    good = all(one.plan.plan_id == plan.plan_id and is_repeatable(one.extra) for one in records)
     return paths if good else None
 
 
@@ -104,14 +106,14 @@ def sample_all(
     ``locate`` finds an expert's file; the context's own way by default.
     """
     from ..merging.sampling.a1111_text import payload_sums
-    from ..merging.sampling.pipeline import render_all
+    from ..merging.sampling.pipeline import draw_all
     from ..merging.sampling.png_record import save_png
 
     found = [image_paths(ctx, plan) for plan in plans]
     missing = [plan for plan, paths in zip(plans, found, strict=True) if paths is None]
     if missing:
         with ctx.machinery.lock:
-            images = render_all(
+            drawn = draw_all(
                 ctx.engine,
                 missing,
                 locate or ctx.locate,
@@ -119,10 +121,11 @@ def sample_all(
                 batch_size=batch_size,
             )
         dtype = str(ctx.engine.dtype).removeprefix("torch.")
-        machine: dict[str, JsonValue] = {"device": ctx.engine.device.type, "dtype": dtype, "batch": batch_size}
-        for plan, made in zip(missing, images, strict=True):
+        machine: dict[str, JsonValue] = {"device": ctx.engine.device.type, "dtype": dtype}
+        for plan, made in zip(missing, drawn, strict=True):
             make_folder(ctx.images_dir(plan.plan_id))
             sums = payload_sums(plan, locate or ctx.locate)
-            for seed, image in zip(plan.seeds, made, strict=True):
-                save_png(image, image_path(ctx, plan.plan_id, seed), plan, seed, machine, sums)
+            for seed, (image, batch) in zip(plan.seeds, made, strict=True):
+                record = machine | batch.recorded()
+                save_png(image, image_path(ctx, plan.plan_id, seed), plan, seed, record, sums)
     return [[image_path(ctx, plan.plan_id, seed) for seed in plan.seeds] for plan in plans]

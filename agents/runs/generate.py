@@ -19,6 +19,7 @@ from ...graph.reading.split import split
 from ...merging.plan.merge_plan import MergePlan
 from ...settings import Settings, user_path
 from ...tools.activate_experts import ActivateArgs, activate_experts
+from ...tools.check_plan import unread_words
 from ...tools.context import Context, Job
 from ...tools.events import Emit, silent
 from ...tools.obeying import refuse_impossible
@@ -178,6 +179,7 @@ def plan(
                 made = ctx.load_plan(propose_plan(ctx, ProposeArgs()).plan_id)
         except (ToolRetry, ToolFailed) as error:
             raise UserError(str(error)) from error
+        notes = () if made is None else unread_words(ctx, made)
     return PlannedRequest(
         plan=made,
         prompt=activation.prompt,
@@ -189,6 +191,7 @@ def plan(
         excluded=activation.excluded,
         unmet=activation.unmet,
         orders=activation.orders,
+        notes=notes,
     )
 
 

@@ -125,6 +125,8 @@ class PlannedRequest(Frozen):
     excluded: tuple[str, ...] = ()
     unmet: tuple[Unmet, ...] = ()
     orders: Orders = Orders()
+    notes: tuple[str, ...] = ()
+    """What of the plan's words the base does not read or obey."""
 
     @property
     def plan_id(self) -> str | None:

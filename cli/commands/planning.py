@@ -110,6 +110,7 @@ def _check(path: Path, base: str | None, experts: list[Path] | None, json_: bool
             licences=known.licences,
             rates=measure(_device(inputs.ctx.settings)),
             dtype=inputs.ctx.settings.dtype,
+            prompt_limit=inputs.ctx.profile.prompt_limit,
         )
     write_json(report.model_dump(mode="json")) if json_ else tables.check(report)
     raise typer.Exit(0 if report.ok else FAILED)

@@ -23,12 +23,13 @@ from .estimate import DeviceRates, Estimate, ExpertLoad, estimate
 from .licence import OutputLicence, output_licence, parents_of
 from .merge_plan import MergePlan, PlanExpert
 from .pinning import Locate, located, pin_base, pin_experts
+from .prompt_fit import clip_skip_problem, prompt_notes, text_side
 from .schedule import passes
 from .vae import located_vae
 
 Code = Literal[
     "base", "method", "schedule", "experts", "family", "file", "coverage", "blocks", "trigger", "weight", "overlap",
-    "licence", "vae",
+    "licence", "vae", "prompt", "clip_skip",
 ]  # fmt: skip
 OVERLAP = 0.5
 """Cosine of two experts' deltas from which they push the same weights the same way."""
@@ -97,6 +98,7 @@ def check(
     licences: Mapping[str, str] | None = None,
     rates: DeviceRates | None = None,
     dtype: str = "float32",
+    prompt_limit: int | None = None,
 ) -> CheckReport:
     """Check a plan against its base and its experts' files.
 
@@ -109,6 +111,7 @@ def check(
         licences: expert id -> licence, "" -> the base's. The output's licence is told if given.
         rates: of the device that will merge. Memory and time are estimated if given.
         dtype: of the pipeline's weights, for that estimate.
+        prompt_limit: tokens that the base's longest text encoder reads, where its profile knows.
 
     Returns:
         Every problem found, not only the first. Raises UserError only where the base itself is missing.
@@ -127,6 +130,7 @@ def check(
             if targets:
                 loads.append(_load(found, targets, index))
     problems += _overlapping(plan, overlaps or {})
+    problems += _of_the_words(plan, index, prompt_limit)
     licence = None if licences is None else output_licence(parents_of(plan, licences))
     if licence is not None and (licence.problem or licence.unknown):
         problems.append(Problem(code="licence", message=licence.sentence(), fatal=False))
@@ -168,6 +172,19 @@ def _of_the_plan(plan: MergePlan, index: BaseIndex) -> tuple[MergeMethod | None,
         except DiffGraphError as error:
             problems.append(Problem(code="vae", message=str(error)))
     return method, problems
+
+
+def _of_the_words(plan: MergePlan, index: BaseIndex, limit: int | None) -> Iterable[Problem]:
+    """What of the prompt will not be read or obeyed, and layers of CLIP that cannot be skipped."""
+    try:
+        for note in prompt_notes(index.path, plan.prompt, plan.negative_prompt, limit):
+            yield Problem(code="prompt", message=note, fatal=False)
+    except DiffGraphError as error:
+        yield Problem(code="prompt", message=str(error), fatal=False)
+    side = text_side(index.path)
+    skip = plan.sampler.clip_skip
+    if side is not None and (text := clip_skip_problem(side.clip_layers, side.weighs, skip)):
+        yield Problem(code="clip_skip", message=text)
 
 
 def _of_the_schedule(plan: MergePlan) -> list[Problem]:

@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
+from pathlib import PurePath
 from urllib.parse import unquote
 
 from ...errors import DiffGraphError
@@ -60,6 +61,10 @@ def parameters(plan: MergePlan, seed: int, size: tuple[int, int], sums: Mapping[
         "Model hash": plan.base.sha256[:AUTOV2_DIGITS],
         "Model": plan.base.ref.partition(":")[2] or plan.base.ref,
     }
+    if plan.sampler.clip_skip is not None:
+        fields["Clip skip"] = plan.sampler.clip_skip
+    if plan.vae is not None:
+        fields |= {"VAE hash": plan.vae.sha256[:AUTOV2_DIGITS], "VAE": PurePath(plan.vae.ref).name}
     if plan.experts:
         fields["Lora hashes"] = ", ".join(f"{names[e.id]}: {digests[e.id]}" for e in plan.experts)
     if plan.schedule is not None:

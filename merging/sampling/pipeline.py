@@ -15,11 +15,14 @@ from ..engine.engine import Engine
 from ..plan.merge_plan import MergePlan, Sampler
 from ..plan.pinning import Locate
 from ..plan.schedule import plain
+from .batch import Batch, Drawn
 from .call import call_arguments
+from .encoding import is_encoded, text_arguments
+from .other_vae import plan_vae
 from .scheduled import ScheduledDenoiser
 from .schedulers import make_scheduler
 
-_SHARED = ("base", "experts", "method", "sampler", "allow_partial", "schedule")
+_SHARED = ("base", "experts", "method", "sampler", "allow_partial", "schedule", "vae")
 """The fields of a plan that decide its merge and how it is sampled, whatever the prompt and the seeds."""
 
 OnStep = Callable[[int, int], None]
@@ -42,20 +45,30 @@ def render(
 
 
 def render_seed(
-    engine: Engine, plan: MergePlan, seed: int, locate: Locate, on_step: OnStep | None = None
+    engine: Engine,
+    plan: MergePlan,
+    seed: int,
+    locate: Locate,
+    on_step: OnStep | None = None,
+    *,
+    batch: Batch | None = None,
 ) -> Image.Image:
     """One of a plan's images alone, the same bits as from `render` (with ``batch_size`` 1).
+
+    Args:
+        batch: the batch that an image was drawn in (`Drawn.batch`); it is drawn again as a whole, since who shares a
+            batch moves the last bits.
 
     Raises:
         PlanError, ExpertError: as `render`; also for a seed that is none of the plan's.
     """
     if seed not in plan.seeds:
         raise PlanError(f"seed {seed} is none of the plan's seeds")
+    alone = Batch(images=(_member(plan, seed),))
     engine.apply(plain(plan), locate)
     steps = plan.sampler.steps
     step = None if on_step is None else _counted(on_step, 0, steps)
-    with ScheduledDenoiser(engine, plan, locate) as stepper:
-        image = _sample(engine, plan.sampler, [(plan.prompt, plan.negative_prompt, seed)], stepper, step)[0]
+    image = _sampled(engine, plan, batch or alone, locate, step)[(batch or alone).at]
     if on_step is not None:
         on_step(steps, steps)
     return image
@@ -74,26 +87,63 @@ def render_all(
     Returns:
         For each plan, in the order given, one image for each seed.
     """
+    drawn = draw_all(engine, plans, locate, on_step, batch_size=batch_size)
+    return [[one.image for one in images] for images in drawn]
+
+
+def draw_all(
+    engine: Engine,
+    plans: Sequence[MergePlan],
+    locate: Locate,
+    on_step: OnStep | None = None,
+    *,
+    batch_size: int = 16,
+) -> list[list[Drawn]]:
+    """As `render_all`, each image with the batch that it was drawn in, by which `render_seed` repeats it.
+
+    An image whose words are encoded outside the pipeline (`encoding.is_encoded`) has a batch of its own: the lengths
+    of what is encoded differ.
+    """
     groups: dict[str, list[tuple[int, int]]] = {}
     for index, plan in enumerate(plans):
         groups.setdefault(_alike(plan), []).extend((index, at) for at in range(len(plan.seeds)))
-    batches = [jobs[i : i + batch_size] for jobs in groups.values() for i in range(0, len(jobs), batch_size)]
+    batches: list[list[tuple[int, int]]] = []
+    for jobs in groups.values():
+        alone = [_alone(engine, plans[index]) for index, _ in jobs]
+        common = [job for job, own in zip(jobs, alone, strict=True) if not own]
+        batches += [common[i : i + batch_size] for i in range(0, len(common), batch_size)]
+        batches += [[job] for job, own in zip(jobs, alone, strict=True) if own]
     total = sum(plans[jobs[0][0]].sampler.steps for jobs in batches)
     done = 0
-    images: dict[tuple[int, int], Image.Image] = {}
+    drawn: dict[tuple[int, int], Drawn] = {}
     for jobs in batches:
         first = plans[jobs[0][0]]
         if engine.merged != plain(first).plan_id:
             engine.apply(plain(first), locate)
         step = None if on_step is None else _counted(on_step, done, total)
-        prompts = [(plans[i].prompt, plans[i].negative_prompt, plans[i].seeds[at]) for i, at in jobs]
-        with ScheduledDenoiser(engine, first, locate) as stepper:
-            made = _sample(engine, first.sampler, prompts, stepper, step)
-        images.update(zip(jobs, made, strict=True))
+        batch = Batch(images=tuple(_member(plans[i], plans[i].seeds[at]) for i, at in jobs))
+        made = _sampled(engine, first, batch, locate, step)
+        for at, (job, image) in enumerate(zip(jobs, made, strict=True)):
+            drawn[job] = Drawn(image, batch.model_copy(update={"at": at}))
         done += first.sampler.steps
         if on_step is not None:
             on_step(done, total)
-    return [[images[index, at] for at in range(len(plan.seeds))] for index, plan in enumerate(plans)]
+    return [[drawn[index, at] for at in range(len(plan.seeds))] for index, plan in enumerate(plans)]
+
+
+def _member(plan: MergePlan, seed: int) -> tuple[str, str, int]:
+    return plan.prompt, plan.negative_prompt, seed
+
+
+def _alone(engine: Engine, plan: MergePlan) -> bool:
+    return is_encoded(engine.pipe, (plan.prompt, plan.negative_prompt), plan.sampler.clip_skip)
+
+
+def _sampled(
+    engine: Engine, plan: MergePlan, batch: Batch, locate: Locate, on_step: Callable[[int], None] | None
+) -> list[Image.Image]:
+    with plan_vae(engine, plan), ScheduledDenoiser(engine, plan, locate) as stepper:
+        return _sample(engine, plan.sampler, batch.images, stepper, on_step)
 
 
 def _alike(plan: MergePlan) -> str:
@@ -113,8 +163,7 @@ def _sample(
     on_step: Callable[[int], None] | None,
 ) -> list[Image.Image]:
     pipe = engine.pipe
-    text = {"prompt": [prompt for prompt, _, _ in prompts], "negative_prompt": [text for _, text, _ in prompts]}
-    arguments = call_arguments(pipe, sampler, text)
+    arguments = _arguments(pipe, sampler, [(prompt, negative) for prompt, negative, _ in prompts])
     generators = [torch.Generator("cpu").manual_seed(seed) for _, _, seed in prompts]
 
     def after(_pipe: Any, step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -135,11 +184,12 @@ def _sample(
     return [Image.fromarray(pixels) for pixels in (out * 255).round().clip(0, 255).astype("uint8")]
 
 
-def cut_off(engine: Engine, prompt: str) -> str:
-    """The end of a prompt that the base's text encoder would silently drop ("" if it all fits)."""
-    tokenizer = engine.pipe.tokenizer
-    limit = tokenizer.model_max_length
-    ids = tokenizer(prompt, truncation=False, verbose=False).input_ids
-    if len(ids) <= limit:
-        return ""
-    return str(tokenizer.decode(ids[limit - 1 : -1])).strip()
+def _arguments(pipe: Any, sampler: Sampler, words: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """The arguments of one call; where the words are handed over encoded, they are checked as words all the same."""
+    with torch.inference_mode():
+        text = text_arguments(pipe, words, sampler.clip_skip)
+    if "prompt_embeds" not in text:
+        return call_arguments(pipe, sampler, text)
+    said = {"prompt": [prompt for prompt, _ in words], "negative_prompt": [negative for _, negative in words]}
+    checked = call_arguments(pipe, sampler, said)
+    return {name: value for name, value in checked.items() if name not in said} | text

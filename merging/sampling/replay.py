@@ -10,6 +10,7 @@ from PIL import Image
 
 from ..engine.engine import Engine
 from ..plan.pinning import Locate
+from .batch import batch_in, is_repeatable
 from .pipeline import OnStep, render_seed
 from .png_record import PngRecord, libraries, pixels_sha256, read_png
 
@@ -56,7 +57,9 @@ def replay(path: Path, engine: Engine, locate: Locate, on_step: OnStep | None = 
         PlanError, ExpertError: the base or an expert is another than the plan pins, or cannot be merged.
     """
     record = read_png(path)
-    image = render_seed(engine, record.plan, record.seed, locate, on_step)
+    plan, seed = record.plan, record.seed
+    batch = batch_in(record.extra, (plan.prompt, plan.negative_prompt, seed))
+    image = render_seed(engine, plan, seed, locate, on_step, batch=batch)
     differing, largest = _difference(record.image, image)
     return Replay(
         record=record,
@@ -85,6 +88,6 @@ def _reasons(record: PngRecord, engine: Engine) -> list[str]:
     batch = record.extra.get("batch", 1)
     if "device" not in record.extra:
         found.append("the file does not say on which device it was made, nor whether in a batch")
-    elif batch != 1:
+    elif not is_repeatable(record.extra):
         found.append(f"it was made in batches of up to {batch}, which moves the last bits")
     return found

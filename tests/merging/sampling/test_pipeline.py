@@ -12,7 +12,7 @@ import pytest
 from diffgraph.errors import PlanError, UserError
 from diffgraph.merging.engine.engine import Engine
 from diffgraph.merging.plan.merge_plan import MergePlan, Sampler
-from diffgraph.merging.sampling.pipeline import cut_off, render, render_all
+from diffgraph.merging.sampling.pipeline import render, render_all
 from diffgraph.merging.sampling.png_record import pixels_sha256
 
 
@@ -121,11 +121,6 @@ def test_a_model_that_gives_nan_is_a_plan_error_and_not_a_black_image(world, eng
     plan = world.plan(world.expert("owl", 1e30), world.expert("ink", -1e30))
     with pytest.raises(PlanError, match="NaN instead of an image"):
         render(engine, plan, world.locate)
-
-
-def test_a_prompt_too_long_for_the_text_encoder_is_told(engine):
-    assert cut_off(engine, "an owl") == ""
-    assert cut_off(engine, "a b c d e f g h i j k l m n o p") == "o p"
 
 
 def test_a_damaged_or_missing_base_is_a_user_error(world, tmp_path):

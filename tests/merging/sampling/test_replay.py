@@ -11,7 +11,8 @@ from PIL.PngImagePlugin import PngInfo
 from diffgraph.errors import PlanError, UserError
 from diffgraph.merging.engine.engine import Engine
 from diffgraph.merging.plan.merge_plan import Switch
-from diffgraph.merging.sampling.pipeline import render, render_seed
+from diffgraph.merging.sampling.batch import Batch, batch_in, is_repeatable
+from diffgraph.merging.sampling.pipeline import draw_all, render, render_seed
 from diffgraph.merging.sampling.png_record import KEY, libraries, save_png
 from diffgraph.merging.sampling.replay import replay
 
@@ -37,6 +38,37 @@ def test_a_fresh_engine_makes_the_same_pixels(world, drawn):
     assert steps[-1] == (3, 3)
     assert done.record.plan == plan
     assert done.record.made_with == libraries()
+
+
+def test_images_of_a_batch_replay_to_the_bit_whatever_their_place(world, tmp_path):
+    owl = world.expert("owl")
+    plans = [
+        world.plan(owl, prompt=text, seeds=(1, 2), negative_prompt="dog") for text in ("an owl", "a cat", "an owl")
+    ]
+    here = Engine(world.base_dir, device="cpu")
+    drawn = draw_all(here, plans, world.locate, batch_size=5)
+    sizes = []
+    for number, (plan, images) in enumerate(zip(plans, drawn, strict=True)):
+        for seed, (image, batch) in zip(plan.seeds, images, strict=True):
+            path = tmp_path / f"{number}-{seed}.png"
+            save_png(image, path, plan, seed, {"device": "cpu", "dtype": "float32"} | batch.recorded())
+            done = replay(path, Engine(world.base_dir, device="cpu"), world.locate)
+            assert (done.equal, done.reasons) == (True, ())
+            assert is_repeatable(done.record.extra)
+            sizes.append(len(batch.images))
+    assert sizes == [5] * 5 + [1]
+
+
+def test_a_batch_that_does_not_fit_the_image_is_not_drawn(world, engine, drawn, tmp_path):
+    plan, path = drawn
+    whole = Batch(images=((plan.prompt, "", 4), ("another", "", 9)), at=1)
+    assert batch_in(whole.recorded(), (plan.prompt, "", 4)) is None
+    for broken in ({"images": []}, {"images": [["a", "b", 1]], "at": 3}, "all of them", None):
+        assert batch_in({"batch": 2, "drawn_with": broken}, (plan.prompt, "", 4)) is None
+    assert not is_repeatable({"batch": 16})
+    with Image.open(path) as image:
+        save_png(image, tmp_path / "b.png", plan, 4, HERE | {"batch": 16})
+    assert "batches of up to 16" in " ".join(replay(tmp_path / "b.png", engine, world.locate).reasons)
 
 
 def test_other_pixels_are_counted_and_what_changed_is_named(world, engine, drawn, tmp_path):
