@@ -69,7 +69,14 @@ class Settings(FromEnvironment):
         default=None, ge=1, description="tokens of an answer; none: the server's limit"
     )
     base: str | None = Field(
-        default=None, description="a base by name, name:argument, or a diffusers folder; none: the one that comes along"
+        default=None,
+        description="a base: a known name, a diffusers folder, a .safetensors file, a Hub id (owner/name@revision), a "
+        "plug-in's name or name:argument; none: the one in use (`diffgraph base use`)",
+    )
+    base_parts: str | None = Field(
+        default=None,
+        description="for a base that is a single file: a diffusers folder, Hub id or known base that has what the file "
+        "lacks; none: looked for",
     )
     critic: str = Field(
         default="auto",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 DENOISERS = ("unet", "transformer", "prior")
 COMPONENTS = (*DENOISERS, "text_encoder", "text_encoder_2", "text_encoder_3", "vae")
+_VARIANT = (
+    r"(?:diffusion_pytorch_model|model)(?:\.([a-z0-9_]+)(?:-\d{5}-of-\d{5})?|-\d{5}-of-\d{5}\.([a-z0-9_]+))"
+    r"\.safetensors"
+)
 STEMS = ("diffusion_pytorch_model", "model")
 _ATTENTION = MappingProxyType({"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"})
 """What the attention of an autoencoder was called before diffusers 0.17."""
@@ -70,6 +74,12 @@ def component_files(folder: Path) -> tuple[Path, ...]:
     if any(folder.glob("*.bin")) or any(folder.glob("*.ckpt")):
         raise UserError(f"{folder} holds pickles only; DiffGraph opens safetensors only: convert it first")
     return ()
+
+
+def variant_of(files: Iterable[Path]) -> str | None:
+    """The variant ("fp16") that a component's weight files are of, as diffusers asks for it; None for the main one."""
+    found = (re.fullmatch(_VARIANT, file.name) for file in files)
+    return next((match[1] or match[2] for match in found if match is not None), None)
 
 
 def _shards(index: Path) -> tuple[Path, ...]:

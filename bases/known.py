@@ -29,6 +29,7 @@ class KnownBase(Frozen):
         kind: a diffusers folder, a .safetensors file, or an id on the Hub.
         where: the absolute path, or "owner/name" on the Hub.
         revision: the commit of a Hub id; "" elsewhere.
+        asked: the branch or tag that was named; "" if none was.
         folder: the diffusers folder that its weights are read from.
         source: of a file: size and time of change when it was converted, and its sha256.
         parts: of a file: the diffusers folder or id that gave what the file does not hold; "" if nobody did.
@@ -41,6 +42,7 @@ class KnownBase(Frozen):
     kind: Kind
     where: str = Field(min_length=1)
     revision: str = ""
+    asked: str = ""
     folder: str = Field(min_length=1)
     source: WeightFile | None = None
     parts: str = ""
@@ -68,9 +70,9 @@ class KnownBases(Frozen):
         return next((base for base in self.bases if base.name == name), None)
 
     def at(self, kind: Kind, where: str, revision: str = "") -> KnownBase | None:
-        """The base at that place (at that commit, if one is named), the latest first, or None."""
+        """The base at that place (as that revision), the latest first, or None."""
         found = (base for base in reversed(self.bases) if (base.kind, base.where) == (kind, where))
-        return next((base for base in found if revision in ("", base.revision)), None)
+        return next((base for base in found if revision in (base.asked, base.revision)), None)
 
     def with_base(self, base: KnownBase) -> KnownBases:
         """With this one added, or in the place of the one of its name."""

@@ -65,16 +65,22 @@ def default_name() -> str:
     raise UserError(f"No base is chosen: set DIFFGRAPH_BASE to a diffusers folder{others}.{missing}")
 
 
-def chosen(setting: str | None, home: Path | None = None) -> BaseProfile:
+def chosen(
+    setting: str | None, home: Path | None = None, *, parts: str = "", tell: naming.Tell = naming.silent
+) -> BaseProfile:
     """The profile of the base that a setting names: by a name that the home knows, by a registered name or
     ``name:argument``, by a diffusers folder, a .safetensors file or an id on the Hub.
 
     Args:
         setting: that; without a word the base that the home uses, else the one that comes along.
-        home: where known bases are kept; naming one by its place makes it known there. None: nothing is known or kept.
+        home: where known bases are kept; naming one by its place makes it known there. None: nothing is known or kept,
+            and a folder is all that can be named.
+        parts: for a single file, a diffusers folder or Hub id that has what the file lacks.
+        tell: told what takes long: a download, a conversion.
 
     Raises:
         UserError: there is no such base, or it is not on this machine.
+        ExternalError: the Hub fails.
     """
     named = (setting or "").strip()
     bases = KnownBases() if home is None else known.read(home)
@@ -84,17 +90,38 @@ def chosen(setting: str | None, home: Path | None = None) -> BaseProfile:
     name, _, argument = named.partition(":")
     if name in names() or (name in broken() and not user_path(named).exists()):
         return _BASES.get(name)(argument)
+    if (entry := _placed(named, bases)) is not None and home is not None:
+        return of_known(naming.refreshed(home, entry))
     location = location_of(named)
     if location is None:
         raise UserError(_nowhere(named, bases))
-    if home is None or not denoiser_files(Path(location.where)):
+    if location.kind == "folder" and (home is None or not denoiser_files(Path(location.where))):
         return of_folder(Path(location.where))
-    return of_known(naming.known_at(home, location, taken=frozenset(names())))
+    if home is None:
+        raise UserError(
+            f"{named} is no folder: a file or a Hub id is made known to a home first (`diffgraph base add`)."
+        )
+    return of_known(naming.known_at(home, location, taken=frozenset(names()), parts=parts, tell=tell))
 
 
-def of_settings(settings: Settings) -> BaseProfile:
+def of_settings(settings: Settings, tell: naming.Tell = naming.silent) -> BaseProfile:
     """The profile of the base that the settings name, known to their home from then on. Raises as `chosen` does."""
-    return chosen(settings.base, settings.root)
+    return chosen(settings.base, settings.root, parts=settings.base_parts or "", tell=tell)
+
+
+def _placed(named: str, bases: KnownBases) -> KnownBase | None:
+    """The known base that needs nothing more than what is here: an id on the Hub that was fetched, a file or a folder
+    that is gone by now, so that its name is told.
+    """
+    if (entry := next((b for b in bases.bases if b.kind == "hub" and named in _ids(b)), None)) is not None:
+        return entry
+    path = user_path(named)
+    return None if path.exists() else next((b for b in bases.bases if b.where == str(path)), None)
+
+
+def _ids(base: KnownBase) -> set[str]:
+    """The ids that mean a base from the Hub."""
+    return {f"{base.where}@{base.asked}" if base.asked else base.where, f"{base.where}@{base.revision}"}
 
 
 def of_known(entry: KnownBase) -> BaseProfile:
@@ -116,13 +143,15 @@ def of_known(entry: KnownBase) -> BaseProfile:
     )
 
 
-def add(text: str, home: Path, *, name: str = "") -> BaseProfile:
+def add(text: str, home: Path, *, name: str = "", parts: str = "", tell: naming.Tell = naming.silent) -> BaseProfile:
     """Make the base at a place known to a home, and return its profile. The first one is used from then on.
 
     Args:
         text: a diffusers folder, a .safetensors file or an id on the Hub.
         home: DiffGraph's home.
         name: what it shall be called; "": after its place.
+        parts: for a single file, a diffusers folder or Hub id that has what the file lacks.
+        tell: told what takes long.
 
     Raises:
         UserError: there is no base, its name cannot be, or the home cannot be written.
@@ -134,7 +163,7 @@ def add(text: str, home: Path, *, name: str = "") -> BaseProfile:
         raise UserError(f"{name!r} is no name for a base: take letters, digits, dots, dashes and underscores.")
     if name in names():
         raise UserError(f"{name!r} is the name of a base that comes with a plug-in: take another.")
-    entry = naming.known_at(home, location, name=name, taken=frozenset(names()))
+    entry = naming.known_at(home, location, name=name, taken=frozenset(names()), parts=parts, tell=tell)
 
     def put(before: KnownBases) -> KnownBases:
         after = before if before.get(entry.name) else before.with_base(entry)

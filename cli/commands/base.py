@@ -29,15 +29,24 @@ def add(
         ),
     ],
     name: Annotated[str, typer.Option(help="what to call it; default: after its place")] = "",
+    parts: Annotated[
+        str | None,
+        typer.Option(
+            help="a diffusers folder, Hub id or known base that has what a single file lacks; default: looked for"
+        ),
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Make a base of yours known, so that it can be drawn with. Its weights stay where they are.
+    """Make a base of yours known, so that it can be drawn with. Its weights stay where they are; a single file is
+    converted once into a diffusers folder in the home.
 
     Examples:
 
       diffgraph base add ~/models/my-sdxl
 
       diffgraph base add ~/models/juggernautXL.safetensors --name juggernaut
+
+      diffgraph base add ~/models/flux-dream.safetensors --parts ~/models/FLUX.1-dev
 
       diffgraph base add stabilityai/stable-diffusion-xl-base-1.0
 
@@ -51,7 +60,8 @@ def add(
 
     settings = Settings.load()
     with working("Looking at the base"):
-        found = registry.add(place, settings.root, name=name)
+        wanted = parts or settings.base_parts or ""
+        found = registry.add(place, settings.root, name=name, parts=wanted, tell=say)
     if json_:
         write_json(found_json(found))
         return

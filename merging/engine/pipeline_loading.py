@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from ...bases.index import variant_of
+from ...bases.key import denoiser_files
 from ...errors import UserError
 
 
@@ -35,6 +37,8 @@ def load_pipeline(base_dir: Path, device: torch.device, dtype: torch.dtype) -> A
     extra: dict[str, Any] = {name: dtype} | ({"safety_checker": None} if "safety_checker" in declared else {})
     if "requires_safety_checker" in declared:
         extra["requires_safety_checker"] = False
+    if (variant := variant_of(denoiser_files(base_dir))) is not None:
+        extra["variant"] = variant
     try:
         with _quiet():
             pipe = diffusers.DiffusionPipeline.from_pretrained(
