@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .agents.runs.generate import generate as generate
+    from .agents.runs.generate import plan as plan
+    from .agents.runs.render import render_plan as render_plan
     from .agents.runs.result import RunResult as RunResult
     from .errors import BaseMissing as BaseMissing
     from .errors import BaseMissing as WorldMissing  # noqa: F401
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from .graph.experts.expert import Expert as Expert
     from .graph.experts.expert import Skill as Skill
     from .graph.experts.expert import SourceRef as SourceRef
+    from .graph.reading.request import ExpertOrder as ExpertOrder
+    from .graph.reading.request import Orders as Orders
     from .graph.relations.relation import Relation as Relation
     from .graph.selection.activation import Activation as Activation
     from .graph.selection.solver import activate as activate
@@ -48,7 +52,8 @@ if TYPE_CHECKING:
     from .settings import Settings as Settings
 
 _HOMES = {
-    "agents.runs.generate": ("generate",),
+    "agents.runs.generate": ("generate", "plan"),
+    "agents.runs.render": ("render_plan",),
     "agents.runs.result": ("RunResult",),
     "errors": (
         "BaseMissing",
@@ -66,6 +71,7 @@ _HOMES = {
     "graph.selection.solver": ("activate",),
     "graph.calibration.record": ("Calibration",),
     "graph.experts.expert": ("Expert", "Skill", "SourceRef"),
+    "graph.reading.request": ("ExpertOrder", "Orders"),
     "graph.relations.relation": ("Relation",),
     "graph.store.opening": ("open_graph",),
     "graph.store.graph_store": ("GraphStore",),

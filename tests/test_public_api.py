@@ -24,10 +24,12 @@ PUBLIC = [
     "Engine",
     "Expert",
     "ExpertError",
+    "ExpertOrder",
     "ExternalError",
     "GraphStore",
     "MergePlan",
     "Method",
+    "Orders",
     "PlanBase",
     "PlanError",
     "PlanExpert",
@@ -47,7 +49,9 @@ PUBLIC = [
     "activate",
     "generate",
     "open_graph",
+    "plan",
     "render",
+    "render_plan",
 ]
 
 

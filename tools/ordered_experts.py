@@ -39,7 +39,7 @@ def refuse_unknown(ctx: Context, orders: Orders) -> None:
     for name in (*(order.name for order in experts), *orders.without):
         expert, why = called(ctx, name)
         if expert is None:
-            raise UserError(f"The expert {name[:120]!r} cannot be had: {why}.")
+            raise UserError(f"The expert {name[:120]!r} cannot be had: {why}" + ("" if why.endswith("?") else "."))
     out = ruled_out(ctx, orders)
     both = [o.name for o in experts if o.weight != 0.0 and (expert := called(ctx, o.name)[0]) and expert.id in out]
     if both:

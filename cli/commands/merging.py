@@ -1,4 +1,4 @@
-"""``merge`` and ``replay``: carry out a plan at hand, to weights or to an image once more. No agent is needed."""
+"""``render``, ``merge`` and ``replay``: carry out a plan at hand, to images, weights, or an image once more."""
 
 from __future__ import annotations
 
@@ -7,19 +7,59 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..console import FAILED, out, write_json
+from ..console import FAILED, out, say, write_json
 from ..options import Base, ExpertFolders, Json, PlanFile
 
 if TYPE_CHECKING:
     from ...merging.export.export import ExportReport
     from ...merging.plan.merge_plan import MergePlan
-    from ..plan_inputs import PlanInputs
+    from ...tools.plan_inputs import PlanInputs
 
 Form = Literal["lora", "full"]
 Layout = Literal["diffusers", "kohya"]
 
 POSITION = 30
 app = typer.Typer()
+
+
+@app.command()
+def render(
+    plan_file: PlanFile,
+    out_: Annotated[
+        Path | None,
+        typer.Option("--out", help="folder for images and plan (new, empty, or earlier); default: a fresh run folder"),
+    ] = None,
+    n: Annotated[int | None, typer.Option("-n", "--n", help="how many images; default: the plan's")] = None,
+    seed: Annotated[int | None, typer.Option(help="the first image's seed; default: the plan's")] = None,
+    base: Base = None,
+    experts: ExpertFolders = None,
+    json_: Json = False,
+) -> None:
+    """Draw a plan as it stands, edited or not: check it, merge, sample. No brain and no critic look at it.
+
+    Examples:
+
+      diffgraph plan "a red fox" --expert inkwash:0.7 --json | jq .plan > plan.json
+
+      diffgraph render plan.json --seed 7 -n 4 --out fox/
+
+      diffgraph render image.png --out again/
+
+    The base is the one that the plan was made for; experts are found by content, in the graph or with --experts.
+    """
+    from ...agents.runs.render import render_plan
+    from ..progress import Progress
+
+    with Progress() as progress:
+        done = render_plan(plan_file, out=out_, n=n, seed=seed, base=base, experts=experts or (), on_event=progress)
+    if json_:
+        write_json(done.to_json())
+        return
+    for note in done.notes:
+        say(note)
+    for path in done.images:
+        out.line_of(f"image    {path}")
+    out.line_of(f"plan     {done.run_dir / 'plan.json'}")
 
 
 @app.command()
@@ -53,12 +93,12 @@ def merge(
     The output appears whole or not at all.
     """
     from ...merging.engine.free_memory import parse_bytes
+    from ...tools.plan_inputs import open_inputs, read_plan_file
     from .. import tables
-    from ..plan_inputs import open_inputs, read_plan_file
     from ..progress import working
 
     made, limit = read_plan_file(plan_file), parse_bytes(budget)
-    with working("Merging"), open_inputs(base, experts) as inputs:
+    with working("Merging"), open_inputs(base, experts, made) as inputs:
         report = _write(inputs, made, out_, as_, limit, layout=layout, rank=rank, dtype=dtype, force=force)
     write_json(report.to_json()) if json_ else tables.merged(report)
 
@@ -116,11 +156,11 @@ def replay(
     """
     from ...merging.sampling.a1111_text import payload_sums
     from ...merging.sampling.png_record import read_png, save_png
-    from ..plan_inputs import open_inputs
+    from ...tools.plan_inputs import open_inputs
     from ..progress import Progress
 
     record = read_png(image)
-    with Progress() as progress, open_inputs(base, experts) as inputs:
+    with Progress() as progress, open_inputs(base, experts, record.plan) as inputs:
         inputs.check_base(record.plan)
         for spec in record.plan.experts:
             inputs.finder(spec)  # whoever is missing is told before the model is loaded

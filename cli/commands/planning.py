@@ -77,7 +77,7 @@ def _propose(prompt: str, n: int | None, seed: int | None, orders: Orders, base:
 
 def _diff(one: Path, other: Path, json_: bool) -> None:
     from ...merging.plan.diff import differences
-    from ..plan_inputs import read_plan_file
+    from ...tools.plan_inputs import read_plan_file
 
     before, after = read_plan_file(one), read_plan_file(other)
     changes = differences(before, after)
@@ -94,12 +94,12 @@ def _diff(one: Path, other: Path, json_: bool) -> None:
 def _check(path: Path, base: str | None, experts: list[Path] | None, json_: bool) -> None:
     from ...merging.engine.device_rates import measure
     from ...merging.plan.check import check
+    from ...tools.plan_inputs import open_inputs, read_plan_file
     from .. import tables
-    from ..plan_inputs import open_inputs, read_plan_file
     from ..progress import working
 
     made = read_plan_file(path)
-    with working("Reading headers"), open_inputs(base, experts) as inputs:
+    with working("Reading headers"), open_inputs(base, experts, made) as inputs:
         known = inputs.known(made)
         report = check(
             made,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ExpertError, PlanError, UserError
+from ..bases import known, registry
+from ..bases.key import key_of
+from ..errors import DiffGraphError, ExpertError, PlanError, UserError
 from ..settings import Settings
-from ..tools.context import Context
+from .context import Context
+from .events import Emit, silent
 from .expert_files import ExpertFinder
 
 if TYPE_CHECKING:
@@ -69,10 +72,48 @@ class PlanInputs:
 
 
 @contextmanager
-def open_inputs(base: str | None, experts: list[Path] | None) -> Iterator[PlanInputs]:
-    """The inputs that ``--base`` and ``--experts`` name, closed at the end. Loads no model."""
-    with Context.open(Settings.load(base=base)) as ctx:
-        yield PlanInputs(ctx, ExpertFinder(ctx, experts or []))
+def open_inputs(
+    base: str | None,
+    experts: Sequence[Path] | None,
+    plan: MergePlan | None = None,
+    *,
+    settings: Settings | None = None,
+    emit: Emit = silent,
+) -> Iterator[PlanInputs]:
+    """The inputs of a plan, closed at the end. Loads no model.
+
+    Args:
+        base: as ``--base`` names it; None: the one that ``plan`` was made for, if it is known here, else the settings'.
+        experts: folders to look for files in, as ``--experts`` names them.
+        plan: what they are for.
+        settings: where and how; read from the environment if None.
+        emit: told of what happens.
+    """
+    settings = settings or Settings.load()
+    named = base if base is not None or plan is None else base_of(plan, settings)
+    if named is not None:
+        settings = settings.model_copy(update={"base": named})
+    with Context.open(settings, emit) as ctx:
+        yield PlanInputs(ctx, ExpertFinder(ctx, list(experts or [])))
+
+
+def base_of(plan: MergePlan, settings: Settings) -> str | None:
+    """How a setting names the base with the very weights that a plan pins: the one in force if it is that, else one
+    that the home knows or a plug-in brings under the plan's name for it; None if none is here.
+    """
+    wanted = plan.base.sha256
+    with suppress(DiffGraphError):
+        if key_of(registry.of_settings(settings)) == wanted:
+            return settings.base
+    for entry in known.read(settings.root).bases:
+        if entry.key == wanted:
+            return entry.name
+    for name in registry.names():
+        with suppress(DiffGraphError):
+            profile = registry.chosen(name)
+            if profile.ref == plan.base.ref and key_of(profile) == wanted:
+                return name
+    return None
 
 
 def read_plan_file(path: Path) -> MergePlan:

@@ -14,7 +14,7 @@ from ..settings import user_path
 
 if TYPE_CHECKING:
     from ..merging.plan.merge_plan import PlanExpert
-    from ..tools.context import Context
+    from .context import Context
 
 MAX_FILES = 10_000
 
