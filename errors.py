@@ -4,7 +4,8 @@
 
     DiffGraphError
     ├── UserError          one line, no traceback: bad setting, missing key, empty prompt
-    │   └── BaseMissing    a base, or a file that belongs to it, is absent or damaged
+    │   ├── BaseMissing    a base, or a file that belongs to it, is absent or damaged
+    │   └── NoCritic       nobody here can judge what the base draws
     ├── PlanError          a merge plan that cannot be carried out: what is incompatible, which keys
     ├── ExpertError        a bad expert file: which file, what, where
     ├── ToolRetry          goes back to the model, which may mend its arguments
@@ -28,6 +29,10 @@ class UserError(DiffGraphError):
 
 class BaseMissing(UserError):
     """A base or a file that belongs to it is not on this machine, or does not match its manifest."""
+
+
+class NoCritic(UserError):
+    """Nobody here can judge what the base draws: images are drawn unjudged, and nothing can be calibrated."""
 
 
 class PlanError(DiffGraphError):

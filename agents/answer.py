@@ -45,8 +45,10 @@ def checked_seed(seed: object) -> int:
 
 
 def missing_parts(state: State, plan: MergePlan | None) -> tuple[str, ...]:
-    """What of the prompt the image does not try to show: what nobody can draw, and what lost its expert on the way."""
-    if state.activation is None:
+    """What of the prompt the image does not try to show: what nobody can draw, and what lost its expert on the way. On
+    a base of open vocabulary nothing: it draws what no expert does.
+    """
+    if state.activation is None or state.activation.vocabulary == "open":
         return ()
     used = {e.id for e in plan.experts} if plan else set()
     lost = [f.text for f in state.activation.facets if plan and f.by != "base" and f.by not in used]
@@ -86,12 +88,45 @@ def of_images(
         scores=scores,
         uncovered=uncovered,
         status=status,
-        message=message,
+        message=f"{message}{_of_experts(state, plan)}",
     )
     read = state.activation.read if state.activation else state.prompt
     if " ".join(read.split()) != state.prompt:
         change = change.changed(State(notes=state.with_notes(f"The planner read the prompt as: {read}")))
     return change
+
+
+def of_unjudged(state: State, plan: MergePlan, images: Sequence[str], why: str) -> State:
+    """The end of a run whose images nobody has judged; ``why`` is a sentence."""
+    uncovered = missing_parts(state, plan)
+    message = f"Nobody has judged the {'image' if len(images) == 1 else 'images'}. {why}{_of_experts(state, plan)}"
+    if uncovered:
+        message = f"Nothing here draws {quoted(uncovered)}, so the image leaves it out. {message}"
+    return State(
+        plan_id=plan.plan_id,
+        images=tuple(images),
+        scores=None,
+        uncovered=uncovered,
+        status="uncovered" if uncovered else "unjudged",
+        message=message,
+    )
+
+
+def _of_experts(state: State, plan: MergePlan) -> str:
+    """On a base of open vocabulary: who helped, who of them was never measured, what was left to the base."""
+    found = state.activation
+    if found is None or found.vocabulary == "closed":
+        return ""
+    unmeasured = [e.id for e in found.experts if not e.calibrated and e.id in {p.id for p in plan.experts}]
+    said = ""
+    if not plan.experts:
+        said += " No expert was merged: the base draws this alone."
+    elif found.left_to_base:
+        said += f" The base itself draws {quoted(found.left_to_base)}."
+    if unmeasured:
+        verb = "was" if len(unmeasured) == 1 else "were"
+        said += f" Never measured here {verb} {', '.join(unmeasured)}."
+    return said
 
 
 def without_image(state: State, brain: str) -> State:
@@ -100,6 +135,8 @@ def without_image(state: State, brain: str) -> State:
     known = sorted({f.trigger for f in state.activation.facets}) if state.activation else []
     if state.problems:
         message = "No plan could be carried out: " + " ".join(p.message.rstrip(".") + "." for p in state.problems[:3])
+    elif state.activation and state.activation.vocabulary == "open":
+        message = "The prompt only orders or rules out, so there is nothing to draw. Say what the image is to show."
     elif state.activation:
         rest = f" It could only do {quoted(known)}." if known else ""
         message = f"Nothing here draws {quoted(uncovered or [state.prompt])}, so there is no image.{rest}"

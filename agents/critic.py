@@ -31,7 +31,11 @@ class Critic(Agent):
         return CriticTurn(wanted=wanted, accept=self.ctx.settings.accept, round=len(state.rounds))
 
     def critic(self, state: State) -> Command[Literal["critic", "tools", "planner", "record"]]:
-        """Let the brain take a step; once it has given its verdict, decide."""
+        """Let the brain take a step; once it has given its verdict, decide. Where nobody can judge, the images are the
+        answer as they are.
+        """
+        if self.ctx.unjudged:
+            return Command(goto="record")
         if state.verdict is not None:
             return self._decide(state, state.verdict, State())
         if self.spent(state):

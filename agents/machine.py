@@ -59,7 +59,9 @@ class Machine:
         self.ctx = ctx
 
     def begin(self, state: State) -> Command[Literal["planner"]]:
-        """Check the request and give it a folder."""
+        """Check the request and give it a folder. Raises UserError at once if the critic that is named cannot judge."""
+        if why := self.ctx.unjudged:
+            self.ctx.say("unjudged", why)
         prompt = answer.checked_prompt(state.prompt)
         change = State(
             version=state.version, prompt=prompt, n=answer.checked_n(state.n), seed=answer.checked_seed(state.seed)
@@ -104,6 +106,8 @@ class Machine:
 
     def record(self, state: State) -> Command[Literal["compare", "__end__"]]:
         """The best image of each slot is the answer: into the run folder, and into the graph's memory."""
+        if not state.rounds:
+            return self._unjudged(state)
         plan = self.ctx.load_plan(state.rounds[state.best].plan_id)
         ctx = self.ctx.with_job(job_of(state.changed(State(plan_id=plan.plan_id))))
         run_dir = Path(state.run_dir)
@@ -139,6 +143,23 @@ class Machine:
             change = change.changed(State(notes=notes))
         page.write(self.ctx, state.changed(change))
         return Command(goto="compare" if state.compare and plan.experts else "__end__", update=change)
+
+    def _unjudged(self, state: State) -> Command[Literal["compare", "__end__"]]:
+        """The images that were drawn are the answer, and nobody has judged them."""
+        plan, run_dir = self.ctx.load_plan(state.plan_id), Path(state.run_dir)
+        paths = image_paths(self.ctx, plan)
+        if paths is None:
+            raise PlanError(
+                f"The images of plan {plan.plan_id[:12]} were removed while the run was at work. Run it again."
+            )
+        images = [
+            folder.put_image(run_dir, f"image_{seed}.png", path) for seed, path in zip(plan.seeds, paths, strict=True)
+        ]
+        change = answer.of_unjudged(state, plan, images, self.ctx.unjudged)
+        folder.write_json(run_dir / "plan.json", plan.model_dump(mode="json"))
+        self.ctx.say("written", f"{answer.counted(images)} in {run_dir}", images=images)
+        page.write(self.ctx, state.changed(change))
+        return Command(goto="__end__", update=change)
 
     def _answered(self, ctx: Context, plan_id: str, seed: int) -> tuple[Path, ScoredImage]:
         """A kept image's file and what the critic says of it. Raises PlanError if it is gone."""

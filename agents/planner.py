@@ -50,7 +50,7 @@ class Planner(Agent):
             return Command(goto="scout", update=State(messages=(), idle=0))
         experts = state.activation.experts if state.activation else ()
         unknown = tuple(e.id for e in experts if not (e.calibrated or e.ordered or e.id in state.dropped))
-        if unknown:
+        if unknown and self.ctx.profile.vocabulary == "closed" and not self.ctx.unjudged:
             # What a card says is not believed: whoever is to be merged is measured first, and the prompt read again.
             again = State(calibrate=unknown, activation=None, proposal=None, messages=(), idle=0)
             return Command(goto="calibrator", update=again)

@@ -45,8 +45,9 @@ class Scout(Agent):
         else:
             change = State(notes=state.with_notes("The scout stopped before it had asked every source."))
         claiming = tuple(dict.fromkeys(i for found in state.found for i in found.claiming))
-        change = change.changed(State(calibrate=claiming[:MOST])).changed(back_to_planner())
-        return Command(goto="calibrator" if claiming else "planner", update=change)
+        waiting = () if self.ctx.unjudged else claiming[:MOST]
+        change = change.changed(State(calibrate=waiting)).changed(back_to_planner())
+        return Command(goto="calibrator" if waiting else "planner", update=change)
 
 
 def back_to_planner() -> State:

@@ -19,9 +19,10 @@ from .brains.messages import Message, Tokens
 VERSION = 2
 """Of what is checkpointed. Version 1 had no number; it is still read."""
 
-Status = Literal["accepted", "best effort", "uncovered", "no image"]
+Status = Literal["accepted", "best effort", "uncovered", "unjudged", "no image"]
 """accepted: the critic says the image shows all of the prompt. best effort: an image, but below the mark. uncovered:
-an image of what could be drawn, parts of the prompt are named as missing. no image: nothing to draw, and a sentence
+an image of what could be drawn, parts of the prompt are named as missing. unjudged: an image that nobody has judged,
+because no critic fits the base. no image: nothing to draw, and a sentence
 says why."""
 
 

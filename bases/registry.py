@@ -258,14 +258,6 @@ def _nowhere(named: str, bases: KnownBases) -> str:
     )
 
 
-def default_critic() -> str:
-    """The critic of the default base, who judges where a base brings none; "" if no such base is here."""
-    try:
-        return chosen(None).critic
-    except UserError:
-        return ""
-
-
 def of_folder(folder: Path, *, called: str = "") -> BaseProfile:
     """The profile of a diffusers folder: the values of its family, or generic ones.
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from ..errors import DiffGraphError, UserError
+from ..errors import DiffGraphError, NoCritic, UserError
 from ..plugins import ANYTHING, broken_ones
 from ..settings import PREFIX, FromEnvironment, Settings, groups, misspelt
 
@@ -139,17 +139,15 @@ def _critic(settings: Settings) -> Check:
 
     try:
         profile = registry.of_settings(settings)
-        named = protocol.named(settings.critic, profile, registry.default_critic())
+        found = protocol.fitting(settings.critic, protocol.CriticSetup(profile))
+    except NoCritic as error:
+        return Check("critic", True, f"none: images are drawn unjudged, nothing is calibrated. {error}")
     except DiffGraphError as error:
-        return Check("critic", settings.critic.strip() == protocol.NONE, str(error))
-    try:
-        fits = protocol.make(named, protocol.CriticSetup(profile)).fits(profile)
-    except DiffGraphError as error:
-        return Check("critic", settings.critic.strip() == protocol.NONE, str(error))
+        return Check("critic", False, str(error))
     except ANYTHING as error:  # a stranger's critic, made here for the first time
-        return Check("critic", False, f"{named} cannot be made: {type(error).__name__}: {str(error)[:300]}")
-    unfit = f"warning: it is not for images of {profile.name}, so its word on them is worth little"
-    return Check("critic", True, named if fits else f"{named}; {unfit}")
+        return Check("critic", False, f"it cannot be made: {type(error).__name__}: {str(error)[:300]}")
+    said = settings.critic.strip()
+    return Check("critic", True, said if said not in (protocol.AUTO, "") else profile.critic or type(found).__name__)
 
 
 def _graph(settings: Settings) -> Check:

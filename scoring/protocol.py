@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from ..bases.profile import BaseProfile
-from ..errors import UserError
+from ..errors import NoCritic, UserError
 from ..files.hashing import file_sha256
 from ..plugins import Registry
 from .request import Verdict, Wanted
@@ -113,29 +113,43 @@ def make(critic: str, setup: CriticSetup) -> Critic:
     return _CRITICS.get(name)(CriticSetup(setup.base, argument, setup.embed_text, setup.device))
 
 
-def named(setting: str, base: BaseProfile, fallback: str = "") -> str:
-    """Which critic a setting means, as ``name`` or ``name:argument``.
+def fitting(setting: str, setup: CriticSetup) -> Critic:
+    """The critic that a setting means and that fits the base: the base's own on ``auto``, or any that fits.
 
     Args:
-        setting: that, or ``auto`` for the critic that the base brings, or ``none``.
-        base: whose images are judged.
-        fallback: who judges on ``auto`` where the base brings none.
+        setting: ``name`` or ``name:argument``, ``auto`` or ``none``.
+        setup: what it is made from; ``setup.base`` draws the images.
 
     Raises:
-        UserError: nobody may judge.
+        NoCritic: nobody may judge, or on ``auto`` nobody here fits; the message says what to set.
+        UserError: the one that is named does not fit, or cannot be made.
     """
-    said = setting.strip()
+    said, base = setting.strip(), setup.base
+    title = base.title or base.name
     if said == NONE:
-        raise UserError(f"DIFFGRAPH_CRITIC is none, so no image can be judged. Set it to auto, or to {_known()}.")
+        raise NoCritic(f"DIFFGRAPH_CRITIC is none, so no image is judged. Set it to auto, or to {_known()}")
     if said not in (AUTO, ""):
-        return said
-    if not (base.critic or fallback):
-        raise UserError(f"{base.title or base.name} brings no critic. Set DIFFGRAPH_CRITIC to {_known()}.")
-    return base.critic or fallback
+        made = make(said, setup)
+        if not made.fits(base):
+            raise UserError(
+                f"The critic {said} is not for what {title} draws. Set DIFFGRAPH_CRITIC to one that is, to auto, or to "
+                "none, which draws without a judge."
+            )
+        return made
+    for name in dict.fromkeys([*([base.critic] if base.critic else []), *names()]):
+        try:
+            made = make(name, setup)
+        except UserError:
+            if name == base.critic:
+                raise
+            continue  # it needs an argument, or files that are not here
+        if made.fits(base):
+            return made
+    raise NoCritic(f"No critic here fits {title}. Set DIFFGRAPH_CRITIC to one that can judge it: {_known()}")
 
 
 def _known() -> str:
-    return f"one of {', '.join(names())}"
+    return f"one of {', '.join(names())} (NAME, or NAME:ARGUMENT where it needs one)."
 
 
 def files_identity(paths: Iterable[Path]) -> str:

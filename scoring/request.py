@@ -7,12 +7,14 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+WHOLE = "prompt"
+"""The facet of a request's words as a whole."""
 _SUFFIX = {"style": " style", "background": " background"}
 _ARTICLE = re.compile(r"^(?:an?|the)\s+")
 
 
 class Wanted(BaseModel):
-    """One thing that an image must show: ``text`` under ``facet`` ("subject", "style", "background", …)."""
+    """One thing that an image must show: ``text`` under ``facet`` ("subject", "style", "background", …, or `WHOLE`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

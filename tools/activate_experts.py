@@ -16,6 +16,7 @@ from .obeying import unmet
 from .ordered_experts import laid_on, ordered_by_id, ruled_out
 from .results import ActivationResult, Rejected
 from .tool import Args, tool
+from .trusted import trusts
 
 
 class ActivateArgs(Args):
@@ -60,6 +61,7 @@ def _activated(ctx: Context, words: str, orders: Orders) -> Activation:
         ordered=ordered_by_id(ctx, orders),
         without=ruled_out(ctx, orders),
         position=ctx.profile.trigger_position,
+        counts=trusts(ctx),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from ..errors import ExpertError, ToolFailed, ToolRetry, UserError
+from ..errors import ExpertError, NoCritic, ToolFailed, ToolRetry, UserError
 from .context import Context
 from .measure import known_calibration, measure, relate
 from .results import Measured
@@ -19,7 +19,11 @@ class CalibrateArgs(Args):
 def calibrate_expert(ctx: Context, args: CalibrateArgs) -> Measured:
     """Measure an expert on the reference prompts: gain over the base, fingerprint, best weight, verdict, overlap
     with others.
+
+    Raises NoCritic where nobody can judge what the base draws.
     """
+    if why := ctx.unjudged:
+        raise NoCritic(f"Nothing can be measured, and nothing was recorded. {why}")
     try:
         expert = ctx.store.expert(args.expert_id)
     except UserError as error:

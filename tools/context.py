@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..bases import manifest, registry
 from ..bases.index import BaseIndex
 from ..bases.profile import BaseProfile
-from ..errors import ExpertError, PlanError, ToolRetry, UserError
+from ..errors import ExpertError, NoCritic, PlanError, ToolRetry, UserError
 from ..graph.experts import sources
 from ..graph.experts.expert import SourceRef
 from ..graph.reading.request import Orders
@@ -67,7 +67,7 @@ class Machinery:
         self.settings = settings
         self.lock = threading.RLock()
         self._profile = profile
-        self._critic: Critic | None = None
+        self._critic: Critic | NoCritic | None = None
 
     @cached_property
     def profile(self) -> BaseProfile:
@@ -105,11 +105,18 @@ class Machinery:
         return Engine(self.base_dir, self.settings.device, self.settings.dtype)
 
     def critic(self, store: GraphStore) -> Critic:
-        """Who judges, made once; texts that it was not trained on are embedded by the graph's model."""
+        """Who judges, made once; texts that it was not trained on are embedded by the graph's model.
+
+        Raises NoCritic if nobody fits the base, UserError if the one that is named does not.
+        """
         if self._critic is None:
-            setup = CriticSetup(self.profile, embed_text=store.embedder.embed)
-            named = protocol.named(self.settings.critic, self.profile, registry.default_critic())
-            self._critic = protocol.make(named, setup)
+            try:
+                setup = CriticSetup(self.profile, embed_text=store.embedder.embed)
+                self._critic = protocol.fitting(self.settings.critic, setup)
+            except NoCritic as error:
+                self._critic = error
+        if isinstance(self._critic, NoCritic):
+            raise NoCritic(str(self._critic))
         return self._critic
 
 
@@ -193,8 +200,17 @@ class Context:
 
     @property
     def critic(self) -> Critic:
-        """The run-time critic. Raises UserError if nobody may judge, BaseMissing if its files are not here."""
+        """The run-time critic. Raises NoCritic if nobody may judge, BaseMissing if its files are not here."""
         return self.machinery.critic(self.store)
+
+    @property
+    def unjudged(self) -> str:
+        """Why nobody judges images here, as a sentence; "" if somebody does. Raises UserError as `critic` does."""
+        try:
+            self.machinery.critic(self.store)
+        except NoCritic as error:
+            return str(error)
+        return ""
 
     def source(self, name: str) -> sources.Source:
         """A source by name, with the argument that the settings or the base give it. UserError if there is none."""

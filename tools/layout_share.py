@@ -21,6 +21,7 @@ from ..scoring.request import Wanted
 from .context import Context
 from .merge_and_sample import image_path, sample_all
 from .score_images import score_files
+from .trusted import trusts
 
 SEED = 0
 _Member = tuple[Expert, Skill]
@@ -38,7 +39,8 @@ def beside(ctx: Context, expert: PlanExpert, company: Sequence[PlanExpert]) -> P
     """The expert as it goes into a company: a look beside an expert of a subject with its measured share."""
     if expert.facet == "subject" or all(e.facet != "subject" for e in company):
         return expert
-    found = [c for c in ctx.store.calibrations(expert.id) if c.expert_sha256 == expert.sha256]
+    counts = trusts(ctx)
+    found = [c for c in ctx.store.calibrations(expert.id) if c.expert_sha256 == expert.sha256 and counts(c)]
     return with_coarse(ctx, expert, found[-1].coarse if found else 1.0)
 
 

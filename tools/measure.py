@@ -19,7 +19,7 @@ from PIL import Image
 from ..bases.profile import MeasureRules
 from ..errors import ExpertError, PlanError, ToolFailed
 from ..graph.calibration.record import Calibration, ReferenceScore, Verdict
-from ..graph.calibration.reference_prompts import ReferencePrompt, from_base
+from ..graph.calibration.reference_prompts import EVERYDAY, ReferencePrompt, from_base
 from ..graph.experts.expert import Expert, Skill
 from ..graph.relations.relation import Relation
 from ..merging.plan.merge_plan import MergePlan, PlanExpert
@@ -27,6 +27,7 @@ from ..scoring.protocol import embedded
 from ..scoring.request import Verdict as Judged
 from ..scoring.request import Wanted
 from .context import Context
+from .fitting import misfit
 from .layout_share import coarse_share
 from .merge_and_sample import image_path, sample_all
 from .score_images import critic_id, score_files
@@ -56,12 +57,17 @@ class Probe:
 
 def references(ctx: Context) -> list[ReferencePrompt]:
     """The shared reference prompts: the graph's; if it has none yet, the base's own, else chosen from what the base
-    says it can draw.
+    says it can draw. A base of open vocabulary is asked for its own, else for things that every such base draws, and
+    never for what another base's graph brought along.
 
     Raises:
         ToolFailed: the base is not registered, so nobody knows what it can draw.
     """
     most = ctx.profile.measure.references
+    if ctx.profile.vocabulary == "open":
+        return [ReferencePrompt.of(one.text, dict(one.wanted)) for one in ctx.profile.reference_prompts[:most]] or list(
+            EVERYDAY[:most]
+        )
     known = ctx.store.reference_prompts()
     if not known and (own := ctx.profile.reference_prompts):
         known = [ReferencePrompt.of(one.text, dict(one.wanted)) for one in own]
@@ -117,7 +123,7 @@ def known_calibration(ctx: Context, expert: Expert) -> Calibration | None:
     context = context_hash(ctx, references(ctx))
     for found in reversed(ctx.store.calibrations(expert.id, any_base=True)):
         if (found.expert_sha256, found.plan_context_hash) == (expert.sha256, context):
-            return found.model_copy(update={"base": ctx.machinery.base.sha256})
+            return found.model_copy(update={"base": ctx.machinery.base.sha256, "critic": critic_id(ctx)})
     return None
 
 
@@ -129,8 +135,8 @@ def measure(ctx: Context, expert: Expert) -> Calibration:
     """
     if expert.kind == "base":
         raise ToolFailed(f"{expert.id} is a base, which is measured against nothing")
-    if expert.base_family != ctx.family:
-        raise ToolFailed(f"{expert.id} is for base family {expert.base_family}; the base here is {ctx.family}")
+    if wrong := misfit(ctx, expert):
+        raise ToolFailed(wrong)
     if not expert.skills:
         raise ToolFailed(f"the card of {expert.id} claims no skill, so there is nothing to test")
     shared = references(ctx)
@@ -157,7 +163,9 @@ def measure(ctx: Context, expert: Expert) -> Calibration:
     best = found.best_weight
     left = unasked(ctx, expert, todo, scored[best], best)
     coarse = coarse_share(ctx, expert, best) if found.usable else 1.0
-    return found.model_copy(update={"base": ctx.machinery.base.sha256, "unasked": left, "coarse": coarse})
+    return found.model_copy(
+        update={"base": ctx.machinery.base.sha256, "critic": critic_id(ctx), "unasked": left, "coarse": coarse}
+    )
 
 
 def unasked(

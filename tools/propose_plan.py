@@ -21,6 +21,7 @@ from .obeying import negative, sampled, seeded
 from .ordered_experts import plan_entry, ruled_out
 from .results import ActivationResult, Proposal, ProposedExpert
 from .tool import Args, tool
+from .trusted import latest
 
 MAX_EXPERTS = 8
 MAX_WEIGHT = 2.0
@@ -84,7 +85,7 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> Proposal:
             experts=tuple(sorted(experts, key=lambda e: e.id)),
             method=method,
             prompt=_prompt(ctx, activation, called, unsaid),
-            negative_prompt=negative(ctx, activation),
+            negative_prompt=_negative(ctx, activation, experts),
             sampler=sampler,
             seeds=tuple((first + slot) % 2**32 for slot in ctx.job.slots or range(ctx.job.n)),
         )
@@ -144,11 +145,13 @@ def _expert(ctx: Context, choice: Choice, default: ActiveExpert | None, *, alone
         return plan_entry(ctx, expert, default)
     weight = choice.weight
     if default is None:
-        found = [c for c in ctx.store.calibrations(expert.id) if c.expert_sha256 == expert.sha256]
-        if (found and not found[-1].usable) or not (found or open_words):
-            why = f"calibration found: {found[-1].verdict}" if found else "it was never calibrated"
-            raise ToolRetry(f"{expert.id} cannot be used ({why}): leave it out")
-        calibrated = found[-1].best_weight if found else PRIOR_WEIGHT
+        found = latest(ctx, expert)
+        if found is None and not open_words:
+            raise ToolRetry(f"{expert.id} cannot be used (it was never calibrated): leave it out")
+        if found is not None and not found.usable:
+            raise ToolRetry(f"{expert.id} cannot be used (calibration found: {found.verdict}): leave it out")
+        own = PRIOR_WEIGHT if expert.weight is None else expert.weight
+        calibrated = own if found is None else found.best_weight
     else:
         calibrated = default.weight
     if weight is None:
@@ -228,6 +231,14 @@ def _prompt(ctx: Context, activation: ActivationResult, called: list[_Called], u
         for facet in FACETS
         if (said := list(dict.fromkeys(t for f, t in parts if f == facet and t)))
     )
+
+
+def _negative(ctx: Context, activation: ActivationResult, experts: list[PlanExpert]) -> str:
+    """What the user rules out, and what the experts' users or authors put into the negative prompt."""
+    said = [negative(ctx, activation)]
+    if ctx.profile.negative_prompt and activation.vocabulary == "open":
+        said += [ctx.store.expert(e.id).negative.strip(" ,") for e in experts]
+    return ", ".join(dict.fromkeys(text for text in said if text))
 
 
 def _unsaid(ctx: Context, called: list[_Called]) -> str:

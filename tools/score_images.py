@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from ..errors import ToolFailed
 from ..files.atomic import write_bytes
 from ..files.hashing import file_sha256
-from ..scoring.request import Verdict, Wanted
+from ..scoring.request import WHOLE, Verdict, Wanted
 from .check_plan import PlanArgs
 from .context import Context
 from .merge_and_sample import image_paths
@@ -35,11 +35,15 @@ def score_images(ctx: Context, args: PlanArgs) -> Scores:
 
 
 def wanted_of(activation: ActivationResult) -> list[Wanted]:
-    """What the critic must find: every facet of the request that somebody can draw, whatever the plan left out."""
+    """What the critic must find: every facet of the request that somebody can draw, whatever the plan left out; on a
+    base of open vocabulary the user's words as a whole besides.
+    """
     seen: dict[tuple[str, str], Wanted] = {}
     for found in activation.facets:
         text = found.trigger if found.skill in found.trigger else found.skill
         seen.setdefault((found.facet, text), Wanted(facet=found.facet, text=text))
+    if activation.vocabulary == "open" and activation.words:
+        seen[WHOLE, activation.words] = Wanted(facet=WHOLE, text=activation.words)
     return list(seen.values())
 
 

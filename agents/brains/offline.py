@@ -154,7 +154,7 @@ def _plan(seen: _Transcript) -> tuple[list[_Call], str]:
         return [("activate_experts", ActivateArgs(prompt=turn.prompt))], ""
     if activation.uncovered and not turn.scouted and not seen.failures("ask_scout"):
         return [("ask_scout", AskScoutArgs(skills=[text[:120] for text in activation.uncovered[:8]]))], ""
-    if not activation.facets:
+    if not activation.plannable:
         return [], "Nothing in this prompt can be drawn here."
     # What the check or the tool itself refused is left out; a second refusal for no expert in particular ends the turn.
     refused = seen.blamed() | set(turn.dropped)

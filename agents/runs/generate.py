@@ -192,6 +192,7 @@ def plan(
         unmet=activation.unmet,
         orders=activation.orders,
         notes=notes,
+        aside=tuple(part for part in split(prompt).parts if part.kind not in ("words", "quoted")),
     )
 
 
@@ -265,6 +266,7 @@ def _result(ctx: Context, run_dir: Path, state: State) -> RunResult:
         tokens=state.tokens,
         orders=state.activation.orders if state.activation else state.orders,
         unmet=state.activation.unmet if state.activation else (),
+        left_to_base=state.activation.left_to_base if state.activation else (),
     )
 
 

@@ -43,7 +43,7 @@ class Picture:
     height: int
     crisp: bool
     label: str
-    score: float
+    score: float | None
     facets: dict[str, float]
     findings: tuple[str, ...] = ()
 
@@ -101,7 +101,7 @@ def render(ctx: Context, state: State) -> str:
     pictures = [
         _picture(run_dir / name, f"seed {image.seed}" + (f", round {image.round}" if several else ""), image)
         for name, image in zip(state.images, answers, strict=False)
-    ]
+    ] or [_picture(run_dir / name, "not judged", None) for name in state.images]
     others = [_picture(run_dir / c.file, _label(c.label), c.images[0]) for c in state.comparison]
     titles = {e.id: e.title for e in ctx.store.experts(plan.base.family)} if plan else {}
     return _template().render(
@@ -109,6 +109,7 @@ def render(ctx: Context, state: State) -> str:
         status=state.status or "running",
         message=state.message,
         uncovered=state.uncovered,
+        left_to_base=state.activation.left_to_base if state.activation else (),
         notes=state.notes,
         facets=state.activation.facets if state.activation else (),
         read=state.activation.read if state.activation else state.prompt,
@@ -161,7 +162,7 @@ def _label(label: str) -> str:
     return label if label == "base alone" else f"{label.rsplit('/', 1)[-1]} alone"
 
 
-def _picture(path: Path, label: str, scored: AnswerImage | ScoredImage) -> Picture | None:
+def _picture(path: Path, label: str, scored: AnswerImage | ScoredImage | None) -> Picture | None:
     try:
         data = path.read_bytes()
     except OSError:
@@ -174,9 +175,9 @@ def _picture(path: Path, label: str, scored: AnswerImage | ScoredImage) -> Pictu
         height=height * times,
         crisp=times > 1,
         label=label,
-        score=scored.score,
-        facets=scored.facets,
-        findings=scored.findings,
+        score=scored.score if scored else None,
+        facets=scored.facets if scored else {},
+        findings=scored.findings if scored else (),
     )
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from ...errors import UserError
 from ...graph.experts.expert import Frozen
-from ...graph.reading.request import Orders, Unmet
+from ...graph.reading.request import Orders, Part, Unmet
 from ...graph.selection.activation import ActiveExpert, FacetMatch
 from ...merging.plan.merge_plan import MergePlan
 from ...tools.events import Event
@@ -47,11 +47,11 @@ class RunResult(Frozen):
         plan: the plan of the images, None if there are none. Where several were asked for and rounds differ, the plan
             of most of them; each image's own is in its file, and its id in ``scores``.
         images: their files, in the order in which they were asked for.
-        scores: the critic's, None if there are no images.
+        scores: the critic's, None if there are no images or nobody has judged them.
         uncovered: parts of the prompt that the images do not try to show.
         timings: seconds in each node, ``first_image`` and ``total``.
         trace: all events.
-        status: "accepted", "best effort", "uncovered" or "no image".
+        status: "accepted", "best effort", "uncovered", "unjudged" or "no image".
         message: the same as a sentence.
         notes: what failed or was replaced on the way.
         facets: what somebody here can draw of the prompt, and who.
@@ -61,6 +61,7 @@ class RunResult(Frozen):
         tokens: what the brain's server says it has read and written; None if it does not say.
         orders: all that was ordered beside the words, in the prompt and outside it.
         unmet: orders that were not obeyed, each with the reason.
+        left_to_base: what no expert covers on a base of open vocabulary, which draws it by itself.
     """
 
     run_dir: Path
@@ -80,6 +81,7 @@ class RunResult(Frozen):
     tokens: Tokens | None = None
     orders: Orders = Orders()
     unmet: tuple[Unmet, ...] = ()
+    left_to_base: tuple[str, ...] = ()
 
     @property
     def page(self) -> Path:
@@ -98,6 +100,7 @@ class RunResult(Frozen):
         data |= {"page": str(self.page), "plan_id": self.plan.plan_id if self.plan else None}
         data["scores"] = data["scores"] or {}
         said = {"tokens": self.tokens is not None, "orders": self.orders.said, "unmet": bool(self.unmet)}
+        said["left_to_base"] = bool(self.left_to_base)
         return {key: data[key] for key in (*order, *(key for key in said if said[key]))}
 
 
@@ -112,7 +115,8 @@ class RunScores(AnswerScores):
 
 class PlannedRequest(Frozen):
     """What would be merged for a prompt; ``plan`` is None if nothing can be drawn. ``left_to_base`` is what no expert
-    covers on a base of open vocabulary, which draws it by itself.
+    covers on a base of open vocabulary, which draws it by itself; ``aside`` are the stretches of the prompt that are no
+    words to draw: orders, exclusions, and what is left out, with the reason.
     """
 
     plan: MergePlan | None
@@ -127,6 +131,7 @@ class PlannedRequest(Frozen):
     orders: Orders = Orders()
     notes: tuple[str, ...] = ()
     """What of the plan's words the base does not read or obey."""
+    aside: tuple[Part, ...] = ()
 
     @property
     def plan_id(self) -> str | None:
@@ -159,6 +164,7 @@ class _Written(Frozen):
     tokens: Tokens | None = Field(default=None)
     orders: Orders = Orders()
     unmet: tuple[Unmet, ...] = ()
+    left_to_base: tuple[str, ...] = ()
 
 
 def read_request(run_dir: Path) -> RunRequest:

@@ -29,6 +29,7 @@ class Calibration(Frozen):
 
     Attributes:
         base: key of the base that it was measured on (`bases.key`); "" where nobody wrote it down.
+        critic: identity of the critic that judged; "" where nobody wrote it down.
         gain: facet or skill name -> mean score gained over the base at ``best_weight`` (same unit as the metric, 0..1).
         direction: unit vector, the mean shift of the image embedding against the base (CARLoS fingerprint).
         strength_shift: mean length of that shift at ``best_weight``.
@@ -44,6 +45,7 @@ class Calibration(Frozen):
     expert_sha256: str
     plan_context_hash: str
     base: str = ""
+    critic: str = ""
     scores: tuple[ReferenceScore, ...] = ()
     gain: dict[str, FiniteFloat] = Field(default_factory=dict)
     direction: tuple[FiniteFloat, ...] = ()

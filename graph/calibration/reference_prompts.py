@@ -26,6 +26,22 @@ class ReferencePrompt(Frozen):
         return cls(id=hashlib.sha256(text.encode()).hexdigest()[:16], text=text, wanted=wanted or {})
 
 
+EVERYDAY = tuple(
+    ReferencePrompt.of(text, {"subject": subject})
+    for text, subject in (
+        ("a cat sitting on a wooden floor", "cat"),
+        ("a red car on a country road", "car"),
+        ("portrait of an old man with a beard", "old man"),
+        ("a castle on a hill", "castle"),
+        ("a bowl of fruit on a table", "bowl of fruit"),
+        ("a young woman walking in a city street", "woman"),
+        ("a sailing boat on the sea", "sailing boat"),
+        ("a forest path in autumn", "forest path"),
+    )
+)
+"""What every base of open vocabulary draws: things, people, buildings, landscapes."""
+
+
 def farthest_points(vectors: NDArray[np.float32], n: int) -> list[int]:
     """Indices of ``n`` rows spread as widely as a greedy choice can (Gonzalez 1985, k-center, factor 2 of the optimum).
 

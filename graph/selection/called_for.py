@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from ..embedding import word_ranks
 from ..experts.expert import Facet
-from ..reading.grammar import cue_of, is_content
+from ..reading.dictionary import is_word
+from ..reading.grammar import cue_after, cue_of, is_content
 from ..reading.models import Span
 from ..reading.rules import NEUTRAL, ReadingRules
 from ..reading.words import (
@@ -29,6 +30,8 @@ from ..reading.words import (
 
 COMMON_WORD = 12_000
 """Place in the word list up to which a word stands in many prompts, whatever they ask for."""
+SURE = 0.72
+"""Cosine from which a look or a scene that the grammar asks for in so many words is found by meaning."""
 LOOKS: frozenset[Facet] = frozenset({"style", "background", "action", "lighting", "quality"})
 _MATERIALS = frozenset(["ink", "oil", "comic", "mosaic", "pastel", "vector", "sketch", "mural", "embroidery"])
 """Words of art that name things as well: a bottle of ink is no ink drawing."""
@@ -48,12 +51,13 @@ def called_for(span: Span, text: str, tokens: Sequence[Token], rules: ReadingRul
     start, end = at
     cue = cue_of(text, tokens, start, end, rules)
     if span.how == "meaning":
-        return cue == span.facet
+        plainly = cue if span.facet == "style" else cue_after(tokens, end)
+        return span.score >= SURE and plainly == span.facet
     words = [w for w in keys_of(span.text) if w not in STOP]
     if not words or all(_says_little(w) for w in words):
         return False
     if span.facet not in LOOKS:
-        return cue != "background" and not _qualifies(tokens, start, end, words)
+        return cue_after(tokens, end) is None and not _qualifies(tokens, start, end, words)
     if cue == span.facet or _alone(tokens, start, end) or _heads(tokens, start, end):
         return True
     if span.facet == "style":
@@ -102,7 +106,7 @@ def _is_look(tokens: Sequence[Token], start: int, end: int, words: Sequence[str]
         return lead != "of"
     if lead != "of" and end < len(tokens) and tokens[end].form == "of" and any(w in ART for w in words):
         return True  # "a mosaic of a fox"
-    return all(_rare(w) for w in words)
+    return not any(is_word(w) for w in words)  # a name: "ghibli fox"
 
 
 def _qualifies(tokens: Sequence[Token], start: int, end: int, words: Sequence[str]) -> bool:
@@ -116,5 +120,12 @@ def _qualifies(tokens: Sequence[Token], start: int, end: int, words: Sequence[st
     if following.form in ART or following.form in STYLE_HEADS or following.form.endswith(("ing", "ed", "ly")):
         return False
     if following.form.endswith("s") and following.form != following.key:
-        return False
+        return not _acts(tokens, start, end)
     return is_content(following, NEUTRAL)
+
+
+def _acts(tokens: Sequence[Token], start: int, end: int) -> bool:
+    """Whether the word behind a thing's name is what it does ("a car drives along", "a dog runs"), not a plural."""
+    if end + 1 < len(tokens) and not tokens[end + 1].breaks:
+        return tokens[end + 1].form in STOP
+    return start > 0 and tokens[start - 1].form in ARTICLES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -19,6 +19,7 @@ from .candidates import ViewKey, vocabulary_of
 from .triggers import Position
 
 if TYPE_CHECKING:
+    from ..calibration.record import Calibration
     from ..store.graph_store import GraphStore
 
 
@@ -32,6 +33,7 @@ def activate(
     ordered: Mapping[str, ExpertOrder] | None = None,
     without: Set[str] = frozenset(),
     position: Position = "front",
+    counts: Callable[[Calibration], bool] | None = None,
 ) -> Activation:
     """Read a prompt against the graph and choose experts for it.
 
@@ -46,6 +48,7 @@ def activate(
         ordered: of an open vocabulary: expert id -> the order, of those that the request names.
         without: ids of experts that the request rules out.
         position: where triggers stand that the words lack.
+        counts: tells of a calibration whether it counts; all do by default.
 
     Raises:
         UserError: an empty prompt.
@@ -56,6 +59,8 @@ def activate(
     reading = read(request, known)
     if view.experts or view.base:
         reading = refine(request.source, reading, known, store, family)
+    if counts is not None:
+        view = replace(view, calibrations={i: c for i, c in view.calibrations.items() if counts(c)})
     if vocabulary == "closed":
         found = closed_vocabulary.solve(as_typed(reading, request), known, view, without)
         return found.model_copy(update={"request": request})

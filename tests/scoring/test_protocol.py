@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from diffgraph.bases.profile import BaseProfile
-from diffgraph.errors import UserError
+from diffgraph.errors import NoCritic, UserError
 from diffgraph.scoring import metrics, protocol
 from diffgraph.scoring.protocol import CriticSetup
 from diffgraph.scoring.request import Verdict, Wanted
@@ -31,24 +31,58 @@ class Bare:
         return [Verdict(score=1.0) for _ in images]
 
 
+class Own(Bare):
+    """A critic that a base brings, and that fits that base only."""
+
+    identity = "own"
+
+
+class Stranger(Bare):
+    """A critic of another base."""
+
+    identity = "stranger"
+
+    def fits(self, base: BaseProfile) -> bool:
+        return False
+
+
+def _wants_an_argument(setup: CriticSetup) -> Bare:
+    if not setup.argument:
+        raise UserError("Say where it is.")
+    return Bare()
+
+
+@pytest.fixture
+def critics(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"bare": lambda setup: Bare(), "needy": _wants_an_argument, "own": lambda setup: Own()}
+    monkeypatch.setattr(protocol._CRITICS, "_items", {"a-stranger": lambda setup: Stranger(), **known})
+    monkeypatch.setattr(protocol, "names", lambda: sorted(["a-stranger", *known]))
+
+
 @pytest.mark.parametrize(
-    ("setting", "brings", "fallback", "meant"),
-    [
-        ("auto", "own:x", "other", "own:x"),
-        ("auto", "", "other", "other"),
-        (" named:a:b ", "own:x", "other", "named:a:b"),
-        ("", "own", "", "own"),
-    ],
+    ("setting", "brings", "judges"),
+    [("auto", "own", "own"), ("", "own", "own"), (" needy:x ", "own", "bare"), ("auto", "", "bare")],
 )
-def test_a_setting_means_a_critic(tmp_path: Path, setting: str, brings: str, fallback: str, meant: str) -> None:
-    assert protocol.named(setting, profile(tmp_path, brings), fallback) == meant
+def test_a_setting_means_a_critic_that_fits(
+    tmp_path: Path, critics: None, setting: str, brings: str, judges: str
+) -> None:
+    assert protocol.fitting(setting, CriticSetup(profile(tmp_path, brings))).identity == judges
+
+
+def test_one_that_is_named_and_does_not_fit_is_refused(tmp_path: Path, critics: None) -> None:
+    with pytest.raises(
+        UserError, match=r"critic a-stranger is not for what my base draws.*DIFFGRAPH_CRITIC"
+    ) as refused:
+        protocol.fitting("a-stranger", CriticSetup(profile(tmp_path)))
+    assert not isinstance(refused.value, NoCritic)
 
 
 def test_nobody_may_judge_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"my base brings no critic.*DIFFGRAPH_CRITIC.*world"):
-        protocol.named("auto", profile(tmp_path))
-    with pytest.raises(UserError, match="DIFFGRAPH_CRITIC is none"):
-        protocol.named("none", profile(tmp_path, "own"))
+    other = profile(tmp_path).model_copy(update={"ref": "folder:sdxl", "title": "my SDXL"})
+    with pytest.raises(NoCritic, match=r"No critic here fits my SDXL.*DIFFGRAPH_CRITIC.*world"):
+        protocol.fitting("auto", CriticSetup(other))
+    with pytest.raises(NoCritic, match="DIFFGRAPH_CRITIC is none"):
+        protocol.fitting("none", CriticSetup(profile(tmp_path, "own")))
 
 
 def test_critics_by_name_and_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from diffgraph.agents.calibrator import calibrate
 from diffgraph.agents.runs.generate import generate
@@ -101,7 +103,12 @@ def test_an_interrupted_calibration_goes_on(fresh: Context) -> None:
     assert {p: after[p] for p in made} == made
 
 
-def test_another_family_is_not_measured(fresh: Context) -> None:
+def test_what_does_not_fit_is_not_measured(fresh: Context, world: Path, tiny: ModuleType) -> None:
+    """Its header decides, whatever family its card names."""
+    file = world / "hub" / "flux-style" / "pytorch_lora_weights.safetensors"
+    name = "transformer.single_transformer_blocks.0.attn.to_q.lora_{}.weight"
+    save_file({name.format("A"): torch.ones(2, 8), name.format("B"): torch.ones(8, 2)}, file)
+    tiny.manifest(world)
     scout(fresh)
     with pytest.raises(ToolFailed, match="base family flux1"):
         call(fresh, "calibrate_expert", {"expert_id": "world/flux-style"})
