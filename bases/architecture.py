@@ -20,6 +20,10 @@ _NAMES: tuple[tuple[str, str], ...] = (
     (r"flux", "flux1"),
     (r"qwen[-_]?image", "qwen_image"),
     (r"z[-_]?image", "z_image"),
+    (r"hi-?dream", "hidream"),
+    (r"lumina-?(image-?)?2|neta-?lumina", "lumina2"),
+    (r"(?<![a-z])sana(?![a-z])", "sana"),
+    (r"kolors", "kolors"),
     (r"stable-diffusion-xl|sdxl|sd_xl|pony|illustrious|noobai", "sdxl"),
     (r"stable-diffusion-2|sd[-_]?v?2|sd2", "sd21"),
     (r"stable-diffusion-v1|sd[-_]?v?1|sd15|stable-diffusion-1", "sd15"),
@@ -39,6 +43,9 @@ _SHAPES: tuple[tuple[re.Pattern[str], int | None, int | None, str], ...] = tuple
         (r"(img|txt)_mlp[._]fc[12]$|(img|txt)_mod[._]linear$|token_refiner", None, None, "hunyuan_video"),
         (r"\.(img|txt)_attn_(qkv|proj)$|single_blocks[._]\d+[._]modulation[._]linear$", None, None, "hunyuan_video"),
         (r"joint_blocks[._]\d", None, None, "sd3"),
+        (r"(double|single)_stream_blocks[._]\d+[._]block[._]", None, None, "hidream"),
+        (r"(layers|noise_refiner|context_refiner)[._]\d+[._](attn|attention|feed_forward)[._]", 2304, None, "lumina2"),
+        (r"ff[._]conv_(inverted|depth|point)$", None, None, "sana"),
         (r"to_qkv_mlp_proj|(double|single)_stream_modulation|time_guidance_embed", None, None, "flux2"),
         (r"(img|txt)_mod[._]1$|(img|txt)_mlp[._]net[._]", None, None, "qwen_image"),
         (r"single_blocks[._]\d+[._]linear1$", None, 9, "flux2"),
@@ -91,12 +98,13 @@ def family_of_header(header: Header, said: str = "") -> str | None:
         said: the base model's id that a card names; it decides only among families that the tensors leave open.
     """
     sides = _sides(header)
+    told = [_named(header.metadata.get(key, "")) for key in ("modelspec.architecture", "ss_base_model_version")]
     for named, columns, ratio, family in _SHAPES:
         for module, (across, down) in sides.items():
             fits = columns in (None, across) and (ratio is None or (across and down == ratio * across))
             if fits and named.search(module):
-                return family
-    told = [_named(header.metadata.get(key, "")) for key in ("modelspec.architecture", "ss_base_model_version")]
+                # Kolors has SDXL's UNet.
+                return "kolors" if family == "sdxl" and "kolors" in (*told, _named(said)) else family
     known = next((family for family in told if family is not None), None)
     if (shared := _shared(sides)) is None:
         return known

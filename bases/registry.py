@@ -15,10 +15,12 @@ from ..plugins import Registry, closest
 from ..settings import Settings, user_path
 from . import known, naming
 from .architecture import family_of_header, family_of_model_id
+from .ecosystem import drawn_so, ecosystem_of_folder
 from .families import GENERIC, family_for
 from .key import denoiser_files
 from .known import KnownBase, KnownBases
 from .locations import LISTING, location_of
+from .pipeline_config import PipelineConfig
 from .profile import BaseProfile, Frozen
 
 Maker = Callable[[str], BaseProfile]
@@ -272,8 +274,9 @@ def of_folder(folder: Path, *, called: str = "") -> BaseProfile:
         known_ones = ", ".join(names()) or "none"
         raise UserError(f"There is no diffusers pipeline in {folder}: {LISTING} is missing. Registered: {known_ones}.")
     architecture = _architecture(folder, called or folder.name)
-    family = family_for(architecture)
-    values = family.model_dump(exclude={"name", "architecture"})
+    ecosystem = ecosystem_of_folder(folder, architecture, names=(called,))
+    family = family_for(architecture, ecosystem.name)
+    values = family.model_dump(exclude={"name", "architecture"}) | drawn_so(family, ecosystem)
     return BaseProfile(
         **values,
         name=folder.name,
@@ -286,7 +289,9 @@ def of_folder(folder: Path, *, called: str = "") -> BaseProfile:
 
 
 def _architecture(folder: Path, called: str) -> str:
-    """What can be merged into a pipeline: read off its denoiser's weights; off its name only where they do not tell."""
+    """What can be merged into a pipeline: told by its classes, else its denoiser's weights, else what it is called."""
+    if told := PipelineConfig.open(folder).architecture:
+        return told
     try:
         found = next(filter(None, (family_of_header(read_header(file)) for file in denoiser_files(folder))), None)
     except ExpertError as error:

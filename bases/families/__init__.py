@@ -1,13 +1,13 @@
 """How the bases of a family draw, one file a family. A file registers itself with `family`.
 
 Adding one: a new file here, or in your own package under the entry-point group ``diffgraph.families``, that calls
-``family(Family(...))``. Nothing else is edited.
+``family(Family(...))``. Nothing else is edited. Values come from the makers' cards and diffusers' pipelines.
 """
 
 from __future__ import annotations
 
 from ...plugins import Registry
-from ..profile import Family
+from ..profile import Family, Size
 
 _FAMILIES: Registry[Family] = Registry("base family", "diffgraph.families", __name__)
 GENERIC = "generic"
@@ -18,6 +18,16 @@ def family(data: Family) -> Family:
     """Register a family under its name. A name twice is an error at import."""
     _FAMILIES.add(data.name, data)
     return data
+
+
+def variant(of: Family, name: str, ecosystem: str, **changes: object) -> Family:
+    """Register a family that differs from another one of its architecture in a few values."""
+    return family(Family.model_validate(of.model_dump() | changes | {"name": name, "ecosystem": ecosystem}))
+
+
+def sizes(*sides: tuple[int, int]) -> tuple[Size, ...]:
+    """Native sizes, (width, height) each, the usual one first."""
+    return tuple(Size(width=width, height=height) for width, height in sides)
 
 
 def families() -> dict[str, Family]:

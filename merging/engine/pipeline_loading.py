@@ -13,6 +13,7 @@ import torch
 from ...bases.index import variant_of
 from ...bases.key import denoiser_files
 from ...errors import UserError
+from ..sampling.schedulers import as_trained
 
 
 def load_pipeline(base_dir: Path, device: torch.device, dtype: torch.dtype) -> Any:
@@ -44,8 +45,9 @@ def load_pipeline(base_dir: Path, device: torch.device, dtype: torch.dtype) -> A
             pipe = diffusers.DiffusionPipeline.from_pretrained(
                 str(base_dir), local_files_only=True, use_safetensors=True, **extra
             )
-    except (OSError, ValueError, RuntimeError, AttributeError, KeyError) as error:
+    except (ImportError, OSError, ValueError, RuntimeError, AttributeError, KeyError) as error:
         raise UserError(f"the pipeline in {base_dir} cannot be loaded: {error}") from error
+    pipe.scheduler = as_trained(pipe.scheduler, base_dir)
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device)
 

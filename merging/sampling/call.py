@@ -56,6 +56,8 @@ def call_arguments(pipe: Any, sampler: Sampler, text: Mapping[str, Any]) -> dict
 def takes_negative(pipe: Any) -> bool:
     """Whether a negative prompt can act, given guidance over 1."""
     takes = _parameters(pipe)
+    if _config(pipe).get("time_cond_proj_dim"):
+        return False  # the scale is an input of a consistency model's denoiser, which draws once
     if "negative_prompt" in takes:
         return "true_cfg_scale" not in takes or _is_true_cfg(takes)
     return _by_embedding(pipe, takes)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -9,7 +12,10 @@ import pytest
 import torch
 
 from diffgraph.errors import PlanError
+from diffgraph.merging.engine.engine import Engine
+from diffgraph.merging.plan.merge_plan import Sampler
 from diffgraph.merging.plan.samplers import BY_TIMES, FROM_PURE_NOISE, OwnScheduler, possible
+from diffgraph.merging.sampling.call import RESCALE, call_arguments
 from diffgraph.merging.sampling.schedulers import make_scheduler
 
 SHIFTED = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
@@ -107,3 +113,30 @@ def test_an_impossible_sampler_is_a_sentence() -> None:
         make_scheduler(SHIFTED, "ddim")
     with pytest.raises(PlanError, match="pure noise"):
         make_scheduler(diffusers.EulerDiscreteScheduler(rescale_betas_zero_snr=True), "heun")
+
+
+def _renamed(pico: Any, folder: Path, name: str, called: str, **scheduler: Any) -> Path:
+    """A pico pipeline under another name, its scheduler's configuration changed."""
+    base = folder / called
+    shutil.copytree(pico(name).base, base)
+    config = base / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text(encoding="utf-8")) | scheduler), encoding="utf-8")
+    return base
+
+
+def test_a_base_that_predicts_v_is_sampled_so_whatever_scheduler_lies_beside_it(pico, tmp_path: Path) -> None:
+    base = _renamed(pico, tmp_path, "sdxl", "NoobAI-XL-vPred-1.0")
+    scheduler = Engine(base, device="cpu").pipe.scheduler
+    assert type(scheduler).__name__ == "EulerDiscreteScheduler"
+    assert scheduler.config.prediction_type == "v_prediction"
+    assert scheduler.config.rescale_betas_zero_snr
+    plain = Engine(pico("sdxl").base, device="cpu").pipe.scheduler
+    assert plain.config.prediction_type == "epsilon"
+    assert not plain.config.rescale_betas_zero_snr
+
+
+def test_guidance_is_rescaled_where_a_base_begins_at_pure_noise(pico, tmp_path: Path) -> None:
+    base = _renamed(pico, tmp_path, "sdxl", "x", prediction_type="v_prediction", rescale_betas_zero_snr=True)
+    text = {"prompt": ["a fox"], "negative_prompt": [""]}
+    assert call_arguments(Engine(base, device="cpu").pipe, Sampler(), text)["guidance_rescale"] == RESCALE
+    assert "guidance_rescale" not in call_arguments(Engine(pico("sdxl").base, device="cpu").pipe, Sampler(), text)
