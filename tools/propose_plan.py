@@ -17,7 +17,7 @@ from ..plugins import closest
 from .context import Context
 from .fitting import misfit
 from .layout_share import beside, coarse_of, with_coarse
-from .obeying import negative, sampled, seeded
+from .obeying import decoded_by, negative, sampled, seeded, why_no_negative
 from .ordered_experts import plan_entry, ruled_out
 from .results import ActivationResult, Proposal, ProposedExpert
 from .tool import Args, tool
@@ -86,6 +86,7 @@ def propose_plan(ctx: Context, args: ProposeArgs) -> Proposal:
             method=method,
             prompt=_prompt(ctx, activation, called, unsaid),
             negative_prompt=_negative(ctx, activation, experts),
+            vae=decoded_by(ctx, orders),
             sampler=sampler,
             seeds=tuple((first + slot) % 2**32 for slot in ctx.job.slots or range(ctx.job.n)),
         )
@@ -236,7 +237,7 @@ def _prompt(ctx: Context, activation: ActivationResult, called: list[_Called], u
 def _negative(ctx: Context, activation: ActivationResult, experts: list[PlanExpert]) -> str:
     """What the user rules out, and what the experts' users or authors put into the negative prompt."""
     said = [negative(ctx, activation)]
-    if ctx.profile.negative_prompt and activation.vocabulary == "open":
+    if not why_no_negative(ctx, activation.orders):
         said += [ctx.store.expert(e.id).negative.strip(" ,") for e in experts]
     return ", ".join(dict.fromkeys(text for text in said if text))
 

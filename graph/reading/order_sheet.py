@@ -58,7 +58,7 @@ class OrderSheet:
 BOUNDS: dict[str, tuple[float, float, bool]] = {
     "seed": (0, MOST_SEED, True), "steps": (1, MOST_STEPS, True), "guidance": (0, MOST_GUIDANCE, False), "images":
     (1, MOST_IMAGES, True), "width": (LEAST_PIXELS, MOST_PIXELS, True), "height": (LEAST_PIXELS, MOST_PIXELS, True),
-    "clip_skip": (0, 12, True),
+    "clip_skip": (1, 12, True),
 }  # fmt: skip
 
 

@@ -69,6 +69,7 @@ def find_block(marked: Marked, found: OrderSheet) -> None:
 
 
 def _pairs(block: str, at: int, found: OrderSheet) -> None:
+    spacing = ""
     for pair in _PAIR.finditer(block):
         key, value = pair[1].casefold().strip(), pair[2].strip().strip('"')
         said = f"{pair[1]}: {pair[2].strip()}"
@@ -81,8 +82,12 @@ def _pairs(block: str, at: int, found: OrderSheet) -> None:
             found.number(at, str(name), value, said)
         elif name in ("sampler", "model", "vae"):
             found.set(at, str(name), value[:200])
+        elif key == "schedule type":
+            spacing = value[:40]
         else:
             found.unmet.append((at, Unmet(text=said[:300], why="tells how another image was made")))
+    if spacing and spacing.casefold() != "automatic" and "sampler" in found.values:
+        found.set(at, "sampler", f"{found.values['sampler'][1]} {spacing}")
 
 
 def _flags(marked: Marked, found: OrderSheet) -> None:
