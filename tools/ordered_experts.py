@@ -92,10 +92,17 @@ def plan_entry(ctx: Context, expert: Expert, order: ActiveExpert) -> PlanExpert:
 
 
 def _whole(ctx: Context, orders: Iterable[ExpertOrder]) -> list[ExpertOrder]:
-    """Orders whose whole text is an id ("folder/ink:2") are for that expert, and say no weight."""
+    """Orders as they are meant where ids end like weights: "folder/ink:2" and "folder/ink:2:0.5" of "folder/ink:2"."""
     ids = {expert.id for expert in ctx.store.experts()} if orders else set()
-    unweighted = {"weight": None, "text_weight": None}
-    return [o.model_copy(update={"name": o.text, **unweighted}) if o.text in ids else o for o in orders]
+    read: list[ExpertOrder] = []
+    for order in orders:
+        head, _, last = order.text.rpartition(":")
+        if order.text in ids:
+            order = order.model_copy(update={"name": order.text, "weight": None, "text_weight": None})
+        elif head in ids and order.text_weight is not None:
+            order = order.model_copy(update={"name": head, "weight": float(last), "text_weight": None})
+        read.append(order)
+    return read
 
 
 def _speaks(ctx: Context, expert: Expert) -> bool:
