@@ -92,7 +92,7 @@ def configs(repo: str) -> Path:
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     if _offline():
-        found = try_to_load_from_cache(repo, LISTING)
+        found = try_to_load_from_cache(repo, LISTING, cache_dir=cache_folder())
         if isinstance(found, str):
             return Path(found).parent
         raise UserError("it is not in the Hub's cache, and HF_HUB_OFFLINE is set")
@@ -120,10 +120,13 @@ def cached(repo: str, revision: str) -> OnHub | None:
     """What the Hub client's cache holds of a base, without asking the Hub; None unless it is whole."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(repo, LISTING, revision=revision or None)
-    if not isinstance(found, str):
+    found = try_to_load_from_cache(repo, LISTING, cache_dir=cache_folder(), revision=revision or None)
+    folder = Path(found).parent if isinstance(found, str) else None
+    if folder is None and not revision:
+        here = cache_folder().glob(f"models--{repo.replace('/', '--')}/snapshots/*/{LISTING}")
+        folder = max((path.parent for path in here), key=lambda path: path.stat().st_mtime, default=None)
+    if folder is None:
         return None
-    folder = Path(found).parent
     try:
         names = _components(repo, folder / LISTING)
     except UserError:
@@ -224,8 +227,9 @@ def _download(repo: str, revision: str, sibling: RepoSibling, tell: Callable[[st
 def _one(repo: str, revision: str, name: str) -> Path:
     from huggingface_hub import hf_hub_download
 
+    how: dict[str, Any] = {"cache_dir": cache_folder(), "endpoint": _endpoint(), "etag_timeout": _TIMEOUT}
     with _errors(repo):
-        return Path(hf_hub_download(repo, name, revision=revision, endpoint=_endpoint(), etag_timeout=_TIMEOUT))
+        return Path(hf_hub_download(repo, name, revision=revision, **how))
 
 
 def _room(folder: Path, size: int, repo: str) -> None:

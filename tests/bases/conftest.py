@@ -64,8 +64,9 @@ def _vae() -> AutoencoderKL:
 def sd15(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of Stable Diffusion 1's architecture: its cross-attention reads 768 numbers."""
     torch.manual_seed(0)
+    scheduler = DDIMScheduler(steps_offset=1, clip_sample=False)
     parts = {
-        "unet": ("diffusers", _unet(768)), "vae": ("diffusers", _vae()), "scheduler": ("diffusers", DDIMScheduler()),
+        "unet": ("diffusers", _unet(768)), "vae": ("diffusers", _vae()), "scheduler": ("diffusers", scheduler),
         "text_encoder": ("transformers", _clip(768, CLIPTextModel)), "tokenizer": ("transformers", "CLIPTokenizerFast"),
     }  # fmt: skip
     return _pipeline(tmp_path_factory.mktemp("models") / "tiny-sd15", "StableDiffusionPipeline", parts)
