@@ -125,6 +125,14 @@ def read(home: Path) -> KnownBases:
         ) from error
 
 
+def known_sums(home: Path, name: str) -> set[str]:
+    """The sha256 by which a known base's weights may be met: of its denoiser's files, of the file it came from."""
+    base = read(home).get(name)
+    if base is None:
+        return set()
+    return {base.key, *(file.sha256 for file in base.files), *([base.source.sha256] if base.source else [])}
+
+
 def change(home: Path, how: Callable[[KnownBases], KnownBases]) -> KnownBases:
     """Read, change and write under a lock, whole or not at all; returns what is known then.
 

@@ -10,29 +10,21 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from ..errors import DiffGraphError, NoCritic, UserError
 from ..plugins import ANYTHING, broken_ones
 from ..settings import PREFIX, FromEnvironment, Settings, groups, misspelt
+from .doctor_base import Check, about_base, about_graph
 
 LIBRARIES = ("torch", "diffusers", "transformers", "langgraph", "langchain", "chromadb", "pydantic")
 ENOUGH_MB = 500
 
 
-@dataclass(frozen=True)
-class Check:
-    """One finding. ``ok`` is False where something needs doing; ``text`` says what."""
-
-    name: str
-    ok: bool
-    text: str
-
-
 def examine(settings: Settings) -> list[Check]:
     """Look at everything; a part that fails is a finding, not an exception."""
     checks = [_python(), *_libraries(), _device(settings), _home(settings)]
-    checks += [_base(settings), _graph(settings), _critic(settings), _brain(settings)]
+    checks += [*about_base(settings), _critic(settings), _brain(settings), *about_graph(settings)]
     checks += _plugin_settings()
     checks += [Check("plug-in", False, f"{name} cannot be loaded: {why}") for name, why in broken_ones().items()]
     checks += [
@@ -121,18 +113,6 @@ def _home(settings: Settings) -> Check:
     return Check("home", free >= ENOUGH_MB, f"{root}, {free / 1024:.1f} GiB free")
 
 
-def _base(settings: Settings) -> Check:
-    from ..bases import manifest, registry
-
-    try:
-        profile = registry.of_settings(settings)
-        checked = manifest.verify(profile.manifest, mend=profile.mend) if profile.manifest else None
-    except DiffGraphError as error:
-        return Check("base", False, str(error))
-    text = f"{profile.title or profile.name}: {profile.folder}"
-    return Check("base", True, text if checked is None else f"{text}, {checked} files as they should be")
-
-
 def _critic(settings: Settings) -> Check:
     from ..bases import registry
     from ..scoring import protocol
@@ -148,20 +128,6 @@ def _critic(settings: Settings) -> Check:
         return Check("critic", False, f"it cannot be made: {type(error).__name__}: {str(error)[:300]}")
     said = settings.critic.strip()
     return Check("critic", True, said if said not in (protocol.AUTO, "") else profile.critic or type(found).__name__)
-
-
-def _graph(settings: Settings) -> Check:
-    from ..graph.store.opening import open_graph
-
-    try:
-        with open_graph(settings) as store:
-            experts = store.experts()
-            calibrated = {c.expert_id for c in store.calibrations()}
-            runs = len(store.runs())
-    except DiffGraphError as error:
-        return Check("graph", False, str(error))
-    where = settings.chroma_url or str(settings.root / "graph")
-    return Check("graph", True, f"{len(experts)} experts, {len(calibrated)} calibrated, {runs} runs; {where}")
 
 
 def _brain(settings: Settings) -> Check:

@@ -6,6 +6,7 @@ import itertools
 
 from pydantic import Field
 
+from ..bases.known import known_sums
 from ..errors import ExpertError, ToolRetry, UserError
 from ..graph.experts import sources
 from ..graph.experts.expert import Expert
@@ -71,7 +72,7 @@ def register_new(
             continue
         tried += 1
         try:
-            experts = register(source, listing.repo)
+            experts = others_than_the_base(ctx, register(source, listing.repo))
         except ExpertError as error:
             refused.append(Refused(repo=listing.repo, why=str(error)))
             ctx.say("refused", f"{listing.repo}: {error}", repo=listing.repo)
@@ -81,6 +82,18 @@ def register_new(
         for expert in experts:
             ctx.say("registered", f"registered {expert.id} ({expert.kind}, {expert.base_family})", expert=expert.id)
     return registered, refused
+
+
+def others_than_the_base(ctx: Context, experts: list[Expert]) -> list[Expert]:
+    """Experts without the base that they are for: its own weights, found among them, are no skill to add.
+
+    Raises ExpertError if nothing else is there.
+    """
+    own = {ctx.machinery.base.sha256, *known_sums(ctx.settings.root, ctx.profile.name)}
+    left = [expert for expert in experts if expert.kind == "base" or expert.sha256 not in own]
+    if experts and not left:
+        raise ExpertError(f"these are the weights of the base {ctx.profile.name} itself, so they add nothing to it")
+    return left
 
 
 def claiming(ctx: Context, query: str) -> list[str]:

@@ -13,6 +13,10 @@ from ..options import Json
 
 POSITION = 50
 app = typer.Typer()
+_NO_SOURCE = (
+    "No source is set for {base}: say where the experts are, as in `diffgraph scout ~/loras` or `diffgraph scout "
+    "huggingface --query ...`, or set DIFFGRAPH_SOURCES."
+)
 
 
 @app.command()
@@ -37,6 +41,7 @@ def scout(
     """
     from ...agents.scout import scout as look
     from ...graph.experts import sources
+    from ...errors import UserError
     from ...graph.experts.registration import register
     from ...settings import Settings
     from ...tools.context import Context
@@ -54,6 +59,8 @@ def scout(
             found = register(ctx.source(name), repo)
             ctx.store.add_experts(found)
         else:
+            if not source and not ctx.source_names:
+                raise UserError(_NO_SOURCE.format(base=ctx.profile.name))
             found, refused = look(ctx, source, query, limit=limit)
     if json_:
         write_json({"registered": [e.id for e in found], "refused": [one.model_dump() for one in refused]})
@@ -87,7 +94,10 @@ def calibrate(
     with Progress() as progress, Context.open(Settings.load(), progress) as ctx:
         ids = [ctx.store.expert(expert_id).id] if expert_id else None
         done = list(measure(ctx, ids))
+        family = ctx.family
     failed = [one for one in done if isinstance(one, NotMeasured)]
+    if not done:
+        say(f"The graph holds no expert for {family}, so there is nothing to measure. `diffgraph scout FOLDER` finds some.")
     if json_:
         write_json({"calibrated": [one.model_dump(mode="json") for one in done]})
     else:
@@ -99,26 +109,34 @@ def calibrate(
 
 @app.command()
 def experts(
-    family: Annotated[str | None, typer.Option(help="only experts of this base family")] = None,
+    family: Annotated[str | None, typer.Option(help="only experts of this architecture")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="also those for other architectures than the base's")] = False,
     json_: Json = False,
 ) -> None:
-    """List the experts in the graph.
+    """List the experts in the graph that are for the base in force, and what was measured of them on it.
 
-    Examples:  diffgraph experts   |   diffgraph experts --family emoji --json
+    Examples:  diffgraph experts   |   diffgraph experts --all   |   diffgraph experts --family sdxl --json
     """
+    from ...bases import registry
+    from ...bases.architecture import UNKNOWN
     from ...graph.store.opening import open_graph
     from ...settings import Settings
     from .. import tables
 
-    with open_graph(Settings.load()) as store:
-        found = store.experts(family)
+    settings = Settings.load()
+    profile = registry.of_settings(settings)
+    with open_graph(settings, profile) as store:
+        everyone = store.experts(family)
         measured = {c.expert_id: c for c in store.calibrations()}
+    here = everyone if all_ or family else [e for e in everyone if e.base_family in (profile.architecture, UNKNOWN)]
+    others = f" {len(everyone) - len(here)} are for other architectures: --all lists them." if not here else ""
     if json_:
-        write_json(tables.experts_json(found, measured))
-    elif found:
-        out.print(tables.experts(found, measured))
+        write_json(tables.experts_json(here, measured))
+    elif here:
+        out.print(tables.experts(here, measured))
     else:
-        say("The graph holds no such expert yet. `diffgraph scout` finds some.")
+        kind = family or profile.architecture or "this base"
+        say(f"The graph holds no expert for {kind} yet.{others if everyone else ''} `diffgraph scout FOLDER` finds some.")
 
 
 @app.command()
