@@ -33,20 +33,19 @@ def about_base(settings: Settings) -> Iterator[Check]:
         yield Check("base", False, str(error))
         return
     files = "" if checked is None else f", {checked} files as they should be"
-    text = f"{profile.title or profile.name}: {profile.folder}{files}"
-    yield Check("base", True, f"{profile.name}, {_known(profile, settings)}; {text}")
+    yield Check("base", True, f"{_known(profile, settings)}{files}")
     yield _weights(profile, settings)
     yield Check("draws", True, _draws(profile, settings))
 
 
 def _known(profile: BaseProfile, settings: Settings) -> str:
+    """Whether the home knows the base, and where it is."""
     from ..bases import known
 
     if known.read(settings.root).get(profile.name) is None:
-        return "of a plug-in" if profile.graph or profile.family == "" else "not kept in the home"
-    return {"folder": "a known folder", "file": f"a known file ({profile.origin}), converted"}.get(
-        profile.kind, f"known from the Hub ({profile.origin})"
-    )
+        return f"{profile.title or profile.name}: {profile.folder}"
+    kinds = {"folder": "a folder", "file": "a single file, converted", "hub": "from the Hub, pinned"}
+    return f"{profile.name} is known: {kinds[profile.kind]}, {profile.origin or profile.folder}"
 
 
 def _weights(profile: BaseProfile, settings: Settings) -> Check:
@@ -74,7 +73,9 @@ def _draws(profile: BaseProfile, settings: Settings) -> str:
     said = "what it is told" if profile.vocabulary == "open" else "only what it and its experts list"
     negative = "takes a negative prompt" if profile.negative_prompt else "takes no negative prompt"
     limit = f"reads {profile.prompt_limit} tokens" if profile.prompt_limit else "its prompt limit is unknown"
-    return f"{said} ({profile.vocabulary} vocabulary), {size}, {steps} steps, guidance {guidance:g}; {negative}, {limit}"
+    return (
+        f"{said} ({profile.vocabulary} vocabulary), {size}, {steps} steps, guidance {guidance:g}; {negative}, {limit}"
+    )
 
 
 def about_graph(settings: Settings) -> Iterator[Check]:
@@ -94,23 +95,22 @@ def about_graph(settings: Settings) -> Iterator[Check]:
     here = [e for e in everyone if e.base_family == profile.architecture]
     done = sum(e.id in calibrated for e in here)
     where = settings.chroma_url or str(settings.root / "graph")
-    others = f", {len(everyone) - len(here)} for other architectures" if len(everyone) > len(here) else ""
-    told = f"{len(here)} experts for {profile.architecture or 'this base'}, {done} calibrated on it{others}"
-    yield Check("graph", True, f"{told}, {runs} runs; {where}")
+    others = f"; {len(everyone) - len(here)} for other architectures" if len(everyone) > len(here) else ""
+    told = f"{len(here)} experts, {done} calibrated on this base{others}"
+    yield Check("graph", True, f"{told}; {runs} runs; {where}")
     yield Check("next", True, _next(profile, len(here), done, settings))
 
 
 def _next(profile: BaseProfile, experts: int, calibrated: int, settings: Settings) -> str:
     """A command that brings a person on."""
     if not experts:
-        return f"diffgraph scout FOLDER finds experts for {profile.architecture or 'it'}; the base draws without them too"
+        return (
+            f"diffgraph scout FOLDER finds experts for {profile.architecture or 'it'}; the base draws without them too"
+        )
     if calibrated < experts and _judged(profile, settings):
         return "diffgraph calibrate --all measures what its experts really do"
     if calibrated < experts:
-        return (
-            f'diffgraph generate "…" draws, unjudged and with experts as their cards praise them; {PREFIX}CRITIC names a '
-            "critic"
-        )
+        return f'diffgraph generate "…" draws, unjudged, experts as their cards say; {PREFIX}CRITIC names a critic'
     return 'diffgraph generate "…" draws'
 
 

@@ -89,7 +89,7 @@ def others_than_the_base(ctx: Context, experts: list[Expert]) -> list[Expert]:
 
     Raises ExpertError if nothing else is there.
     """
-    own = {ctx.machinery.base.sha256, *known_sums(ctx.settings.root, ctx.profile.name)}
+    own = {ctx.store.base_key, *known_sums(ctx.settings.root, ctx.profile.name)}
     left = [expert for expert in experts if expert.kind == "base" or expert.sha256 not in own]
     if experts and not left:
         raise ExpertError(f"these are the weights of the base {ctx.profile.name} itself, so they add nothing to it")

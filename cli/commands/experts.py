@@ -40,8 +40,8 @@ def scout(
       diffgraph scout huggingface:nerijs/pixel-art-xl
     """
     from ...agents.scout import scout as look
-    from ...graph.experts import sources
     from ...errors import UserError
+    from ...graph.experts import sources
     from ...graph.experts.registration import register
     from ...settings import Settings
     from ...tools.context import Context
@@ -97,7 +97,7 @@ def calibrate(
         family = ctx.family
     failed = [one for one in done if isinstance(one, NotMeasured)]
     if not done:
-        say(f"The graph holds no expert for {family}, so there is nothing to measure. `diffgraph scout FOLDER` finds some.")
+        say(f"The graph holds no expert for {family}, so nothing is measured. `diffgraph scout FOLDER` finds some.")
     if json_:
         write_json({"calibrated": [one.model_dump(mode="json") for one in done]})
     else:
@@ -129,14 +129,14 @@ def experts(
         everyone = store.experts(family)
         measured = {c.expert_id: c for c in store.calibrations()}
     here = everyone if all_ or family else [e for e in everyone if e.base_family in (profile.architecture, UNKNOWN)]
-    others = f" {len(everyone) - len(here)} are for other architectures: --all lists them." if not here else ""
     if json_:
         write_json(tables.experts_json(here, measured))
     elif here:
         out.print(tables.experts(here, measured))
     else:
-        kind = family or profile.architecture or "this base"
-        say(f"The graph holds no expert for {kind} yet.{others if everyone else ''} `diffgraph scout FOLDER` finds some.")
+        say(f"The graph holds no expert for {family or profile.architecture} yet. `diffgraph scout FOLDER` finds some.")
+    if len(here) < len(everyone):
+        say(f"{len(everyone) - len(here)} more are for other architectures: --all lists them.")
 
 
 @app.command()

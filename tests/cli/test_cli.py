@@ -214,7 +214,7 @@ def test_doctor_tells_a_critic_that_is_not_for_the_base_and_a_brain_that_is_not_
     monkeypatch.setenv("DIFFGRAPH_BRAIN", "nobody:some-model")
     found = {c["name"]: c for c in json.loads(diffgraph("doctor", "--json").stdout)["checks"]}
     assert found["critic"]["ok"]
-    assert "warning: it is not for images of my-sd15" in found["critic"]["text"]
+    assert "none: images are drawn unjudged" in found["critic"]["text"]
     assert not found["brain"]["ok"]
     assert "offline, openai" in found["brain"]["text"]
 
