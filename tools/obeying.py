@@ -11,19 +11,21 @@ from typing import TypeVar
 from ..errors import DiffGraphError, PlanError, UserError
 from ..graph.reading.request import Orders, Unmet
 from ..merging.methods.method import make
+from ..merging.plan.drawable import Drawability, drawability
 from ..merging.plan.foreign.values import fold
 from ..merging.plan.merge_plan import Method, PlanVae, Sampler
 from ..merging.plan.prompt_fit import clip_skip_problem, text_side
 from ..merging.plan.samplers import canonical, problem
-from ..merging.plan.size_fit import fitting, side_multiple
+from ..merging.plan.size_fit import area_size, fitting
 from ..merging.plan.vae import pin_vae
 from .context import Context
 from .ordered_experts import lost_orders, refuse_unknown
-from .own_scheduler import own_scheduler
 from .results import ActivationResult
 
 STEP = 64
 """Sides of an image that is ordered by its format are multiples of this, in pixels."""
+MULTIPLE = 8
+"""Sides are multiples of this where a base's files do not tell."""
 _T = TypeVar("_T")
 _Answer = tuple[_T | None, str]
 """(what a plan holds of an order, None: nothing; why that is not what was ordered, "" if it is)."""
@@ -126,13 +128,24 @@ def _size(ctx: Context, orders: Orders) -> _Answer[tuple[int | None, int | None]
         wide, high = orders.aspect
         unit = math.sqrt(native.width * native.height / (wide * high))
         sides = (max(STEP, round(side * unit / STEP) * STEP) for side in (wide, high))
-        return (next(sides), next(sides)), ""
-    multiple = side_multiple(ctx.machinery.index.path)
-    fitted = tuple(None if side is None else fitting(side, multiple) for side in (orders.width, orders.height))
+        return _fitted(drawability(ctx.machinery.index.path), next(sides), next(sides)), ""
+    can = drawability(ctx.machinery.index.path)
+    fitted = _fitted(can, orders.width, orders.height)
     if fitted == (orders.width, orders.height):
-        return (fitted[0], fitted[1]), ""
+        return fitted, ""
     drawn = "x".join(str(side) for side in fitted if side is not None)
-    return (fitted[0], fitted[1]), f"sides are multiples of {multiple} on this base: {drawn} is drawn"
+    why = "images have one area only" if can.one_area else f"sides are multiples of {can.multiple or MULTIPLE}"
+    return fitted, f"{why} on this base: {drawn} is drawn"
+
+
+def _fitted(can: Drawability, width: int | None, height: int | None) -> tuple[int | None, int | None]:
+    """The nearest size that a base draws."""
+    multiple = can.multiple or MULTIPLE
+    if can.one_area is not None and width and height:
+        return area_size(width, height, can.one_area, multiple)
+    return (None if width is None else fitting(width, multiple)), (
+        None if height is None else fitting(height, multiple)
+    )
 
 
 def _sized(orders: Orders) -> str:
@@ -148,7 +161,7 @@ def _sampler(ctx: Context, orders: Orders) -> _Answer[str]:
         name = canonical(orders.sampler)
     except PlanError as error:
         return None, str(error)
-    own = own_scheduler(ctx.machinery.index.path)
+    own = drawability(ctx.machinery.index.path).scheduler
     why = problem(name, own) if own is not None else ""
     return (None, why) if why else (name, "")
 

@@ -19,6 +19,7 @@ from ..formats.read import check_shapes, expert_files, notes_of
 from ..methods.method import MergeMethod, make
 from .block_weights import BlockWeights
 from .coverage import coverage_problem
+from .drawable import drawing_problems
 from .estimate import DeviceRates, Estimate, ExpertLoad, estimate
 from .licence import OutputLicence, output_licence, parents_of
 from .merge_plan import MergePlan, PlanExpert
@@ -29,7 +30,8 @@ from .vae import located_vae
 
 Code = Literal[
     "base", "method", "schedule", "experts", "family", "file", "coverage", "blocks", "trigger", "weight", "overlap",
-    "licence", "vae", "prompt", "clip_skip",
+    "licence", "vae", "prompt", "clip_skip", "sampler", "size", "negative",
+    "guidance",
 ]  # fmt: skip
 OVERLAP = 0.5
 """Cosine of two experts' deltas from which they push the same weights the same way."""
@@ -171,6 +173,8 @@ def _of_the_plan(plan: MergePlan, index: BaseIndex) -> tuple[MergeMethod | None,
             located_vae(plan.vae)
         except DiffGraphError as error:
             problems.append(Problem(code="vae", message=str(error)))
+    found = drawing_problems(plan, index.path)
+    problems += [Problem(code=code, message=text, fatal=fatal) for code, text, fatal in found]
     return method, problems
 
 

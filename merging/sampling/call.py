@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import PlanError
+from ..plan.drawable import guidance_sentence, one_area_sentence
 from ..plan.merge_plan import Sampler
-from ..plan.size_fit import size_sentence
+from ..plan.size_fit import area_size, size_sentence
 
 SCHNELL_TOKENS = 256
 """Tokens that FLUX.1 schnell was trained with; the pipeline takes 512 of any FLUX.1."""
@@ -98,10 +99,7 @@ def _size(pipe: Any, sampler: Sampler, takes: Mapping[str, inspect.Parameter]) -
     if width is not None and height is not None and given:
         drawn = _scaled(pipe, width, height, multiple)
         if drawn != (width, height):
-            raise PlanError(
-                f"this base draws images of one area only, so {width}x{height} would become {drawn[0]}x{drawn[1]}: "
-                "give that size"
-            )
+            raise PlanError(one_area_sentence(width, height, drawn))
     if "max_area" in takes and width is not None and height is not None:
         given["max_area"] = width * height  # FLUX.1 Kontext scales what is asked for to this many pixels
     return given
@@ -120,8 +118,8 @@ def _scaled(pipe: Any, width: int, height: int, multiple: int) -> tuple[int, int
     """The size that HiDream makes of another; all others draw what they are asked for."""
     if type(pipe).__name__ != "HiDreamImagePipeline":
         return width, height
-    scale = math.sqrt((pipe.default_sample_size * pipe.vae_scale_factor) ** 2 / (width * height))
-    return int(width * scale // multiple * multiple), int(height * scale // multiple * multiple)
+    area = int(pipe.default_sample_size * pipe.vae_scale_factor) ** 2
+    return area_size(width, height, area, multiple)
 
 
 def _words(
@@ -136,10 +134,7 @@ def _words(
                 f"this base takes no negative prompt ({type(pipe).__name__}): leave it out, and say what is wanted"
             )
         if sampler.guidance <= 1:
-            raise PlanError(
-                f"a negative prompt acts through guidance, and a scale of {sampler.guidance:g} is none: "
-                "take one over 1, or leave the negative prompt out"
-            )
+            raise PlanError(guidance_sentence(sampler.guidance))
     if "negative_prompt" not in takes:
         return out | (_encoded(pipe, negative) if any(negative) else {})
     if "true_cfg_scale" not in takes:
