@@ -26,7 +26,7 @@ def with_triggers(words: str, triggers: Iterable[str], position: Position = "fro
     missing: list[str] = []
     for trigger in triggers:
         tidy = " ".join(trigger.split())
-        if tidy and not says(said, tidy) and not any(says(other, tidy) for other in missing):
+        if tidy.strip("_\\ ") and not says(said, tidy) and not any(says(other, tidy) for other in missing):
             missing = [other for other in missing if not says(tidy, other)] + [tidy]
     added = ", ".join(missing)
     if not added or not words.strip():
