@@ -57,7 +57,7 @@ _PIECES = st.sampled_from(
         'a sign that says "no dogs"', "negative prompt: blurry, ugly", "Steps: 20, Sampler: Euler a, Seed: 3", "::2",
         "--stylize 250", "--whatever", "ein Hund ohne Hut", "猫、ドット絵", "кошка без шляпы", "밤하늘",
         "🦑", "\\(series\\)",
-        "embedding:easy", "steps 30", "4k", "score_9, score_8_up", "1girl", "(", ")", ",,", ".", "x", "-", "don't", "l'ami",
+        "embedding:easy", "steps 30", "4k", "score_9, score_8_up", "1girl", "(", ")", ",,", ".", "x", "-", "don't",
         "wordword:1.2", "{a|b}", "neither a cat nor a dog", "rather than neon", "sugar-free cake", "512x768",
     ]
 )  # fmt: skip
