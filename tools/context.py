@@ -148,7 +148,7 @@ class Context:
             raise UserError(
                 f"{settings.root} cannot be made ({error.strerror}). Set DIFFGRAPH_HOME to a folder of yours."
             ) from error
-        profile = registry.of_settings(settings)
+        profile = registry.of_settings(settings, lambda text: emit(Event(kind="base", text=text)))
         with open_graph(settings, profile) as store:
             yield cls(settings, store, Machinery(settings, profile), emit)
 
