@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import UserError
 from ..graph.experts.expert import Frozen
+from ..merging.plan.drawable import drawability
 from ..merging.plan.foreign.recipe import Extra, ForeignBase, ForeignExpert, ForeignRecipe, extra
 from ..merging.plan.foreign.values import fold
 from ..merging.plan.merge_plan import MergePlan, Method, PlanBase, PlanExpert, Sampler
-from ..merging.plan.samplers import PLAIN_SCHEDULES, understood
+from ..merging.plan.samplers import SPACINGS, problem, spacing_of, understood
 from .context import Context
 from .recipe_experts import Candidate, Match, OnFile, Shelf
 
@@ -173,18 +173,25 @@ class _Making:
         return own.model_copy(update=said)
 
     def _sampler_name(self, own: str) -> str:
-        word = self.recipe.sampler
-        found = understood(word)
+        """The recipe's sampler and spacing of steps, each where the base can be drawn so; else the base's own."""
+        said, found = self.recipe.sampler, understood(self.recipe.sampler)
         schedule = self.recipe.scheduler or found.schedule
-        flow = _draws_by_flow(self.ctx)
-        if schedule.lower() not in PLAIN_SCHEDULES | ({"simple"} if flow else frozenset()):
+        spacing = spacing_of(schedule)
+        here = drawability(self.ctx.machinery.index.path).scheduler
+        if spacing is None or (spacing and found.name in ("", "default")):
             self.leave("scheduler", schedule)
-        if flow and found.name == "euler":
-            return own  # what the base's own sampler does
-        if not found.known or (flow and found.name != "default"):
-            self.leave("sampler", word)
+            spacing = ""
+        if not found.known or (here is not None and problem(found.name, here)):
+            self.leave("sampler", said)
             return own
-        return own if found.name == "default" else found.name
+        if found.name == "default":
+            return own
+        if spacing and here is not None and problem(f"{found.name}_{spacing}", here):
+            self.leave("scheduler", schedule)
+            spacing = ""
+        if here is not None and here.way == "flow" and not (spacing and SPACINGS[spacing].flow):
+            return own if found.name == "euler" else found.name  # the base's own spacing; its own sampler is Euler's
+        return f"{found.name}_{spacing}" if spacing else found.name
 
     def _size(self) -> dict[str, int]:
         width, height = self.recipe.width, self.recipe.height
@@ -230,15 +237,6 @@ def _about_base(said: ForeignBase, base: PlanBase) -> list[str]:
         return [f"the base is the recipe's by its name, {called}; its hash is that of another form or version"]
     about = f" (hash {said.hashes[0]})" if said.hashes and said.name else ""
     return [f"the image was made on {called}{about}; the plan is for the base in force, {ours}"]
-
-
-def _draws_by_flow(ctx: Context) -> bool:
-    """Whether the base's own sampler follows a flow, as those of FLUX, SD3 and their like do; others do not fit it."""
-    config = ctx.machinery.index.path / "scheduler" / "scheduler_config.json"
-    try:
-        return "flow" in json.loads(config.read_text(encoding="utf-8"))["_class_name"].lower()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
 
 
 def without_base(recipe: ForeignRecipe, why: UserError) -> RecipePlan:

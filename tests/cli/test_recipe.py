@@ -157,10 +157,12 @@ def test_a_base_that_draws_by_flow_keeps_its_sampler_and_its_own_guidance(
         "an owl <lora:ink_wash:0.6>\nNegative prompt: rain\nSteps: 3, Sampler: {}, Schedule type: Simple, "
         "CFG scale: 1, Distilled CFG Scale: 3.5, Seed: 7, Size: 16x16"
     )
-    for sampler, left in (("Euler", ["negative prompt"]), ("DPM++ 2M", ["negative prompt", "sampler"])):
+    samplers = {"Euler": "default", "DPM++ 2M": "dpmpp_2m", "DDIM": "default"}
+    for sampler, drawn in samplers.items():
+        left = ["negative prompt", *(["sampler"] if sampler == "DDIM" else [])]
         path = image(tmp_path / "a.png", parameters=text.format(sampler))
         said = json.loads(run("recipe", path, "--experts", loras, "--base", base, "--json").stdout)
-        assert said["plan"]["sampler"] | {"name": "default", "guidance": 3.5} == said["plan"]["sampler"]
+        assert said["plan"]["sampler"] | {"name": drawn, "guidance": 3.5} == said["plan"]["sampler"]
         assert said["plan"]["negative_prompt"] == ""
         assert [one["name"] for one in said["left_out"]] == left
 
