@@ -47,11 +47,16 @@ def call_arguments(pipe: Any, sampler: Sampler, text: Mapping[str, Any]) -> dict
         out["guidance_scale"] = sampler.guidance
     if "guidance_rescale" in takes and pipe.scheduler.config.get("rescale_betas_zero_snr"):
         out["guidance_rescale"] = RESCALE
-    if "max_sequence_length" in takes and type(pipe).__name__.startswith("Flux") and _is_undistilled(pipe):
+    if "max_sequence_length" in takes and _is_schnell(pipe):
         out["max_sequence_length"] = SCHNELL_TOKENS
     # Sana and PixArt would draw at the nearest size of a list and scale the image.
     fixed = {"use_resolution_binning": False, "clean_caption": False}
     return out | {name: value for name, value in fixed.items() if name in takes}
+
+
+def zeroed(pipe: Any) -> bool:
+    """Whether zeros stand for an empty negative prompt, instead of its encoding: Stable Diffusion XL was trained so."""
+    return bool(getattr(pipe, "config", {}).get("force_zeros_for_empty_prompt"))
 
 
 def takes_negative(pipe: Any) -> bool:
@@ -78,9 +83,10 @@ def _is_true_cfg(takes: Mapping[str, inspect.Parameter]) -> bool:
     return "true_cfg_scale" in takes and ("guidance_scale" not in takes or takes["guidance_scale"].default is None)
 
 
-def _is_undistilled(pipe: Any) -> bool:
-    """FLUX.1 schnell: its denoiser takes no guidance."""
-    return _config(pipe).get("guidance_embeds") is False
+def _is_schnell(pipe: Any) -> bool:
+    """FLUX.1 schnell is the FLUX.1 whose denoiser takes no guidance; FLUX.2 Klein's takes none either."""
+    kind = type(pipe).__name__
+    return kind.startswith("Flux") and not kind.startswith("Flux2") and _config(pipe).get("guidance_embeds") is False
 
 
 def _by_embedding(pipe: Any, takes: Mapping[str, inspect.Parameter]) -> bool:
@@ -135,6 +141,8 @@ def _words(
             )
         if sampler.guidance <= 1:
             raise PlanError(guidance_sentence(sampler.guidance))
+    if not any(negative) and zeroed(pipe):
+        return out  # the pipeline does so where no negative prompt is given, not where an empty one is
     if "negative_prompt" not in takes:
         return out | (_encoded(pipe, negative) if any(negative) else {})
     if "true_cfg_scale" not in takes:

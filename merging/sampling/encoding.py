@@ -19,6 +19,7 @@ from torch import Tensor
 from ...errors import PlanError
 from ..plan.prompt_fit import CLIP_CLASSES, WEIGHING, clip_skip_problem
 from ..plan.prompt_weights import Piece, chunks, is_weighted, taken_off, words
+from .call import zeroed
 
 Pair = tuple[str, str]
 """A prompt and its negative prompt."""
@@ -145,6 +146,8 @@ def _encode_pair(pipe: Any, pair: Pair, clip_skip: int | None) -> dict[str, Tens
     }
     names = ("pooled_prompt_embeds", "negative_pooled_prompt_embeds")
     out |= dict(zip(names, pooled, strict=True)) if pooled else {}
+    if not pair[1] and zeroed(pipe):
+        out |= {name: torch.zeros_like(tensor) for name, tensor in out.items() if name.startswith("negative_")}
     return {name: tensor.to(device) for name, tensor in out.items()}
 
 

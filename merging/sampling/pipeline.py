@@ -16,7 +16,7 @@ from ..plan.merge_plan import MergePlan, Sampler
 from ..plan.pinning import Locate
 from ..plan.schedule import plain
 from .batch import Batch, Drawn
-from .call import call_arguments
+from .call import call_arguments, zeroed
 from .encoding import is_encoded, text_arguments
 from .other_vae import plan_vae
 from .scheduled import ScheduledDenoiser
@@ -106,7 +106,7 @@ def draw_all(
     """
     groups: dict[str, list[tuple[int, int]]] = {}
     for index, plan in enumerate(plans):
-        groups.setdefault(_alike(plan), []).extend((index, at) for at in range(len(plan.seeds)))
+        groups.setdefault(_alike(engine, plan), []).extend((index, at) for at in range(len(plan.seeds)))
     batches: list[list[tuple[int, int]]] = []
     for jobs in groups.values():
         alone = [_alone(engine, plans[index]) for index, _ in jobs]
@@ -146,9 +146,10 @@ def _sampled(
         return _sample(engine, plan.sampler, batch.images, stepper, on_step)
 
 
-def _alike(plan: MergePlan) -> str:
-    """Equal for plans that may share a merge and a batch."""
-    return json.dumps(plan.model_dump(mode="json", include={*_SHARED}), sort_keys=True)
+def _alike(engine: Engine, plan: MergePlan) -> str:
+    """Equal for plans that may share a merge and a batch: one without a negative prompt may mean another call."""
+    shared = plan.model_dump(mode="json", include={*_SHARED})
+    return json.dumps([shared, not plan.negative_prompt and zeroed(engine.pipe)], sort_keys=True)
 
 
 def _counted(on_step: OnStep, before: int, total: int) -> Callable[[int], None]:

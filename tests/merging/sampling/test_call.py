@@ -6,7 +6,9 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from diffgraph_pico import pipelines
 from PIL import Image
 
@@ -15,6 +17,7 @@ from diffgraph.merging.engine.engine import Engine
 from diffgraph.merging.plan.merge_plan import MergePlan, PlanBase, Sampler
 from diffgraph.merging.plan.samplers import OwnScheduler, possible
 from diffgraph.merging.sampling.call import call_arguments, side_multiple, takes_negative
+from diffgraph.merging.sampling.encoding import text_arguments
 from diffgraph.merging.sampling.pipeline import render
 
 WITHOUT_NEGATIVE = {"flux1", "flux2", "flux2_klein"}
@@ -86,6 +89,24 @@ def test_the_undistilled_klein_takes_a_negative_prompt_by_its_encoding(engines) 
         assert drawn(engine, negative="a whale in the fog").tobytes() != drawn(engine).tobytes()
     finally:
         engine.pipe.register_to_config(is_distilled=True)
+
+
+def test_an_empty_negative_prompt_is_what_the_base_was_trained_with(engines) -> None:
+    """Zeros on Stable Diffusion XL, as plain diffusers has it where none is given; its encoding elsewhere."""
+    pipe, noise = engines("sdxl").pipe, torch.Generator("cpu").manual_seed(3)
+    said = {"num_inference_steps": 2, "guidance_scale": 3.0, "width": 64, "height": 64, "output_type": "np"}
+    plain = pipe("a red fox", generator=noise, **said).images[0]
+    ours = drawn(engines("sdxl"))
+    assert np.abs(np.asarray(ours) / 255.0 - plain).max() < 0.51 / 255
+    encoded = text_arguments(pipe, [("a (red:1.2) fox", "")])
+    assert not encoded["negative_prompt_embeds"].any()
+    assert not encoded["negative_pooled_prompt_embeds"].any()
+    assert "negative_prompt" in call_arguments(engines("sd15").pipe, Sampler(), {"negative_prompt": [""]})
+
+
+def test_only_flux1_schnell_reads_fewer_tokens(engines) -> None:
+    for name in ("flux1", "flux2", "flux2_klein"):
+        assert "max_sequence_length" not in call_arguments(engines(name).pipe, Sampler(), {})
 
 
 @pytest.mark.parametrize("name", SMALL)
