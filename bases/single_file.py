@@ -19,6 +19,7 @@ from ..errors import ExpertError, UserError
 from ..files.atomic import check_room, new_folder, write_bytes
 from ..files.header import Header, read_header
 from ..files.quantisation import NEXT_STEP, with_scales
+from . import flux_names
 from .architecture import family_of_header
 from .index import DENOISERS, component_files
 from .locations import LISTING
@@ -185,11 +186,13 @@ def _loaded(
 
 def _source(file: Path, found: Contents) -> Any:
     """What diffusers reads a denoiser from: the file, or its weights under the names that it knows."""
-    if found.prefix != BARE:
+    odd = flux_names.of_other_width(found.header.tensors, found.prefix)
+    if found.prefix != BARE and not odd:
         return str(file)
     from safetensors.torch import load_file
 
-    return {key.removeprefix(BARE): value for key, value in load_file(file).items()}
+    weights = {key.removeprefix(found.prefix): value for key, value in load_file(file).items()}
+    return flux_names.renamed(weights) if odd else weights
 
 
 def _check(name: str, component: Any, found: Contents) -> None:

@@ -165,3 +165,23 @@ def test_what_is_no_base_is_refused_by_what_it_is(sd15: Path, tmp_path: Path) ->
     save_file(lacking, tmp_path / "x.safetensors")
     with pytest.raises(UserError, match=r"the file lacks weights that a StableDiffusionPipeline"):
         registry.chosen(str(tmp_path / "x.safetensors"), tmp_path / "home", parts=str(sd15))
+
+
+def test_a_transformer_alone_takes_its_encoders_and_vae_from_the_parts(tmp_path: Path) -> None:
+    from diffusers import AutoencoderKL, FluxTransformer2DModel
+
+    torch.manual_seed(2)
+    parts = tmp_path / "tiny-flux"
+    FluxTransformer2DModel(
+        in_channels=4, num_layers=2, num_single_layers=2, attention_head_dim=16, num_attention_heads=4,
+        joint_attention_dim=32, pooled_projection_dim=32, axes_dims_rope=(4, 4, 8), guidance_embeds=True,
+    ).bfloat16().save_pretrained(parts / "transformer")  # fmt: skip
+    AutoencoderKL(block_out_channels=(32,), latent_channels=4).save_pretrained(parts / "vae")
+    listing = {"transformer": ["diffusers", "FluxTransformer2DModel"], "vae": ["diffusers", "AutoencoderKL"]}
+    (parts / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline", **listing}))
+    for prefix in ("", "model.diffusion_model.", "diffusion_model."):
+        file = files.flux_file(parts, tmp_path / f"flux{len(prefix)}.safetensors", prefix=prefix)
+        home = tmp_path / f"home{len(prefix)}"
+        found = registry.chosen(str(file), home, parts=str(parts))
+        assert (found.architecture, known.read(home).bases[0].from_parts) == ("flux1", ("vae",))
+        assert_same_weights(found.folder, parts)
