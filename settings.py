@@ -80,7 +80,7 @@ class Settings(FromEnvironment):
     )
     critic: str = Field(
         default="auto",
-        description="auto (whom the base brings, else whom the default base does), a critic, name:argument, or none",
+        description="auto (whom the base brings, else any that fits), a critic, name:argument, or none: unjudged",
     )
     sources: str | None = Field(
         default=None,

@@ -83,6 +83,26 @@ def test_without_a_fitting_critic_nothing_is_measured_and_nobody_banned(mine: Co
     assert mine.store.reference_prompts() == []
 
 
+def test_with_a_critic_the_image_is_judged_for_the_users_own_words(
+    pico: Callable[[str], Any], home: Path, shared_world: Path
+) -> None:
+    """Whoever names a folder of weights says that they fit. Nobody is measured unasked: that takes a real base long."""
+    small = pico("sd15")
+    critic = f"dual_encoder:{shared_world / 'scorers' / 'critic'}"
+    with Context.open(_settings(small, home, critic=critic, rounds=1)) as ctx:
+        scout(ctx)
+        result = generate("a pizza in pixel art style --size 64x64", context=ctx, compare=False)
+        assert ctx.store.calibrations() == []
+    assert result.status in ("accepted", "best effort")
+    assert result.scores is not None
+    assert set(result.scores.facets) == {"pixel art style"}
+    said = " ".join(finding for image in result.scores.images for finding in image.findings)
+    assert "does not judge the facet 'prompt' ('a pizza in pixel art style')" in said
+    assert result.plan is not None
+    assert result.plan.prompt == "a pizza in pixel art style"
+    assert {r.plan_id for r in result.rounds} >= {result.plan.plan_id}
+
+
 def test_a_critic_that_does_not_fit_is_refused_by_name(
     pico: Callable[[str], Any], home: Path, shared_world: Path
 ) -> None:
