@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from ...bases.pipeline_config import PipelineConfig
 from ...errors import PlanError
 from ..plan.drawable import guidance_sentence, one_area_sentence
 from ..plan.merge_plan import Sampler
@@ -45,7 +46,7 @@ def call_arguments(pipe: Any, sampler: Sampler, text: Mapping[str, Any]) -> dict
             out["guidance_scale"] = sampler.guidance
     elif "guidance_scale" in takes:
         out["guidance_scale"] = sampler.guidance
-    if "guidance_rescale" in takes and pipe.scheduler.config.get("rescale_betas_zero_snr"):
+    if "guidance_rescale" in takes and _is_rescaled(pipe):
         out["guidance_rescale"] = RESCALE
     if "max_sequence_length" in takes and _is_schnell(pipe):
         out["max_sequence_length"] = SCHNELL_TOKENS
@@ -76,6 +77,14 @@ def _parameters(pipe: Any) -> Mapping[str, inspect.Parameter]:
 def _config(pipe: Any) -> Mapping[str, Any]:
     denoiser = getattr(pipe, "transformer", None) or getattr(pipe, "unet", None)
     return {} if denoiser is None else dict(denoiser.config)
+
+
+def _is_rescaled(pipe: Any) -> bool:
+    """Whether guidance washes colours out: of Stable Diffusions that begin at pure noise. Others were tuned without."""
+    if not pipe.scheduler.config.get("rescale_betas_zero_snr"):
+        return False
+    denoiser = {"_class_name": type(pipe.unet).__name__, **pipe.unet.config}
+    return PipelineConfig({"_class_name": type(pipe).__name__}, denoiser).architecture in ("sd15", "sd21", "sdxl")
 
 
 def _is_true_cfg(takes: Mapping[str, inspect.Parameter]) -> bool:

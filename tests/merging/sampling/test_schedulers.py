@@ -140,3 +140,10 @@ def test_guidance_is_rescaled_where_a_base_begins_at_pure_noise(pico, tmp_path: 
     text = {"prompt": ["a fox"], "negative_prompt": [""]}
     assert call_arguments(Engine(base, device="cpu").pipe, Sampler(), text)["guidance_rescale"] == RESCALE
     assert "guidance_rescale" not in call_arguments(Engine(pico("sdxl").base, device="cpu").pipe, Sampler(), text)
+
+
+def test_guidance_of_a_base_of_no_known_family_is_left_as_it_was_tuned(world) -> None:
+    pipe = Engine(world.base_dir, device="cpu").pipe
+    pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, rescale_betas_zero_snr=True)
+    text = {"prompt": ["a fox"], "negative_prompt": [""]}
+    assert "guidance_rescale" not in call_arguments(pipe, Sampler(guidance=1.5), text)
