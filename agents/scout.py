@@ -4,6 +4,7 @@ calibrator's business.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from langgraph.types import Command
@@ -11,7 +12,7 @@ from langgraph.types import Command
 from .. import prompts
 from ..graph.experts.expert import Expert
 from ..tools.context import Context
-from ..tools.register_experts import allowed_sources, register_new
+from ..tools.register_experts import Scouting, allowed_sources, scouted
 from ..tools.results import Refused
 from .agent import Agent
 from .requests import ScoutTurn
@@ -63,10 +64,20 @@ def scout(
     Returns:
         The experts registered, and the repositories refused with the reason.
     """
-    registered: list[Expert] = []
-    refused: list[Refused] = []
+    done = scouting(ctx, source, query, limit=limit)
+    return done.registered, done.refused
+
+
+def scouting(
+    ctx: Context,
+    source: str | None = None,
+    query: str = "",
+    *,
+    limit: int | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Scouting:
+    """`scout`, with all that is to be told; without a limit a folder is looked through whole."""
+    done = Scouting()
     for name in [source] if source else allowed_sources(ctx):
-        more, bad = register_new(ctx, ctx.source(name), query, limit)
-        registered += more
-        refused += bad
-    return registered, refused
+        done.add(scouted(ctx, ctx.source(name), query, limit, stopped))
+    return done

@@ -90,6 +90,11 @@ def family_of_model_id(model_id: str) -> str:
     return slug.removesuffix("-base") or UNKNOWN
 
 
+def family_of_words(text: str) -> str | None:
+    """The family that a base's name says, written as people do (``SD 1.5``, ``Pony``, ``Flux.1 D``); None if none."""
+    return _named(text.replace(" ", "-"))
+
+
 def family_of_header(header: Header, said: str = "") -> str | None:
     """What tensors and trainer metadata show, or None.
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..bases.registry import ListedBase
     from ..graph.calibration.record import Calibration
     from ..graph.experts.expert import Expert
+    from ..graph.experts.own_words import OwnWords
     from ..graph.relations.relation import Relation
     from ..merging.export.export import ExportReport
     from ..merging.plan.check import CheckReport
@@ -96,7 +97,7 @@ def bases(found: Sequence[ListedBase]) -> RenderableType:
 
 def experts(found: Sequence[Expert], measured: Mapping[str, Calibration]) -> RenderableType:
     """One line an expert."""
-    rows = table("expert", "kind", "family", "skills", "verdict", "best", "licence")
+    rows = table("expert", "kind", "family", "skills", "verdict", "best", "licence", "state")
     for expert in found:
         seen = measured.get(expert.id)
         rows.add_row(
@@ -107,45 +108,57 @@ def experts(found: Sequence[Expert], measured: Mapping[str, Calibration]) -> Ren
             seen.verdict if seen else "not calibrated",
             f"{seen.best_weight:.2f}" if seen else "",
             expert.licence,
+            state(expert),
         )
     return rows
+
+
+def state(expert: Expert) -> str:
+    """Why an expert is not chosen, or what is to be known of it; empty if nothing is."""
+    said = (("off", expert.off), ("missing", expert.missing), ("nsfw", expert.nsfw), ("look", bool(expert.warnings)))
+    return ", ".join(name for name, holds in said if holds)
 
 
 def experts_json(found: Sequence[Expert], measured: Mapping[str, Calibration]) -> dict[str, Any]:
     """The document of ``experts --json``."""
     fields = {"id", "title", "kind", "rank", "base_family", "licence", "sha256", "skills"}
+    fields |= {"triggers", "weight", "negative", "off", "missing", "nsfw", "ecosystem", "base_model", "also_at"}
     listed = []
     for expert in found:
         seen = measured.get(expert.id)
-        data = expert.model_dump(mode="json", include=fields)
+        data = expert.model_dump(mode="json", include=fields, context={"whole": True})
         listed.append({**data, "verdict": seen and seen.verdict, "best_weight": seen and seen.best_weight})
     return {"experts": listed}
 
 
 def expert(
-    found: Expert, calibrations: Sequence[Calibration], relations: Sequence[Relation], near: float = 0.05
+    found: Expert,
+    calibrations: Sequence[Calibration],
+    relations: Sequence[Relation],
+    own: OwnWords | None = None,
+    near: float = 0.05,
 ) -> RenderableType:
     """Everything about one expert; overlaps below ``near`` are left out."""
     rows = _pairs()
     rows.add_row("expert", f"{found.id}  ({found.title})")
     size = f"{found.size_bytes / 2**20:.1f} MiB"
     rows.add_row("file", f"{found.ref}, {size}, sha256 {found.sha256[:12]}…")
+    for place in found.also_at:
+        rows.add_row("also at", place)
     rank = f" of rank {found.rank}" if found.rank else ""
     rows.add_row("kind", f"{found.kind}{rank}, for base family {found.base_family}")
     rows.add_row("licence", found.licence)
+    if said := state(found):
+        rows.add_row("state", said)
+    for warning in found.warnings:
+        rows.add_row("look", warning)
     for facet in dict.fromkeys(s.facet for s in found.skills):
-        rows.add_row(facet, ", ".join(s.trigger for s in found.skills if s.facet == facet))
+        rows.add_row(facet, ", ".join(s.trigger or s.name for s in found.skills if s.facet == facet))
+    _said(rows, found)
+    if own is not None and not own.empty:
+        rows.add_row("you say", ", ".join(own.model_dump(exclude_none=True)))
     if calibrations:
-        seen = calibrations[-1]
-        figures = f"best weight {seen.best_weight:.2f}, consistency {seen.consistency:.2f}"
-        rows.add_row("calibrated", f"{seen.verdict}; {figures}")
-        gains = sorted(seen.gain.items(), key=lambda pair: (-pair[1], pair[0]))
-        if seen.unasked:
-            left = ", ".join(f"{name} {share:.0%}" for name, share in sorted(seen.unasked.items()))
-            rows.add_row("without its trigger", left)
-        if seen.coarse != 1.0:
-            rows.add_row("beside a subject", f"best with {seen.coarse:.0%} of its weight in the coarsest blocks")
-        rows.add_row("gain", ", ".join(f"{name} {gain:+.2f}" for name, gain in gains))
+        _measured(rows, calibrations[-1])
     else:
         rows.add_row("calibrated", f"not yet: diffgraph calibrate {found.id}")
     for relation in relations:
@@ -155,10 +168,47 @@ def expert(
     return rows
 
 
-def expert_json(found: Expert, calibrations: Sequence[Calibration], relations: Sequence[Relation]) -> dict[str, Any]:
+def _said(rows: Table, found: Expert) -> None:
+    """What its author and the files beside it say."""
+    for group in found.triggers:
+        rows.add_row("called by", ", ".join(group))
+    if found.weight is not None:
+        span = (found.weight_min, found.weight_max)
+        between = f", {span[0]:.2f} to {span[1]:.2f}" if span[0] is not None and span[1] is not None else ""
+        clip = f", text encoder {found.clip_weight:.2f}" if found.clip_weight is not None else ""
+        rows.add_row("weight", f"{found.weight:.2f}{between}{clip}")
+    told = (
+        ("negative", found.negative),
+        ("made for", " ".join(part for part in (found.base_model, found.ecosystem and f"({found.ecosystem})") if part)),
+        ("published", found.origin),
+        ("tags", ", ".join(found.tags[:12])),
+        ("trained on", ", ".join(tag for tag, _ in found.tag_counts[:12])),
+        ("about", found.description[:400]),
+    )
+    for name, text in told:
+        if text:
+            rows.add_row(name, text)
+
+
+def _measured(rows: Table, seen: Calibration) -> None:
+    figures = f"best weight {seen.best_weight:.2f}, consistency {seen.consistency:.2f}"
+    rows.add_row("calibrated", f"{seen.verdict}; {figures}")
+    gains = sorted(seen.gain.items(), key=lambda pair: (-pair[1], pair[0]))
+    if seen.unasked:
+        left = ", ".join(f"{name} {share:.0%}" for name, share in sorted(seen.unasked.items()))
+        rows.add_row("without its trigger", left)
+    if seen.coarse != 1.0:
+        rows.add_row("beside a subject", f"best with {seen.coarse:.0%} of its weight in the coarsest blocks")
+    rows.add_row("gain", ", ".join(f"{name} {gain:+.2f}" for name, gain in gains))
+
+
+def expert_json(
+    found: Expert, calibrations: Sequence[Calibration], relations: Sequence[Relation], own: OwnWords | None = None
+) -> dict[str, Any]:
     """The document of ``expert --json``."""
     return {
-        "expert": found.model_dump(mode="json"),
+        "expert": found.model_dump(mode="json", context={"whole": True}),
+        "own_words": own.model_dump(mode="json", exclude_none=True) if own is not None else {},
         "calibrations": [c.model_dump(mode="json") for c in calibrations],
         "relations": [r.model_dump(mode="json") for r in relations],
     }

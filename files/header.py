@@ -46,6 +46,7 @@ INTEGERS = frozenset({"I64", "I32", "I16", "I8", "U8"})
 SUFFIX = ".safetensors"
 GGUF_SUFFIX = ".gguf"
 _PICKLE_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle"})
+_POINTER = b"version "
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
@@ -152,6 +153,8 @@ def header_length(first: bytes, path: Path | str, *, file_size: int | None = Non
     # Only now look for other formats: the first bytes of a sound file are a number and may look like anything.
     if first.startswith(_PICKLE_STARTS):
         raise _pickle(path)
+    if first.startswith(_POINTER):
+        raise _bad(path, "it is a Git LFS pointer, not the file it points to: run git lfs pull where it came from")
     if first.lstrip()[:1] in (b"<", b"{"):
         raise _bad(path, "it is text, perhaps an error page (a web page) that was saved under this name")
     if length <= MAX_HEADER_BYTES:

@@ -18,6 +18,7 @@ from .header import read_header
 
 AUTOV3_DIGITS = 12
 """So many hex digits of it are written in images."""
+_BLOCK = 2**20
 _MAX_ENTRIES = 100_000
 _MAX_BYTES = 64 * 2**20
 _Stamp = tuple[int, int, int]
@@ -45,6 +46,24 @@ def payload_sha256(path: Path) -> str:
     with path.open("rb") as file:
         file.seek(8 + int.from_bytes(file.read(8), "little"))
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def both_sha256(path: Path) -> tuple[str, str]:
+    """sha256 of the whole file and of its tensors alone, in one reading.
+
+    Raises:
+        ExpertError: not a sound safetensors file.
+        OSError: as `open` does.
+    """
+    start = read_header(path).data_start
+    whole, payload = hashlib.sha256(), hashlib.sha256()
+    with path.open("rb") as file:
+        first = file.read(start)
+        whole.update(first)
+        while block := file.read(_BLOCK):
+            whole.update(block)
+            payload.update(block)
+    return whole.hexdigest(), payload.hexdigest()
 
 
 class HashMemo:
@@ -81,6 +100,14 @@ class HashMemo:
             except ExpertError:
                 return ""
         return entry.payload
+
+    def both(self, path: Path) -> tuple[str, str]:
+        """`sha256` and `payload`, read together where neither is known. Raises as `both_sha256`."""
+        entry = self._entry(path)
+        if not (entry.sha256 and entry.payload):
+            entry.sha256, entry.payload = both_sha256(path)
+            self._changed = True
+        return entry.sha256, entry.payload
 
     def claimed(self, path: Path) -> tuple[str, ...]:
         """What the file's own header says its tensors' sum is, unchecked; () if it says nothing or cannot be read."""

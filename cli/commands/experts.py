@@ -1,75 +1,16 @@
-"""``scout``, ``calibrate``, ``experts`` and ``expert``: what the graph holds and how it gets there."""
+"""``calibrate``, ``experts`` and ``expert``: what the graph holds, what was measured, what its user says of it."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ...settings import user_path
 from ..console import FAILED, out, say, write_json
 from ..options import Json
 
-POSITION = 50
+POSITION = 51
 app = typer.Typer()
-_NO_SOURCE = (
-    "No source is set for {base}: say where the experts are, as in `diffgraph scout ~/loras` or `diffgraph scout "
-    "huggingface --query ...`, or set DIFFGRAPH_SOURCES."
-)
-
-
-@app.command()
-def scout(
-    source: Annotated[
-        str | None,
-        typer.Argument(help="a source (huggingface, …), source:repository, or a folder; default: DIFFGRAPH_SOURCES"),
-    ] = None,
-    query: Annotated[str, typer.Option(help="what to look for, at sources that can search")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=200, help="register at most so many new repositories")] = 200,
-    json_: Json = False,
-) -> None:
-    """Find experts at a source and register them: card and file header only, no weights.
-
-    Examples:
-
-      diffgraph scout ~/loras
-
-      diffgraph scout huggingface --query "pixel art" --limit 10
-
-      diffgraph scout huggingface:nerijs/pixel-art-xl
-    """
-    from ...agents.scout import scout as look
-    from ...errors import UserError
-    from ...graph.experts import sources
-    from ...graph.experts.registration import register
-    from ...settings import Settings
-    from ...tools.context import Context
-    from ...tools.register_experts import register_new
-    from ...tools.results import Refused
-    from .. import tables
-    from ..progress import Progress
-
-    with Progress() as progress, Context.open(Settings.load(), progress) as ctx:
-        name, _, repo = (source or "").partition(":")
-        refused: list[Refused] = []
-        if source and user_path(source).is_dir():
-            found, refused = register_new(ctx, sources.get("folder", root=Path(source)), query, limit)
-        elif repo:
-            found = register(ctx.source(name), repo)
-            ctx.store.add_experts(found)
-        else:
-            if not source and not ctx.source_names:
-                raise UserError(_NO_SOURCE.format(base=ctx.profile.name))
-            found, refused = look(ctx, source, query, limit=limit)
-    if json_:
-        write_json({"registered": [e.id for e in found], "refused": [one.model_dump() for one in refused]})
-        return
-    out.print(
-        f"{len(found)} new, {len(refused)} refused. {'diffgraph calibrate --all measures them.' if found else ''}"
-    )
-    if found:
-        out.print(tables.experts(found, {}))
 
 
 @app.command()
@@ -142,20 +83,42 @@ def experts(
 @app.command()
 def expert(
     expert_id: Annotated[str, typer.Argument(help="an id, as `diffgraph experts` lists it", show_default=False)],
+    trigger: Annotated[
+        list[str] | None, typer.Option(help="words that call it; repeat it for other groups of words that do")
+    ] = None,
+    facet: Annotated[str | None, typer.Option(help="what it is about: subject, character, style, clothing, …")] = None,
+    weight: Annotated[float | None, typer.Option(help="the weight to use it with")] = None,
+    negative: Annotated[str | None, typer.Option(help="what goes into the negative prompt with it")] = None,
+    off: Annotated[bool | None, typer.Option("--off/--on", help="leave it out of every choice, or do not")] = None,
+    forget: Annotated[bool, typer.Option(help="take back all that you said of it")] = False,
     json_: Json = False,
 ) -> None:
-    """Show one expert: where it is from, what it says it can do, what was measured, how it stands to others.
+    """Show one expert: where it is from, what it can do, what was measured; or say of it what you know.
 
-    Example:  diffgraph expert world/sea-life
+    What you say stands above what was found, and every later scout leaves it alone.
+
+    Examples:
+
+      diffgraph expert folder/pixelart
+
+      diffgraph expert folder/pixelart --trigger "pixel art, 8 bit" --facet style --weight 0.7
+
+      diffgraph expert folder/pixelart --off
     """
+    from ...graph.experts.own_words import OwnWords
     from ...graph.store.opening import open_graph
     from ...settings import Settings
-    from .. import tables
+    from .. import own_words, tables
 
+    said = own_words.said(trigger, facet, weight, negative, off)
     with open_graph(Settings.load()) as store:
         found = store.expert(expert_id)
-        calibrations, relations = store.calibrations(expert_id), store.relations(expert_id)
+        if forget or not said.empty:
+            before = OwnWords() if forget else store.own_words(found.id)
+            found = store.say(found.id, before.and_then(said))
+        own = store.own_words(found.id)
+        calibrations, relations = store.calibrations(found.id), store.relations(found.id)
     if json_:
-        write_json(tables.expert_json(found, calibrations, relations))
+        write_json(tables.expert_json(found, calibrations, relations, own))
     else:
-        out.print(tables.expert(found, calibrations, relations))
+        out.print(tables.expert(found, calibrations, relations, own))

@@ -1,33 +1,39 @@
 """Read a model card: YAML front matter and Markdown, written by strangers, hence bounded, and data only.
 
-A card never becomes instructions: what comes out are short, printable strings in known fields.
+A card never becomes instructions: what comes out are short, printable strings in known fields. What it costs is linear
+in its size.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import yaml
 
 from ...errors import ExpertError
 from .expert import Facet, Skill
+from .said import CARD, Said
+from .skills import MAX_ALIASES, listed_skill, made_skills, unique
+from .words.facets import named_facets
+from .words.licences import one_licence
+from .words.plain import MAX_TEXT, clean, is_nothing, listed, mapping, plain, texts, without_markup
+from .words.triggers import Groups, groups, in_text
+from .words.unusual import in_prompts
+from .words.weights import recommended
 
+__all__ = ["MAX_ALIASES", "MAX_CARD_BYTES", "MAX_TEXT", "Card", "clean", "parse_card", "said_by"]
 MAX_CARD_BYTES = 1_000_000
 MAX_FRONT_MATTER = 64_000
 MAX_DEPTH = 32
+MAX_ANCHORS = 256
 MAX_SKILLS = 4_000
-MAX_ALIASES = 24
-MAX_TEXT = 80
 MAX_SUMMARY = 600
-_SKILL = re.compile(r"^\s{0,3}[-*+]\s+(.+?)\s*$")
-_ALSO = re.compile(r"\s*\(\s*also\s*:\s*(.*?)\s*\)?\s*$", re.IGNORECASE)
-_FACET_WORDS: tuple[tuple[str, Facet], ...] = (
-    ("style", "style"), ("background", "background"), ("action", "action"), ("pose", "pose"),
-    ("lighting", "lighting"), ("quality", "quality"), ("subject", "subject"), ("character", "character"),
-    ("concept", "concept"),
-)  # fmt: skip
+_MAX_LINE = 2_000
+_SKILL = re.compile(r"^\s{0,3}[-*+]\s")
+_ALSO = re.compile(r"\(\s{0,8}also\s{0,8}:", re.IGNORECASE)
+_NSFW = frozenset(("not-for-all-audiences", "nsfw", "not for all audiences"))
 
 
 @dataclass(frozen=True)
@@ -38,12 +44,16 @@ class Card:
         title: first heading, or empty.
         summary: first paragraph, at most 600 characters.
         base_models: ids of the bases it says it belongs to.
-        licence: as written, lower case; ``unknown`` if it says none.
+        licence: lower case, as `words.licences` calls it; ``unknown`` if it says none.
         tags: at most 64.
         instance_prompt: the trigger that the card names for the whole file, or empty.
         widgets: sample prompts.
-        skills: the bullets below ``## Skills``, or what can be told from instance prompt and tags.
+        skills: the bullets below ``## Skills``, or what can be told from the triggers.
         created: an ISO date, or empty.
+        triggers: groups of words that call it, from its instance prompt, its text or its sample prompts.
+        declared: whether its skills are listed one by one.
+        nsfw: whether it says that it is not for all audiences.
+        body: what it says in Markdown; for more than a summary.
     """
 
     title: str = ""
@@ -55,27 +65,25 @@ class Card:
     widgets: tuple[str, ...] = ()
     skills: tuple[Skill, ...] = ()
     created: str = ""
+    triggers: Groups = ()
+    declared: bool = False
+    nsfw: bool | None = None
+    body: str = ""
 
 
 class _PlainLoader(yaml.BaseLoader):
-    """safe_load's subset of YAML, reduced further: scalars stay strings, and no aliases (they can grow without
-    bound).
+    """safe_load's subset of YAML, reduced further: scalars stay strings, and few anchors are followed (an alias is the
+    same node again, so it costs nothing, but each must be looked up).
     """
+
+    aliases = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.events.AliasEvent):
-            raise yaml.constructor.ConstructorError(None, None, "aliases are not read", self.peek_event().start_mark)
+            self.aliases += 1
+            if self.aliases > MAX_ANCHORS:
+                raise yaml.constructor.ConstructorError(None, None, "too many aliases", self.peek_event().start_mark)
         return super().compose_node(parent, index)
-
-
-def clean(text: object, limit: int = MAX_TEXT) -> str:
-    """One line of printable text, blanks collapsed, cut at ``limit`` characters; anything but a string becomes
-    empty.
-    """
-    if not isinstance(text, str):
-        return ""
-    kept = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text[: limit * 8])
-    return " ".join(kept.split())[:limit].strip()
 
 
 def parse_card(text: str, name: str = "card") -> Card:
@@ -87,25 +95,75 @@ def parse_card(text: str, name: str = "card") -> Card:
     if len(text.encode("utf-8", "surrogatepass")) > MAX_CARD_BYTES:
         raise ExpertError(f"The card of {name} is larger than {MAX_CARD_BYTES} bytes and is not read.", path=name)
     front, body = _split(text.removeprefix("\ufeff").replace("\r\n", "\n"), name)
-    tags = tuple(dict.fromkeys(t for t in (clean(x) for x in _listed(front.get("tags"))) if t))[:64]
+    tags = tuple(dict.fromkeys(t for t in (clean(x) for x in listed(front.get("tags"))[:256]) if t))[:64]
     title, summary, bullets = _read_body(body)
+    title = title or clean(front.get("title"))
     instance = clean(front.get("instance_prompt"), 200)
-    facet = _facet_of_tags(tags)
-    skills = tuple(_unique([_skill(b, facet) for b in bullets]))
-    if not skills and instance:
-        skills = tuple(_unique([_skill(instance, facet)]))
-    widgets = [w.get("text") for w in _listed(front.get("widget")) if isinstance(w, dict)]
+    instance = "" if is_nothing(instance) else instance
+    prompts = [mapping(widget).get("text") for widget in listed(front.get("widget"))[:256]]
+    widgets = tuple(t for t in (clean(prompt, 200) for prompt in prompts) if t)[:32]
+    triggers = _triggers(instance, body, widgets)
+    named = named_facets(tags)
+    skills = unique([_skill(b, named[0] if len(named) == 1 else "subject") for b in bullets])
+    made = made_skills(title, triggers, tags=tags, description=summary) if triggers else ()
     return Card(
-        title=title or clean(front.get("title")),
+        title=title,
         summary=summary,
-        base_models=tuple(b for b in (clean(x, 200) for x in _listed(front.get("base_model"))) if b)[:8],
-        licence=_licence(front),
+        base_models=tuple(b for b in (clean(x, 200) for x in listed(front.get("base_model"))) if b)[:8],
+        licence=one_licence(front.get("license"), front.get("license_name")),
         tags=tags,
         instance_prompt=instance,
-        widgets=tuple(t for t in (clean(x, 200) for x in widgets) if t)[:32],
-        skills=skills,
+        widgets=widgets,
+        skills=skills or made,
         created=_date(front.get("date") or front.get("created")),
+        triggers=triggers,
+        declared=bool(skills),
+        nsfw=True if _NSFW.intersection(tag.casefold() for tag in tags) else None,
+        body=body,
     )
+
+
+def said_by(card: Card, *, by: str = "README.md") -> Said:
+    """A card as one witness among others."""
+    about = plain(card.body, 1_900)
+    advised = recommended(about)
+    return Said(
+        by=by,
+        trust=CARD,
+        title=card.title,
+        description=about if len(about) > len(card.summary) else card.summary,
+        triggers=card.triggers,
+        tags=card.tags,
+        skills=card.skills if card.declared else (),
+        weight=advised.weight if advised else None,
+        weight_min=advised.low if advised else None,
+        weight_max=advised.high if advised else None,
+        examples=tuple(w for w in texts(list(card.widgets), 300, 16) if w),
+        samples=len(card.widgets),
+        base_model=card.base_models[0] if card.base_models else "",
+        licence="" if card.licence == "unknown" else card.licence,
+        created=card.created,
+        nsfw=card.nsfw,
+    )
+
+
+def _triggers(instance: str, body: str, widgets: tuple[str, ...]) -> Groups:
+    """The instance prompt, else what the text names, else what its sample prompts have in common."""
+    return groups([instance]) or in_text(_prose(body)) or in_prompts(widgets)
+
+
+def _prose(body: str) -> str:
+    """The text without blocks of code and without the list of skills."""
+    kept: list[str] = []
+    fenced = skills = False
+    for line in body[:MAX_CARD_BYTES].splitlines():
+        if line.lstrip().startswith(("```", "~~~")):
+            fenced = not fenced
+        elif line.startswith("#"):
+            skills = clean(line.lstrip("#")).casefold() == "skills"
+        if not fenced and not skills:
+            kept.append(line)
+    return without_markup("\n".join(kept))
 
 
 def _split(text: str, name: str) -> tuple[dict[str, object], str]:
@@ -140,12 +198,6 @@ def _too_deep(front: str) -> bool:
     return "- " * MAX_DEPTH in front
 
 
-def _listed(value: object) -> list[object]:
-    if isinstance(value, list):
-        return value[:256]
-    return [] if value in (None, "") else [value]
-
-
 def _read_body(body: str) -> tuple[str, str, list[str]]:
     title = summary = section = ""
     bullets: list[str] = []
@@ -154,50 +206,24 @@ def _read_body(body: str) -> tuple[str, str, list[str]]:
             heading = clean(line.lstrip("#"))
             title = title or (heading if line.startswith("# ") else "")
             section = heading.casefold()
-        elif section == "skills" and (found := _SKILL.match(line[:2000])):
+        elif section == "skills" and _SKILL.match(line):
             if len(bullets) < MAX_SKILLS:
-                bullets.append(found[1])
+                bullets.append(line[:_MAX_LINE].strip()[1:].strip())
         elif not summary and section != "skills":
             summary = clean(line, MAX_SUMMARY)
     return title, summary, bullets
 
 
-def _facet_of_tags(tags: tuple[str, ...]) -> Facet:
-    """The facet that the tags name; with several or none, subject."""
-    named = {facet for tag in tags for word, facet in _FACET_WORDS if tag.casefold() == word}
-    return named.pop() if len(named) == 1 else "subject"
-
-
 def _skill(bullet: str, facet: Facet) -> Skill | None:
+    """``octopus (also: tentacles, sea creature)``"""
     also = _ALSO.search(bullet)
-    trigger = clean(bullet[: also.start()] if also else bullet)
-    aliases = [clean(a) for a in also[1].split(",")] if also else []
-    folded = trigger.casefold()
-    name = trigger
-    for suffix, suffix_facet in ((" style", "style"), (" background", "background")):
-        if folded.endswith(suffix):
-            facet = "style" if suffix_facet == "style" else "background"
-            name = trigger[: -len(suffix)].strip()
-    if not name:
-        return None
-    kept = tuple(a for a in dict.fromkeys(aliases) if a and a.casefold() not in (folded, name.casefold()))
-    return Skill(facet=facet, name=name, trigger=trigger, aliases=kept[:MAX_ALIASES])
+    name, others = (bullet[: also.start()], bullet[also.end() :]) if also else (bullet, "")
+    return listed_skill(name, facet, _aliases(others))
 
 
-def _unique(skills: list[Skill | None]) -> list[Skill]:
-    """Drop what is no skill, and later bullets that repeat one."""
-    first: dict[tuple[Facet, str], Skill] = {}
-    for skill in skills:
-        if skill is not None:
-            first.setdefault((skill.facet, skill.name.casefold()), skill)
-    return list(first.values())
-
-
-def _licence(front: dict[str, object]) -> str:
-    licence = clean(front.get("license")).casefold()
-    if licence == "other":
-        licence = clean(front.get("license_name")).casefold() or "other"
-    return licence or "unknown"
+def _aliases(others: str) -> list[str]:
+    listed_ones: Iterable[str] = others.rstrip().removesuffix(")").split(",")
+    return [clean(one) for one in listed_ones]
 
 
 def _date(value: object) -> str:

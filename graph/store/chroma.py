@@ -162,6 +162,19 @@ class Database:
                 break
         return found
 
+    def rows_of(self, name: str, keys: Sequence[str]) -> list[Row]:
+        """The rows of some keys in the collections whose names begin with ``name``, read in pages."""
+
+        def ask(collections: dict[str, Any]) -> list[Row]:
+            found: list[Row] = []
+            for collection in (c for n, c in collections.items() if n.startswith(name)):
+                for at in range(0, len(keys), PAGE):
+                    got = collection.get(ids=list(keys[at : at + PAGE]), include=["documents", "metadatas"])
+                    found += map(Row, got["ids"], got["documents"], got["metadatas"])
+            return found
+
+        return self.read(ask) if keys else []
+
     def documents(self, name: str, key: str) -> list[str]:
         """The documents of the row ``key`` in the collections whose names begin with ``name``."""
 

@@ -17,6 +17,7 @@ from ..calibration.record import Calibration
 from ..calibration.reference_prompts import ReferencePrompt
 from ..embedding import Embedder, default_embedder
 from ..experts.expert import FACETS, Expert, Facet
+from ..experts.own_words import OwnRecord, OwnWords
 from ..relations.relation import Relation, is_retired
 from . import jsonl
 from .chroma import Database
@@ -93,9 +94,36 @@ class GraphStore:
 
     def add_experts(self, experts: Iterable[Expert], *, registered: int | None = None) -> None:
         """Many experts in few batches; see :meth:`add_expert`."""
-        known = {e.id: at for e, at in self._tables.experts()}
-        rows = [(e, _registered(known.get(e.id), registered, i)) for i, e in enumerate(experts)]
+        added = list(experts)
+        known = {i: at for i, (_, at) in self._tables.known(e.id for e in added).items()}
+        rows = [(e, _registered(known.get(e.id), registered, i)) for i, e in enumerate(added)]
         self._tables.write_experts(rows)
+
+    def own_words(self, expert_id: str) -> OwnWords:
+        """What its user says of an expert; nothing, if they never did."""
+        record = self._tables.own_words().get(expert_id)
+        return record.words if record else OwnWords()
+
+    def say(self, expert_id: str, words: OwnWords) -> Expert:
+        """Let its user's words stand above what was found, from now on and through every rescan; empty ones take all
+        back.
+
+        Returns:
+            The expert as it is with them.
+
+        Raises:
+            UserError: there is no such expert.
+        """
+        record = self._tables.own_words().get(expert_id)
+        found = record.found if record else self.expert(expert_id)
+        self._tables.put_own_words(OwnRecord(expert_id=expert_id, words=words, found=found))
+        self.add_experts([found])
+        return self.expert(expert_id)
+
+    def as_found(self) -> list[Expert]:
+        """All experts and bases as their sources say, without their users' own words; sorted by id."""
+        own = self._tables.own_words()
+        return [own[e.id].found if e.id in own else e for e, _ in self._tables.experts()]
 
     def expert(self, expert_id: str) -> Expert:
         """One expert (or base). UserError, with the closest ids, if there is none."""

@@ -19,14 +19,20 @@ from ..calibration.record import Calibration
 from ..calibration.reference_prompts import ReferencePrompt
 from ..embedding import Embedder
 from ..experts.expert import Expert
+from ..experts.own_words import OwnRecord
 from ..relations.relation import Relation, is_retired
 from .chroma import Row
 from .runs import RunRecord
-from .tables import Known, Tables, Vectors, texts_of
+from .tables import OWN, Known, Tables, Vectors, texts_of
 
 FORMAT = "diffgraph-graph"
 VERSION = 1
-_RECORDS: dict[str, type[BaseModel]] = {"calibrations": Calibration, "relations": Relation, "runs": RunRecord}
+_RECORDS: dict[str, type[BaseModel]] = {
+    OWN: OwnRecord,
+    "calibrations": Calibration,
+    "relations": Relation,
+    "runs": RunRecord,
+}
 
 
 def export_jsonl(tables: Tables, path: Path) -> None:
@@ -78,7 +84,10 @@ def import_jsonl(tables: Tables, path: Path, base: str = "") -> int:
     found = _read(Path(path), tables.embedder)
     found.records["calibrations"] = [_measured_on(base, row) for row in found.records["calibrations"]]
     known = {e.id: at for e, at in tables.experts()}
-    tables.write_experts([(e, min(at, known.get(e.id, at))) for e, at in found.experts], found.vectors)
+    tables.put_many(OWN, found.records.pop(OWN))
+    own = tables.own_words()  # the lines of experts have them already; what is written has them put on anew
+    experts = [(own[e.id].found if e.id in own else e, min(at, known.get(e.id, at))) for e, at in found.experts]
+    tables.write_experts(experts, found.vectors)
     tables.add_prompts(found.prompts, found.vectors)
     for name, rows in found.records.items():
         tables.put_many(name, rows)

@@ -1,9 +1,9 @@
 """Nodes, edges and records in the database's collections: typed in and out, embedded where they are searched.
 
 Collections: ``experts.<family>`` (one vector an expert: its skill text), ``skills.<family>.<facet>`` (vectors of each
-skill's names), ``prompts`` (reference prompts), ``calibrations``, ``relations``, ``runs``. Partitioned rather than
-filtered, because a metadata filter costs time linear in the collection. Every collection of texts carries model id and
-dimension.
+skill's names), ``prompts`` (reference prompts), ``calibrations``, ``relations``, ``runs``, ``own-words`` (what users
+say of experts). Partitioned rather than filtered, because a metadata filter costs time linear in the collection. Every
+collection of texts carries model id and dimension.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from ...errors import UserError
 from ..calibration.reference_prompts import ReferencePrompt
 from ..embedding import Embedder
 from ..experts.expert import Expert, Skill
+from ..experts.own_words import OwnRecord, applied
 from .chroma import Database, Row
-from .rows import joined_names, partition, skill_names
+from .rows import digest, joined_names, partition, skill_names
 
 _TEXTS = ("experts", "skills", "prompts")
+OWN = "own-words"
+"""The collection of what users say of experts themselves."""
 Known = tuple[Expert, int]
 """An expert, and when it first came, in nanoseconds: tells original from copy."""
 Vectors = dict[str, NDArray[np.float32]]
@@ -62,9 +65,18 @@ class Tables:
         found = self.database.documents("experts.", expert_id)
         return Expert.model_validate_json(found[0]) if found else None
 
+    def known(self, ids: Iterable[str]) -> dict[str, Known]:
+        """The experts and bases of some ids."""
+        rows = self.database.rows_of("experts.", list(dict.fromkeys(ids)))
+        found = [(Expert.model_validate_json(row.document), int(row.meta["registered"])) for row in rows]
+        return {expert.id: (expert, at) for expert, at in found}
+
     def write_experts(self, rows: Iterable[Known], vectors: Vectors | None = None) -> None:
-        """Add or replace experts and their skills; those that would change nothing are left alone."""
-        known = {e.id: (e, at) for e, at in self.experts()}
+        """Add or replace experts and their skills, each with its user's own words; what would change nothing is left
+        alone.
+        """
+        rows = self._with_own_words(list(rows))
+        known = self.known(e.id for e, _ in rows)
         changed = [(e, at) for e, at in rows if known.get(e.id) != (e, at)]
         if not changed:
             return
@@ -74,6 +86,33 @@ class Tables:
                 self._forget(expert)
             for name, records in batches.items():
                 self._upsert(name, records, texts=True)
+
+    # -- what users say themselves
+
+    def own_words(self) -> dict[str, OwnRecord]:
+        """Expert's id -> its user's words."""
+        records = (OwnRecord.model_validate_json(row.document) for row in self.records(OWN))
+        return {record.expert_id: record for record in records}
+
+    def put_own_words(self, record: OwnRecord) -> None:
+        """Add or replace a user's words; the node itself is written by `write_experts`."""
+        self.put(OWN, digest(record.expert_id), record.model_dump_json(), {"expert": record.expert_id})
+
+    def _with_own_words(self, rows: list[Known]) -> list[Known]:
+        """Experts as their users want them; what was found is kept beside the words."""
+        said = {record.expert_id: record for record in self._own_of([e.id for e, _ in rows])}
+        out: list[Known] = []
+        for expert, at in rows:
+            record = said.get(expert.id)
+            if record is not None:
+                self.put_own_words(record.model_copy(update={"found": expert}))
+                expert = applied(record.words, expert)
+            out.append((expert, at))
+        return out
+
+    def _own_of(self, ids: list[str]) -> list[OwnRecord]:
+        rows = self.database.rows_of(OWN, [digest(i) for i in dict.fromkeys(ids)])
+        return [OwnRecord.model_validate_json(row.document) for row in rows]
 
     def _embedded(self, texts: list[str], vectors: Vectors) -> Vectors:
         missing = [t for t in dict.fromkeys(texts) if t not in vectors]

@@ -7,6 +7,7 @@ for the merge; where none does, all of them hold together. This is bookkeeping f
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import product
 from types import MappingProxyType
 
 from pydantic import BaseModel, ConfigDict
@@ -19,10 +20,18 @@ _SHARE = "share-alike"
 _USE = "use restrictions"
 _NC = "non-commercial"
 _ND = "no derivatives"
+_AND = " and "
 
 
 def _table(*rows: tuple[str, tuple[str, ...]]) -> Mapping[str, frozenset[str]]:
     return MappingProxyType({name: frozenset(conditions) for names, conditions in rows for name in names.split()})
+
+
+def _civitai() -> list[tuple[str, tuple[str, ...]]]:
+    """Every licence that Civitai's flags can describe: ``civitai`` with the parts that hold."""
+    parts = (("by", _A), ("nc", _NC), ("nd", _ND), ("sa", _SHARE))
+    chosen = [[one for one, holds in zip(parts, held, strict=True) if holds] for held in product((0, 1), repeat=4)]
+    return [("-".join(["civitai", *(name for name, _ in some)]), tuple(asked for _, asked in some)) for some in chosen]
 
 
 CONDITIONS = _table(
@@ -37,6 +46,7 @@ CONDITIONS = _table(
     ("flux-1-dev-non-commercial-license flux-dev-non-commercial-license sai-nc-community", (_A, _USE, _NC)),
     ("cc-by-nd-4.0", (_A, _ND)),
     ("cc-by-nc-nd-3.0 cc-by-nc-nd-4.0", (_A, _NC, _ND)),
+    *_civitai(),
 )
 """Licence ids as model cards write them -> what they ask. Any other is as good as unknown."""
 
@@ -73,16 +83,16 @@ def parents_of(plan: MergePlan, licences: Mapping[str, str]) -> dict[str, str]:
 
 
 def output_licence(parents: Mapping[str, str]) -> OutputLicence:
-    """The licence of a merge from its parents' (id -> licence, the base among them)."""
+    """The licence of a merge from its parents' (id -> licence, or several joined with " AND "; the base among them)."""
     said = {parent: " ".join(licence.casefold().split()) or UNKNOWN for parent, licence in parents.items()}
     strange = tuple(
         parent if licence == UNKNOWN else f"{parent} ({licence!r})"
         for parent, licence in sorted(said.items())
-        if licence not in CONDITIONS
+        if not all(name in CONDITIONS for name in licence.split(_AND))
     )
     if strange or not said:
         return OutputLicence(id=UNKNOWN, unknown=strange)
-    names = sorted(set(said.values()))
+    names = sorted({name for licence in said.values() for name in licence.split(_AND)})
     strictest = [name for name in names if not any(CONDITIONS[name] < CONDITIONS[other] for other in names)]
     conditions = tuple(sorted(frozenset().union(*(CONDITIONS[name] for name in names))))
     return OutputLicence(id=" AND ".join(strictest), conditions=conditions, problem=_problem(strictest))

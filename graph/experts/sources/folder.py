@@ -1,9 +1,9 @@
-"""Experts in folders on this machine: one sub-folder a repository (a card and weights)."""
+"""Experts in folders on this machine: sub-folders that are repositories (a card and weights), and loose files."""
 
 from __future__ import annotations
 
 import hashlib
-import os
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -16,8 +16,10 @@ from ....settings import user_path
 from ..card import MAX_CARD_BYTES
 from ..expert import SourceRef
 from . import Listing, RepoFile, RepoInfo, source
+from .tree import Tree, below, inside, look
 
 MAX_FILES = 10_000
+"""Files of one repository that are listed."""
 
 
 class LocalRepos:
@@ -54,7 +56,7 @@ class LocalRepos:
         folder = self.folder(repo)
         files: list[RepoFile] = []
         digest = hashlib.sha256()
-        for path in sorted(_walk(folder)):
+        for path in sorted(itertools.islice(below(folder), MAX_FILES)):
             relative = path.relative_to(folder).as_posix()
             sha = file_sha256(path) if is_safetensors(path) else None
             files.append(RepoFile(path=relative, size=path.stat().st_size, sha256=sha))
@@ -62,8 +64,10 @@ class LocalRepos:
         return RepoInfo(repo=repo, revision=digest.hexdigest()[:12], files=tuple(files))
 
     def card(self, repo: str) -> str:
-        path = self.folder(repo) / "README.md"
-        if not path.is_file():
+        """The card's text; empty if there is none, or if it is a link that leads out of the folder."""
+        folder = self.folder(repo)
+        path = folder / "README.md"
+        if not path.is_file() or not inside(path, self._bounds(folder)):
             return ""
         with path.open("rb") as handle:
             raw = handle.read(MAX_CARD_BYTES + 1)
@@ -86,6 +90,10 @@ class LocalRepos:
     def label(self, repo: str) -> str:
         return repo
 
+    def _bounds(self, folder: Path) -> Path:
+        """The folder that links may not lead out of."""
+        return self.root
+
     def _file(self, ref: SourceRef) -> Path:
         folder = self.folder(ref.repo)
         parts = PurePosixPath(ref.file).parts
@@ -96,31 +104,42 @@ class LocalRepos:
             raise ExpertError(f"{ref.file} is not opened: only .safetensors files are.", path=ref.file)
         if not path.is_file():
             raise UserError(f"{ref} is no longer there ({path}).")
+        if not inside(path, self._bounds(folder)):
+            raise ExpertError(f"{ref.file} is a link that leads out of {folder}: it is not followed.", path=ref.file)
         return path
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Regular files below ``folder``, links not followed, at most 10,000."""
-    seen = 0
-    for parent, folders, files in os.walk(folder, followlinks=False):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        for name in files:
-            path = Path(parent, name)
-            if not name.startswith(".") and path.is_file():
-                seen += 1
-                if seen > MAX_FILES:
-                    raise UserError(f"{folder} holds more than {MAX_FILES} files: point at a folder of experts.")
-                yield path
 
 
 @source("folder")
 class Folder(LocalRepos):
-    """Any folder of yours. A repository's name is its absolute path, so that a reference stays good everywhere."""
+    """Any folder of yours. A repository's name is its absolute path, so that a reference stays good everywhere.
+
+    A loose file belongs to the folder that was looked through; its name in a reference is its path below that.
+
+    Args:
+        root: the folder; or one file, and then nothing else in its folder is looked at.
+    """
 
     name = "folder"
 
     def __init__(self, root: Path | str | None = None) -> None:
-        super().__init__(user_path(root).resolve() if root is not None else Path("/"))
+        given = user_path(root).resolve() if root is not None else Path("/")
+        self._only = given if given.is_file() else None
+        super().__init__(given.parent if self._only else given)
+
+    def tree(self) -> Tree:
+        """What the folder holds. UserError if it is none."""
+        if not self.root.is_dir():
+            raise UserError(f"{self.root} is not a folder.")
+        whole = look(self.root)
+        if self._only is None:
+            return whole
+        places = [place for place in whole.places if self._only.is_relative_to(place.path)]
+        return Tree(places, [odd for odd in whole.odd if odd.path == self._only], part=True)
+
+    def loose(self, path: Path, sha256: str) -> SourceRef:
+        """The reference of a loose file below the root."""
+        relative = path.relative_to(self.root).as_posix()
+        return SourceRef(source=self.name, repo=self.repo_name(self.root), revision=sha256[:12], file=relative)
 
     def folder(self, repo: str) -> Path:
         path = Path(unquote(repo))
@@ -129,8 +148,15 @@ class Folder(LocalRepos):
             raise UserError(f"{path} is not a folder of an expert.")
         return path.resolve()
 
-    def _repo_name(self, path: Path) -> str:
+    def repo_name(self, path: Path) -> str:
+        """What a folder is called in references."""
         return quote(path.resolve().as_posix(), safe="/")
+
+    def _repo_name(self, path: Path) -> str:
+        return self.repo_name(path)
+
+    def _bounds(self, folder: Path) -> Path:
+        return folder if self.root == Path("/") or not folder.is_relative_to(self.root) else self.root
 
     def info(self, repo: str) -> RepoInfo:
         return super().info(self._repo_name(self.folder(repo)))

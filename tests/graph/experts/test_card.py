@@ -64,7 +64,8 @@ def test_a_card_without_skills_falls_back_on_its_instance_prompt() -> None:
 @pytest.mark.parametrize(
     "front",
     [
-        "a: &a [x]\nb: *a",  # aliases can grow without bound
+        "a: &a [*a]",  # an anchor within itself
+        "a: &a x\nb: [" + "*a, " * 300 + "]",  # more aliases than any honest card has
         "!!python/object/apply:os.system [echo]",
         "[" * 20_000,
         "a: [1, 2",

@@ -1,0 +1,1 @@
+"""What strangers write about experts, made into known fields: plain text, triggers, weights, licences, facets."""

@@ -1,0 +1,164 @@
+"""Words that call an expert: split into groups, told from what only fills a field, found in running text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from .plain import MAX_READ, MAX_TEXT, clean, is_nothing
+
+Groups = tuple[tuple[str, ...], ...]
+MAX_WORDS = 24
+MAX_GROUPS = 32
+MAX_LINE = 600
+_MAX_GROUP = 2_000
+_SEPARATOR = re.compile(r"[,，、;；\n\r|]")
+_LORA = re.compile(r"<(?:lora|lyco|hypernet):[^<>\n]{0,200}>", re.I)
+_WEIGHTED = re.compile(r"^[(\[{]{1,4}(.{1,200}?)(?::\d{0,2}\.?\d{0,3})?[)\]}]{1,4}$")
+_QUOTES = " \t\"'`“”‘’«»*_.:"
+GENERIC = frozenset((
+    "1girl", "1boy", "2girls", "2boys", "1other", "girl", "boy", "man", "woman", "person", "solo", "solo focus",
+    "looking at viewer", "masterpiece", "best quality", "quality", "highres", "absurdres", "simple background",
+    "white background", "upper body", "full body", "photo", "a photo", "raw photo", "photograph", "image",
+    "picture", "high quality", "4k", "8k", "hd", "uhd", "realistic", "photorealistic", "anime", "art", "lora",
+    "style", "detailed", "ultra detailed", "score_9", "score_8_up", "score_7_up", "newest", "very aesthetic",
+    "amazing quality", "long hair", "short hair", "smile", "blush", "open mouth", "breasts", "standing", "simple",
+    "male focus", "no humans",
+))  # fmt: skip
+"""Tags that stand on half of all pictures: they call nothing by themselves."""
+_SCENE = re.compile(r"^(in|on|at|with|inside|under|against|near|by|from|standing|sitting|wearing)\s", re.I)
+
+
+def group(text: object) -> tuple[str, ...]:
+    """The words of one list, ``"ohwx man, (blue hair:1.2)"``; () for what is no word: null, None, ``<lora:x:1>``."""
+    if not isinstance(text, str):
+        return ()
+    bare = _LORA.sub(",", text[:_MAX_GROUP])
+    words = (_word(part) for part in _SEPARATOR.split(bare))
+    return tuple(dict.fromkeys(word for word in words if word and not is_nothing(word)))[:MAX_WORDS]
+
+
+def groups(values: Iterable[object]) -> Groups:
+    """A group a value, without repetition."""
+    made = (group(value) for _, value in zip(range(4 * MAX_GROUPS), values, strict=False))
+    return tuple(dict.fromkeys(one for one in made if one))[:MAX_GROUPS]
+
+
+def flat(found: Groups) -> tuple[str, ...]:
+    """All words of all groups, each once."""
+    return tuple(dict.fromkeys(word for one in found for word in one))
+
+
+def same_words(a: Groups, b: Groups) -> bool:
+    """Whether two lists hold the same words, however they are grouped."""
+    return {w.casefold() for w in flat(a)} == {w.casefold() for w in flat(b)}
+
+
+def calls(words: Iterable[str]) -> tuple[str, ...]:
+    """Those words of a group that may call something: no scene ("in a forest"), no tag of half of all pictures."""
+    listed = tuple(words)
+    kept = tuple(w for w in listed if w.casefold() not in GENERIC and not _SCENE.match(w))
+    return kept or listed[:1]
+
+
+def _word(part: str) -> str:
+    part = part.strip(_QUOTES)
+    if (found := _WEIGHTED.match(part)) is not None:
+        part = found[1]
+    part = part.replace("\\(", "(").replace("\\)", ")")
+    return clean(part.strip(_QUOTES), MAX_TEXT)
+
+
+# -- in running text
+
+_SAYS = re.compile(
+    r"(?:trigger(?:ed by|ing)?(?: ?-?(?:words?|phrases?|tokens?|tags?|prompts?|text|keywords?))?"
+    r"|activation (?:text|words?|tokens?|tags?|prompt|phrase|keywords?)|activat(?:e|ed) (?:with|by|it with)"
+    r"|instance prompt|key ?words?|magic words?|触发词|觸發詞|触发|トリガーワード|トリガー)",
+    re.I,
+)
+_USE = re.compile(r"\b(?:use|using|add|include|type|write|put|prompt with|start with|with)\b", re.I)
+_TO_TRIGGER = re.compile(
+    r"\bto (?:trigger|activate|call|invoke|get the|use the|prompt)\b|\bin (?:the|your) prompt", re.I
+)
+_SPAN = re.compile(r"`([^`\n]{1,200})`|“([^”\n]{1,120})”|\"([^\"\n]{1,120})\"|«([^»\n]{1,120})»|'([^'\n]{2,60})'(?!\w)")
+_LEAD = re.compile(
+    r"^(?:\s|[:：=>*_|\-–—]|\(s\)|s\b|is\b|are\b|was\b|be\b|the\b|following\b|words?\b|for this\b|lora\b|model\b)"
+    r"{0,12}",
+    re.I,
+)
+_END = re.compile(r"[.!?。！？](?:\s|$)|\s[-–—]\s|\bto (?:trigger|activate)\b|[()<>{}\[\]]|\bfor (?:the|best)\b", re.I)
+_PROSE = frozenset((
+    "you", "your", "i", "it", "this", "that", "can", "should", "need", "needed", "optional", "any", "not", "if",
+    "when", "work", "works", "use", "used", "please", "will", "also", "have", "has", "there", "they", "we",
+    "be", "for", "them", "by", "required", "weight",
+))  # fmt: skip
+
+
+def in_text(text: str) -> Groups:
+    """Triggers that a card or a description names: "Trigger words: …", "use `pixfox` to trigger", a heading.
+
+    Args:
+        text: without markup but for code spans; `MAX_READ` characters of it are looked at, `MAX_LINE` of a line.
+    """
+    found: list[tuple[str, ...]] = []
+    expecting = False
+    for raw in text[:MAX_READ].splitlines():
+        line = raw[:MAX_LINE].strip()
+        if not line:
+            continue
+        heading = line.startswith("#")
+        says = _SAYS.search(line)
+        if expecting and not heading and not says:
+            found += _named(line.lstrip("-*+• "), bare=True)
+            expecting = bool(found) and line.startswith(("-", "*", "+", "•"))
+            continue
+        expecting = False
+        if says is not None:
+            after = line[says.end() :]
+            # "use X to trigger it" names the word before, everything else after.
+            spans = _spans(line) or ()
+            named = _named(after, bare=True) if _LEAD.sub("", after) else []
+            if not named and (use := _USE.search(line[: says.start()])) is not None:
+                named = [spans[:1]] if spans else _named(line[use.end() : says.start()], bare=True)
+            found += named
+            expecting = not named and (heading or not _LEAD.sub("", after))
+        elif (use := _USE.search(line)) is not None and "`" in line[use.end() :]:
+            spans = _spans(line[use.end() :])
+            if spans and (len(line) < 120 or _TO_TRIGGER.search(line)):
+                found.append(spans)
+        if len(found) >= MAX_GROUPS:
+            break
+    return tuple(dict.fromkeys(one for one in found if one))[:MAX_GROUPS]
+
+
+def _spans(text: str) -> tuple[str, ...]:
+    """What stands in code or quotes, if it can be words for a prompt."""
+    found = (next(filter(None, match.groups()), "") for match in _SPAN.finditer(text))
+    return tuple(dict.fromkeys(word for one in found for word in group(one) if _fit(word)))[:MAX_WORDS]
+
+
+def _named(text: str, *, bare: bool) -> list[tuple[str, ...]]:
+    """The group that a text begins with: in code or quotes, else the bare words up to the end of the sentence."""
+    if spans := _spans(text):
+        return [spans]
+    if not bare:
+        return []
+    rest = _LEAD.sub("", text)
+    end = _END.search(rest)
+    rest = rest[: end.start()] if end is not None else rest
+    words = group(rest.replace(" or ", ", ").replace(" and ", ", ") if "," not in rest else rest)
+    fit = tuple(word for word in words if _fit(word))
+    return [fit] if fit and len(fit) == len(words) else []
+
+
+def _fit(word: str) -> bool:
+    """Whether a piece of text can be a trigger: short, no prose, no file, no number."""
+    parts = word.split()
+    if not parts or len(parts) > 6 or len(word) > MAX_TEXT or is_nothing(word):
+        return False
+    if word.casefold().endswith((".safetensors", ".py", ".png", ".json", "()")) or "://" in word or "=" in word:
+        return False
+    if not any(c.isalpha() for c in word):
+        return False
+    return len(parts) == 1 or not _PROSE.intersection(p.casefold() for p in parts)
