@@ -37,7 +37,11 @@ _FUSED = {
 def of_other_width(shapes: Mapping[str, Any], prefix: str) -> bool:
     """Whether these are FLUX.1's weights, not as wide as the released ones; values have a ``shape``."""
     first = shapes.get(f"{prefix}{_IN}")
-    return first is not None and f"{prefix}single_blocks.0.linear1.weight" in shapes and first.shape[0] != WIDTH
+    own = (
+        f"{prefix}single_blocks.0.linear1.weight",
+        f"{prefix}vector_in.in_layer.weight",
+    )  # the second is not FLUX.2's
+    return first is not None and all(name in shapes for name in own) and first.shape[0] != WIDTH
 
 
 def renamed(weights: Mapping[str, Any]) -> dict[str, Any]:

@@ -70,13 +70,13 @@ class Contents:
         """Whether the weights of a pipeline's component are in the file."""
         if name in DENOISERS:
             return True
-        encoder = _T5 if class_name.startswith("T5") else _ENCODERS.get(name, ())
+        encoder = _T5 if _is_t5(name, class_name) else _ENCODERS.get(name, ())
         wanted = _VAE if name == "vae" else encoder
         return any(key.startswith(wanted) for key in self.header.tensors) if wanted else False
 
     def dtype(self, name: str = "", class_name: str = "") -> str:
         """The narrowest dtype that holds all numbers of a component as they are; without a name, of the whole file."""
-        mine = _VAE if name == "vae" else _T5 if class_name.startswith("T5") else _ENCODERS.get(name, ())
+        mine = _VAE if name == "vae" else _T5 if _is_t5(name, class_name) else _ENCODERS.get(name, ())
         found = {
             info.dtype
             for key, info in self.header.tensors.items()
@@ -84,6 +84,11 @@ class Contents:
         }
         wide = (found & _FLOATS) - {"F8_E4M3", "F8_E5M2"}
         return _FLOATS_OF[next(iter(wide))] if len(wide) == 1 else "float32" if wide else "bfloat16"
+
+
+def _is_t5(name: str, class_name: str) -> bool:
+    """Whether a component is a T5 encoder; its tokenizer's class begins so too."""
+    return name.startswith("text_encoder") and class_name.startswith("T5")
 
 
 def contents(file: Path) -> Contents:
@@ -197,6 +202,8 @@ def _source(file: Path, found: Contents) -> Any:
 
 def _check(name: str, component: Any, found: Contents) -> None:
     """Raise NotThese unless every weight of a component came from the file."""
+    if hasattr(component, "tie_weights"):
+        component.tie_weights()  # T5 has its embeddings under two names, files under one
     lost = [key for key, param in component.named_parameters() if param.is_meta]
     if lost:
         raise NotThese(f"the file lacks weights of the {name} ({lost[0]}{', …' if len(lost) > 1 else ''})")

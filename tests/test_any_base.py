@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffgraph_pico import single_files
 from diffusers import DiffusionPipeline
 from PIL import Image
 from typer.testing import CliRunner, Result
@@ -243,6 +244,19 @@ def test_a_merged_folder_is_a_base_for_plain_diffusers(journey: Journey) -> None
         generator=torch.Generator("cpu").manual_seed(plan["seeds"][0]),
     ).images[0]
     assert np.abs(np.asarray(image).astype(int) - pixels(journey.image)).max() <= 1
+
+
+@pytest.mark.parametrize("journey", single_files.WRITERS, indirect=True)
+def test_a_single_file_draws_as_its_folder_does(journey: Journey) -> None:
+    """All in one (Stable Diffusion), or a transformer alone that takes its other parts from a folder."""
+    assert journey.image.is_file()
+    file = single_files.WRITERS[journey.own.name](journey.own.base, journey.home / "my-model.safetensors")
+    added = journey.document("base", "add", file, "--parts", journey.own.base)
+    assert (added["kind"], added["name"]) == ("file", "my-model")
+    assert {added[name] == journey.added[name] for name in ("architecture", "family", "steps", "guidance")} == {True}
+    words = ("--seed", 7, "--no-compare", *journey.small)
+    drawn = journey.document("generate", PROMPT, "-n", 2, "--base", "my-model", *words)
+    assert np.array_equal(pixels(Path(drawn["images"][0])), pixels(journey.image))
 
 
 @families

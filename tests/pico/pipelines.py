@@ -151,11 +151,13 @@ def sdxl() -> StableDiffusionXLPipeline:
 
 def sd3() -> StableDiffusion3Pipeline:
     tokens, third = tokenizers_small.clip, tokenizers_small.t5()
+    first = clip(4, CLIPTextModelWithProjection, act="quick_gelu")
+    torch.nn.init.eye_(first.text_projection.weight)  # as diffusers has it, whatever a single file says
     return StableDiffusion3Pipeline(
         transformer=denoisers.sd3(sample_size=8, pos_embed_max_size=16),
         scheduler=flow(),
         vae=modern_vae(4),
-        text_encoder=clip(4, CLIPTextModelWithProjection, act="quick_gelu"),
+        text_encoder=first,
         tokenizer=tokens(),
         text_encoder_2=clip(6, CLIPTextModelWithProjection),
         tokenizer_2=tokens(),
