@@ -87,8 +87,24 @@ class Settings(FromEnvironment):
         description="where the scout may look, comma separated: huggingface, folder:PATH, …; none: where the base says",
     )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        default="float32", description="dtype of the pipeline's weights: float32, bfloat16, float16"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="dtype of the pipeline's weights; auto: float32 on a CPU, bfloat16 on a GPU that has it, else the "
+        "family's own",
+    )
+    offload: Literal["auto", "none", "model", "group"] = Field(
+        default="auto",
+        description="what leaves the GPU between its turns: none, whole models (model), layers (group); auto: by what "
+        "is free",
+    )
+    vae_tiling: Literal["auto", "on", "off"] = Field(
+        default="auto", description="whether images are decoded in tiles; auto: where they do not fit at once"
+    )
+    batch: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="images drawn at once when an expert is calibrated; none: what fits, 16 at most",
     )
     method: str = Field(default="linear", description="merge method the planner writes into a plan")
     steps: int | None = Field(default=None, ge=1, le=1000, description="sampling steps; none: the base's own")

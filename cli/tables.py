@@ -254,6 +254,8 @@ def check(report: CheckReport) -> None:
         out.line_of(
             f"      about {e.peak_bytes / 1e9:.2f} GB and {e.seconds:.2g} s to merge on {e.device} in {e.dtype}"
         )
+    if report.memory is not None:
+        out.line_of(f"      to draw: {report.memory.sentence()}")
     if report.licence is not None and not report.licence.unknown:
         out.line_of(f"      {report.licence.sentence()}")
     out.line_of(f"{'ok   ' if report.ok else 'NO   '} {report.plan_id}")

@@ -132,7 +132,8 @@ class Evaluation:
         samplers = [self.ctx.sampler(experts) for experts in (1, 2)]
         guidance = str([sampler.guidance for sampler in samplers])
         parts = [self.ctx.machinery.base.sha256, str(samplers[0].steps), guidance, settings.method]
-        parts += [settings.dtype, str(settings.rounds), str(settings.accept), str(settings.sure)]
+        dtype = "float32" if settings.dtype == "auto" else settings.dtype
+        parts += [dtype, str(settings.rounds), str(settings.accept), str(settings.sure)]
         parts.append(settings.brain)
         parts += [self.critic.identity, self.judge.digest]
         for e in self.experts.values():

@@ -61,7 +61,7 @@ def _context(settings: Settings, root: Path, named: Set[str]) -> Iterator[Contex
     Weights of another dtype draw other images from the same plan, so each dtype has a home. A suite that names experts
     which the shipped graph leaves out gets a graph of its own, with the world scouted.
     """
-    home = root / f"home-{settings.dtype}"
+    home = root / f"home-{'float32' if settings.dtype == 'auto' else settings.dtype}"
     with Context.open(settings.model_copy(update={"home": home})) as ctx:
         if named <= {e.id for e in ctx.store.experts()}:
             yield ctx

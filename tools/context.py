@@ -22,6 +22,7 @@ from ..graph.reading.request import Orders
 from ..graph.reading.rules import ReadingRules
 from ..graph.store.graph_store import GraphStore
 from ..graph.store.opening import open_graph
+from ..merging.plan.memory import Placement, Room, place
 from ..merging.plan.merge_plan import MergePlan, PlanBase, PlanExpert, Sampler
 from ..scoring import protocol
 from ..scoring.protocol import Critic, CriticSetup
@@ -102,7 +103,27 @@ class Machinery:
             manifest.verify(listed, under, mend=self.profile.mend)
         if self.settings.threads > 0:
             torch.set_num_threads(self.settings.threads)
-        return Engine(self.base_dir, self.settings.device, self.settings.dtype)
+        held = self.placement
+        return Engine(self.base_dir, self.settings.device, held.dtype, offload=held.offload)
+
+    @cached_property
+    def room(self) -> Room:
+        """What was free on the device before the engine was loaded, and what else decides how the base is held."""
+        from ..merging.engine.device_memory import device_memory
+
+        return Room.of(self.profile, self.settings, device_memory(self.settings.device))
+
+    @cached_property
+    def placement(self) -> Placement:
+        """How the engine holds the base."""
+        return place(self.index, self.room)
+
+    def drawing(self, sampler: Sampler) -> Placement:
+        """How images of a size are drawn by the engine as it is held: in tiles or not, how many at once."""
+        held = self.placement
+        room = Room.of(self.profile, self.settings, self.room.memory, sampler)
+        fixed = room.wanted.model_copy(update={"dtype": held.dtype, "offload": held.offload})
+        return place(self.index, room.model_copy(update={"wanted": fixed}))
 
     def critic(self, store: GraphStore) -> Critic:
         """Who judges, made once; texts that it was not trained on are embedded by the graph's model.

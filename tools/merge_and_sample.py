@@ -16,7 +16,6 @@ from ..merging.plan.merge_plan import MergePlan
 from ..merging.plan.pinning import Locate
 from .check_plan import PlanArgs
 from .context import Context, make_folder
-from .png_names import png_names
 from .tool import Result, tool
 
 
@@ -100,32 +99,38 @@ def sample(ctx: Context, plan: MergePlan) -> list[Path]:
 
 
 def sample_all(
-    ctx: Context, plans: Sequence[MergePlan], *, batch_size: int = 16, locate: Locate | None = None
+    ctx: Context, plans: Sequence[MergePlan], *, batch_size: int | None = None, locate: Locate | None = None
 ) -> list[list[Path]]:
     """Images of many plans, those that were made before left as they are; plans that merge alike share batches.
 
-    ``locate`` finds an expert's file; the context's own way by default.
+    ``batch_size`` is by default what the device has room for; ``locate`` finds an expert's file, by default the
+    context's own way.
     """
+    from ..merging.sampling.a1111_text import payload_sums
+    from ..merging.sampling.batch import TILED
     from ..merging.sampling.pipeline import draw_all
     from ..merging.sampling.png_record import save_png
 
     found = [image_paths(ctx, plan) for plan in plans]
     missing = [plan for plan, paths in zip(plans, found, strict=True) if paths is None]
     if missing:
+        held = ctx.machinery.drawing(missing[0].sampler)
         with ctx.machinery.lock:
             drawn = draw_all(
                 ctx.engine,
                 missing,
                 locate or ctx.locate,
                 lambda done, total: ctx.say("step", f"sampling step {done} of {total}", done=done, total=total),
-                batch_size=batch_size,
+                batch_size=batch_size or held.batch,
+                vae_tiling=held.vae_tiling,
             )
         dtype = str(ctx.engine.dtype).removeprefix("torch.")
         machine: dict[str, JsonValue] = {"device": ctx.engine.device.type, "dtype": dtype}
+        machine |= {TILED: True} if held.vae_tiling else {}
         for plan, made in zip(missing, drawn, strict=True):
             make_folder(ctx.images_dir(plan.plan_id))
-            names = png_names(ctx, plan, locate or ctx.locate)
+            sums = payload_sums(plan, locate or ctx.locate)
             for seed, (image, batch) in zip(plan.seeds, made, strict=True):
                 record = machine | batch.recorded()
-                save_png(image, image_path(ctx, plan.plan_id, seed), plan, seed, record, **names._asdict())
+                save_png(image, image_path(ctx, plan.plan_id, seed), plan, seed, record, sums)
     return [[image_path(ctx, plan.plan_id, seed) for seed in plan.seeds] for plan in plans]

@@ -92,15 +92,18 @@ def _diff(one: Path, other: Path, json_: bool) -> None:
 
 
 def _check(path: Path, base: str | None, experts: list[Path] | None, json_: bool) -> None:
+    from ...merging.engine.device_memory import device_memory
     from ...merging.engine.device_rates import measure
     from ...merging.plan.check import check
+    from ...merging.plan.memory import Room
     from ...tools.plan_inputs import open_inputs, read_plan_file
     from .. import tables
     from ..progress import working
 
     made = read_plan_file(path)
     with working("Reading headers"), open_inputs(base, experts, made) as inputs:
-        known = inputs.known(made)
+        known, settings = inputs.known(made), inputs.ctx.settings
+        device = _device(settings)
         report = check(
             made,
             inputs.ctx.machinery.index,
@@ -108,8 +111,8 @@ def _check(path: Path, base: str | None, experts: list[Path] | None, json_: bool
             families=known.families,
             overlaps=known.overlaps,
             licences=known.licences,
-            rates=measure(_device(inputs.ctx.settings)),
-            dtype=inputs.ctx.settings.dtype,
+            rates=measure(device),
+            room=Room.of(inputs.ctx.profile, settings, device_memory(device), made.sampler),
             prompt_limit=inputs.ctx.profile.prompt_limit,
         )
     write_json(report.model_dump(mode="json")) if json_ else tables.check(report)

@@ -24,6 +24,7 @@ from ..deltas.expert_delta import ExpertDelta
 from ..formats.read import read_expert
 from ..methods.method import Whole, make
 from ..plan.coverage import coverage_problem
+from ..plan.memory import Offload
 from ..plan.merge_plan import MergePlan, PlanExpert
 from ..plan.pinning import Locate, located, pin_base, pin_experts
 from .arithmetic import exact_products, write_merged
@@ -36,6 +37,7 @@ from .gpu_merge import GpuMerger, WeightSlot
 from .merge_report import ExpertReport, MergeReport
 from .merge_tasks import MergeTask, changed, tasks_of
 from .merged_memory import MergedMemory
+from .offloading import offload_pipeline
 from .pipeline_loading import load_pipeline, without_warnings
 
 _FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
@@ -63,6 +65,8 @@ class Engine:
         base_in: "file" (CPU only) reads the base's weights from its files whenever they are needed, so that base and
             merged weights together take the memory of the base once; "memory" keeps them as they were loaded; "auto" is
             "file" on the CPU, where reading a mapped file is as fast, else "memory".
+        offload: what leaves the device between its turns: "none", whole "model"s one at a time, or layers ("group").
+            Weights are then kept, and merged, in the machine's memory.
         stacked: keep the factors of an expert in stacks (`batched_factors`) and merge by them; by default on CUDA only.
 
     Attributes:
@@ -83,16 +87,19 @@ class Engine:
         expert_cache_bytes: int | None = None,
         base_in: Literal["auto", "file", "memory"] = "auto",
         stacked: bool | None = None,
+        offload: Offload = "none",
     ) -> None:
         self.device, self.dtype = pick_device(device), pick_dtype(dtype)
+        self.offload: Offload = offload
+        home = self.device if offload == "none" else torch.device("cpu")
         self.base = BaseIndex.open(base_dir)
-        self._memory = MergedMemory(self.device)
+        self._memory = MergedMemory(home)
         if available_bytes() > 2 * (merging := _matrix_bytes(self.base, self.dtype)):
             self._memory.prepare(merging)  # while the base is loaded, which is mostly the work of one core
-        self._merger = GpuMerger(self.device, self.dtype)
+        self._merger = GpuMerger(home, self.dtype)
         # The loaders list every scale as a weight that they do not know; `_widen` sees to these.
         with without_warnings() if self.base.scaled else nullcontext():
-            self.pipe: Any = load_pipeline(Path(base_dir), self.device, self.dtype)
+            self.pipe: Any = load_pipeline(Path(base_dir), home, self.dtype)
         self._params: dict[str, torch.nn.Parameter] = {}
         for component in COMPONENTS:
             module = getattr(self.pipe, component, None)
@@ -100,19 +107,23 @@ class Engine:
                 module.requires_grad_(False).eval()
                 self._params.update((target_name(component, n), p) for n, p in module.named_parameters())
         _widen(self._params, self.base, self.dtype)
-        self._stacked = self.device.type == "cuda" if stacked is None else stacked
-        mapped = self.device.type == "cpu" and not self._stacked if base_in == "auto" else base_in == "file"
+        self._stacked = home.type == "cuda" if stacked is None else stacked
+        mapped = home.type == "cpu" and not self._stacked if base_in == "auto" else base_in == "file"
         self._base_weights = BaseWeights(self._params, self.base, mapped=mapped)
+        self._home = home
+        self._at_home = {target: param.data for target, param in self._params.items()} if self.offload != "none" else {}
         self.merged = ""
         self._live: dict[str, MergeTask | None] = {}
         self._slots: dict[str, WeightSlot] = {}
         self._moved: set[str] = set()  # targets whose parameter is their merged weight's place
-        budget = _room_for_experts(self.device) if expert_cache_bytes is None else expert_cache_bytes
+        budget = _room_for_experts(home) if expert_cache_bytes is None else expert_cache_bytes
         self._experts = expert_cache(budget)
+        offload_pipeline(self.pipe, self.device, self.offload)
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
         """Target -> weight as it is now (base, or merged). Read only, and only until the next switch."""
+        self._bring_home()
         return MappingProxyType({target: param.data for target, param in self._params.items()})
 
     @property
@@ -144,6 +155,7 @@ class Engine:
         self._base_weights.check()
         method = make(plan.method)
         active = pin_experts(plan)
+        self._bring_home()
         with exact_products(), uncollected():
             experts = self._read_all(active, locate)
             reports = [_report(spec, expert, plan, measure) for spec, expert in zip(active, experts, strict=True)]
@@ -173,6 +185,7 @@ class Engine:
     def reset(self) -> None:
         """Back to the base: no arithmetic, every parameter is pointed at its pristine tensor."""
         self.merged = ""
+        self._bring_home()
         for target in sorted(self._live):
             self._restore(target)
 
@@ -192,9 +205,9 @@ class Engine:
             return kept
         expert = read_expert(path, self.base, kind)
         if self._stacked:
-            expert = replace(expert, deltas=packed(expert.deltas, self.device))
-        elif self.device.type != "cpu":
-            expert = replace(expert, deltas={t: delta.to(self.device) for t, delta in expert.deltas.items()})
+            expert = replace(expert, deltas=packed(expert.deltas, self._home))
+        elif self._home.type != "cpu":
+            expert = replace(expert, deltas={t: delta.to(self._home) for t, delta in expert.deltas.items()})
         self._experts[sha256] = expert
         return expert
 
@@ -274,13 +287,26 @@ class Engine:
         if target not in self._moved:
             self._params[target].data = merged
             self._moved.add(target)
+            if self._at_home:
+                self._at_home[target] = merged
 
     def _restore(self, target: str) -> None:
         """Put one target back to the base."""
         self._live[target] = None
         self._moved.discard(target)
         self._params[target].data = self._base_weights[target]
+        if self._at_home:
+            self._at_home[target] = self._params[target].data
         del self._live[target]
+
+    def _bring_home(self) -> None:
+        """Point every parameter at its own tensor again, where offloading has put copies in their place.
+
+        Hooks move a model to the device and back by copying, so after an image its parameters are strangers: what is
+        merged into the slots would not reach them. Nothing has written to the copies; they can go.
+        """
+        for target, data in self._at_home.items():
+            self._params[target].data = data
 
 
 def _widen(params: Mapping[str, torch.nn.Parameter], base: BaseIndex, dtype: torch.dtype) -> None:

@@ -22,6 +22,7 @@ from .coverage import coverage_problem
 from .drawable import drawing_problems
 from .estimate import DeviceRates, Estimate, ExpertLoad, estimate
 from .licence import OutputLicence, output_licence, parents_of
+from .memory import Placement, Room, picked_dtype, place
 from .merge_plan import MergePlan, PlanExpert
 from .pinning import Locate, located, pin_base, pin_experts
 from .prompt_fit import clip_skip_problem, prompt_notes, text_side
@@ -71,7 +72,8 @@ class CheckReport(_Frozen):
     """The outcome: ``ok`` if nothing is fatal.
 
     ``targets`` counts the weights that the plan would change, ``modules`` those of each component, ``shared`` the
-    weights that more than one expert changes. ``estimate`` is there if the device's rates were given.
+    weights that more than one expert changes. ``estimate`` is there if the device's rates were given, ``memory`` if
+    it was told what is free.
     """
 
     plan_id: str
@@ -83,6 +85,7 @@ class CheckReport(_Frozen):
     shared: int = 0
     licence: OutputLicence | None = None
     estimate: Estimate | None = None
+    memory: Placement | None = None
 
     def sentences(self) -> str:
         """The problems, one a line, fatal ones first."""
@@ -99,7 +102,8 @@ def check(
     overlaps: Mapping[tuple[str, str], float] | None = None,
     licences: Mapping[str, str] | None = None,
     rates: DeviceRates | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
+    room: Room | None = None,
     prompt_limit: int | None = None,
 ) -> CheckReport:
     """Check a plan against its base and its experts' files.
@@ -112,7 +116,8 @@ def check(
         overlaps: two expert ids -> cosine of their deltas, as the graph measured it.
         licences: expert id -> licence, "" -> the base's. The output's licence is told if given.
         rates: of the device that will merge. Memory and time are estimated if given.
-        dtype: of the pipeline's weights, for that estimate.
+        dtype: of the pipeline's weights, for that estimate; by default what the room gives, else float32.
+        room: what is free on the device, and what is set; how the base would be held is told if given.
         prompt_limit: tokens that the base's longest text encoder reads, where its profile knows.
 
     Returns:
@@ -136,6 +141,7 @@ def check(
     licence = None if licences is None else output_licence(parents_of(plan, licences))
     if licence is not None and (licence.problem or licence.unknown):
         problems.append(Problem(code="licence", message=licence.sentence(), fatal=False))
+    dtype = dtype or ("float32" if room is None else picked_dtype(room))
     dense = method is None or not method.low_rank  # taken for dense where unsure: that only raises the estimate
     return CheckReport(
         plan_id=plan.plan_id,
@@ -147,6 +153,7 @@ def check(
         shared=sum(count > 1 for count in touched.values()),
         licence=licence,
         estimate=None if rates is None else estimate(index, loads, sorted(touched), dense, rates, dtype),
+        memory=None if room is None else place(index, room, _values(touched, index)),
     )
 
 
@@ -230,6 +237,11 @@ def _overlapping(plan: MergePlan, overlaps: Mapping[tuple[str, str], float]) -> 
                 f"they act like weight {one.weight + two.weight:g} of one: lower them, or keep one"
             )
             yield Problem(code="overlap", message=message, fatal=False)
+
+
+def _values(targets: Iterable[str], base: BaseIndex) -> int:
+    """How many values some weights have together."""
+    return sum(math.prod(base.shape(target) or ()) for target in targets)
 
 
 def _load(found: ExpertCheck, targets: Iterable[str], base: BaseIndex) -> ExpertLoad:

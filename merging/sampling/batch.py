@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 
 FIELD = "drawn_with"
 """Where a batch stands in a PNG's record."""
+TILED = "vae_tiling"
+"""Where a PNG's record says that the VAE decoded in tiles, which changes pixels."""
 MOST = 256
 
 

@@ -36,6 +36,20 @@ def plan_vae(engine: Engine, plan: MergePlan) -> Iterator[None]:
         pipe.vae = own
 
 
+@contextmanager
+def tiles(pipe: Any, on: bool) -> Iterator[None]:
+    """Let the pipeline's VAE decode in tiles, if it can; afterwards at once again."""
+    vae = pipe.vae
+    if not on or not hasattr(vae, "enable_tiling"):
+        yield
+        return
+    vae.enable_tiling()
+    try:
+        yield
+    finally:
+        vae.disable_tiling()
+
+
 @lru_cache(maxsize=1)
 def _loaded(path: Path, sha256: str, own: Any, dtype: torch.dtype, device: torch.device) -> Any:
     """A VAE on a device; the last one is kept, by its bytes and by the VAE that it stands in for."""

@@ -18,7 +18,7 @@ from ..plan.schedule import plain
 from .batch import Batch, Drawn
 from .call import call_arguments, zeroed
 from .encoding import is_encoded, text_arguments
-from .other_vae import plan_vae
+from .other_vae import plan_vae, tiles
 from .scheduled import ScheduledDenoiser
 from .schedulers import make_scheduler
 
@@ -52,12 +52,14 @@ def render_seed(
     on_step: OnStep | None = None,
     *,
     batch: Batch | None = None,
+    vae_tiling: bool = False,
 ) -> Image.Image:
     """One of a plan's images alone, the same bits as from `render` (with ``batch_size`` 1).
 
     Args:
         batch: the batch that an image was drawn in (`Drawn.batch`); it is drawn again as a whole, since who shares a
             batch moves the last bits.
+        vae_tiling: whether the VAE decodes in tiles, which takes less memory and changes pixels a little.
 
     Raises:
         PlanError, ExpertError: as `render`; also for a seed that is none of the plan's.
@@ -68,7 +70,7 @@ def render_seed(
     engine.apply(plain(plan), locate)
     steps = plan.sampler.steps
     step = None if on_step is None else _counted(on_step, 0, steps)
-    image = _sampled(engine, plan, batch or alone, locate, step)[(batch or alone).at]
+    image = _sampled(engine, plan, batch or alone, locate, step, vae_tiling=vae_tiling)[(batch or alone).at]
     if on_step is not None:
         on_step(steps, steps)
     return image
@@ -98,6 +100,7 @@ def draw_all(
     on_step: OnStep | None = None,
     *,
     batch_size: int = 16,
+    vae_tiling: bool = False,
 ) -> list[list[Drawn]]:
     """As `render_all`, each image with the batch that it was drawn in, by which `render_seed` repeats it.
 
@@ -122,7 +125,7 @@ def draw_all(
             engine.apply(plain(first), locate)
         step = None if on_step is None else _counted(on_step, done, total)
         batch = Batch(images=tuple(_member(plans[i], plans[i].seeds[at]) for i, at in jobs))
-        made = _sampled(engine, first, batch, locate, step)
+        made = _sampled(engine, first, batch, locate, step, vae_tiling=vae_tiling)
         for at, (job, image) in enumerate(zip(jobs, made, strict=True)):
             drawn[job] = Drawn(image, batch.model_copy(update={"at": at}))
         done += first.sampler.steps
@@ -140,9 +143,15 @@ def _alone(engine: Engine, plan: MergePlan) -> bool:
 
 
 def _sampled(
-    engine: Engine, plan: MergePlan, batch: Batch, locate: Locate, on_step: Callable[[int], None] | None
+    engine: Engine,
+    plan: MergePlan,
+    batch: Batch,
+    locate: Locate,
+    on_step: Callable[[int], None] | None,
+    *,
+    vae_tiling: bool,
 ) -> list[Image.Image]:
-    with plan_vae(engine, plan), ScheduledDenoiser(engine, plan, locate) as stepper:
+    with plan_vae(engine, plan), tiles(engine.pipe, vae_tiling), ScheduledDenoiser(engine, plan, locate) as stepper:
         return _sample(engine, plan.sampler, batch.images, stepper, on_step)
 
 

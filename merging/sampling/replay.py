@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..engine.engine import Engine
 from ..plan.pinning import Locate
-from .batch import batch_in, is_repeatable
+from .batch import TILED, batch_in, is_repeatable
 from .pipeline import OnStep, render_seed
 from .png_record import PngRecord, libraries, pixels_sha256, read_png
 
@@ -59,7 +59,7 @@ def replay(path: Path, engine: Engine, locate: Locate, on_step: OnStep | None = 
     record = read_png(path)
     plan, seed = record.plan, record.seed
     batch = batch_in(record.extra, (plan.prompt, plan.negative_prompt, seed))
-    image = render_seed(engine, plan, seed, locate, on_step, batch=batch)
+    image = render_seed(engine, plan, seed, locate, on_step, batch=batch, vae_tiling=record.extra.get(TILED) is True)
     differing, largest = _difference(record.image, image)
     return Replay(
         record=record,
