@@ -16,6 +16,7 @@ from ..merging.plan.merge_plan import MergePlan
 from ..merging.plan.pinning import Locate
 from .check_plan import PlanArgs
 from .context import Context, make_folder
+from .png_names import png_names
 from .tool import Result, tool
 
 
@@ -106,7 +107,6 @@ def sample_all(
     ``batch_size`` is by default what the device has room for; ``locate`` finds an expert's file, by default the
     context's own way.
     """
-    from ..merging.sampling.a1111_text import payload_sums
     from ..merging.sampling.batch import TILED
     from ..merging.sampling.pipeline import draw_all
     from ..merging.sampling.png_record import save_png
@@ -129,8 +129,8 @@ def sample_all(
         machine |= {TILED: True} if held.vae_tiling else {}
         for plan, made in zip(missing, drawn, strict=True):
             make_folder(ctx.images_dir(plan.plan_id))
-            sums = payload_sums(plan, locate or ctx.locate)
+            names = png_names(ctx, plan, locate or ctx.locate)
             for seed, (image, batch) in zip(plan.seeds, made, strict=True):
                 record = machine | batch.recorded()
-                save_png(image, image_path(ctx, plan.plan_id, seed), plan, seed, record, sums)
+                save_png(image, image_path(ctx, plan.plan_id, seed), plan, seed, record, **names._asdict())
     return [[image_path(ctx, plan.plan_id, seed) for seed in plan.seeds] for plan in plans]

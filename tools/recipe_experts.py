@@ -222,6 +222,11 @@ def _on_this_machine(ctx: Context, expert: Expert) -> Path | None:
         return None
 
 
+def weight_files(folders: Iterable[Path]) -> list[Path]:
+    """The safetensors files of folders and below them. Raises UserError for a folder that is not there."""
+    return list(_files(folders))
+
+
 def _files(folders: Iterable[Path]) -> Iterator[Path]:
     for folder in folders:
         folder = user_path(folder)

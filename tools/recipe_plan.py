@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import DiffGraphError, UserError
+from ..files.hashing import file_sha256
 from ..graph.experts.expert import Frozen
 from ..merging.plan.drawable import drawability
 from ..merging.plan.foreign.recipe import Extra, ForeignBase, ForeignExpert, ForeignRecipe, extra
 from ..merging.plan.foreign.values import fold
-from ..merging.plan.merge_plan import MergePlan, Method, PlanBase, PlanExpert, Sampler
+from ..merging.plan.merge_plan import MergePlan, Method, PlanBase, PlanExpert, PlanVae, Sampler
+from ..merging.plan.prompt_fit import clip_skip_problem, text_side
 from ..merging.plan.samplers import SPACINGS, problem, spacing_of, understood
+from ..merging.plan.vae import pin_vae
+from .component_weights import apart
 from .context import Context
-from .recipe_experts import Candidate, Match, OnFile, Shelf
+from .png_names import own_sampler
+from .recipe_experts import Candidate, Match, OnFile, Shelf, weight_files
 
-MULTIPLE = 8
-"""Pipelines draw images whose sides are multiples of it."""
+LEAST = 8
+"""Pixels of a side that an image may have."""
 
 
 class RecipePlan(Frozen):
@@ -39,7 +46,7 @@ class RecipePlan(Frozen):
 
 
 def plan_of_recipe(
-    ctx: Context, recipe: ForeignRecipe, folders: Iterable[Path] = (), on_file: OnFile | None = None
+    ctx: Context, recipe: ForeignRecipe, folders: Sequence[Path] = (), on_file: OnFile | None = None
 ) -> RecipePlan:
     """The plan for a recipe, with the experts of the graph and of folders.
 
@@ -47,7 +54,7 @@ def plan_of_recipe(
         UserError: a folder that is not there, or a base that is none.
     """
     shelf = Shelf.open(ctx, folders, on_file)
-    made = _Making(ctx, recipe)
+    made = _Making(ctx, recipe, weight_files(folders))
     matched = [shelf.match(one, ctx.family) for one in recipe.experts]
     specs = [made.expert(match, found, shelf) for match, found in matched]
     shelf.memo.save()
@@ -67,8 +74,8 @@ def plan_of_recipe(
 class _Making:
     """One plan in the making; collects what is left out and what is said."""
 
-    def __init__(self, ctx: Context, recipe: ForeignRecipe) -> None:
-        self.ctx, self.recipe = ctx, recipe
+    def __init__(self, ctx: Context, recipe: ForeignRecipe, files: Sequence[Path] = ()) -> None:
+        self.ctx, self.recipe, self.files = ctx, recipe, files
         self.own = {one.sha256: one for one in recipe.plan.experts} if recipe.plan else {}
         self.left_out: list[Extra] = []
         self.notes: list[str] = []
@@ -108,13 +115,10 @@ class _Making:
         clip = named.clip_weight
         if clip is None or clip == weight:
             return weight, {}
-        files = self.ctx.machinery.index.files
-        if not any(component.startswith("text_encoder") for component in files):
+        weighed = apart(self.ctx.machinery.index, weight, clip)
+        if weighed is None:
             self.leave(f"text encoders' weight of {named.name}", clip)
-            return weight, {}
-        if weight != 0.0:
-            return weight, {"text_encoder*": clip / weight}
-        return clip, {self.ctx.machinery.index.denoiser: 0.0}
+        return weighed or (weight, {})
 
     # -- the plan ----------------------------------------------------------------------------------------------------
 
@@ -134,8 +138,9 @@ class _Making:
             self.leave("negative prompt", negative)
             negative = ""
         sampler = self._sampler(len(experts))
-        if recipe.clip_skip not in (None, 1) and not (recipe.clip_skip == 2 and "xl" in self.ctx.family.lower()):
-            self.leave("clip skip", recipe.clip_skip)  # SDXL's encoders are read at the last layer but one anyway
+        if negative and sampler.guidance <= 1:
+            self.leave("negative prompt", f"{negative}: it acts through guidance, and a scale of 1 is none")
+            negative = ""
         # What is left of a plan of ours whose own record is gone: the sum is what this plan does.
         self.left_out += [one for one in recipe.extras if (one.name, one.value) != ("Merge method", Method().name)]
         return MergePlan(
@@ -145,6 +150,7 @@ class _Making:
             negative_prompt=negative,
             sampler=sampler,
             seeds=(seed,),
+            vae=self._vae(),
         )
 
     def _seed(self) -> int:
@@ -169,7 +175,7 @@ class _Making:
                 said[field] = value
             elif value is not None:
                 self.leave(field, value)
-        said |= {"name": self._sampler_name(own.name), **self._size()}
+        said |= {"name": self._sampler_name(own.name), "clip_skip": self._clip_skip(), **self._size()}
         return own.model_copy(update=said)
 
     def _sampler_name(self, own: str) -> str:
@@ -191,19 +197,47 @@ class _Making:
             spacing = ""
         if here is not None and here.way == "flow" and not (spacing and SPACINGS[spacing].flow):
             return own if found.name == "euler" else found.name  # the base's own spacing; its own sampler is Euler's
-        return f"{found.name}_{spacing}" if spacing else found.name
+        name = f"{found.name}_{spacing}" if spacing else found.name
+        return own if name == own_sampler(self.ctx.machinery.index.path) else name
+
+    def _clip_skip(self) -> int | None:
+        """The recipe's, where it is not what the base does by itself: SDXL reads the last layer but one anyway."""
+        skip = self.recipe.clip_skip
+        if skip in (None, 1) or (skip == 2 and "xl" in self.ctx.family.lower()):
+            return None
+        side = text_side(self.ctx.machinery.index.path)
+        if side is None or clip_skip_problem(side.clip_layers, side.weighs, skip):
+            self.leave("clip skip", skip)
+            return None
+        return skip
+
+    def _vae(self) -> PlanVae | None:
+        """The VAE that the recipe names, from the folders at hand."""
+        named = self.recipe.vae
+        if not named.said:
+            return None
+        for path in self.files:
+            if fold(path.name) == fold(named.name) or (named.hashes and file_sha256(path).startswith(named.hashes)):
+                with suppress(DiffGraphError):
+                    found = pin_vae(path)
+                    if named.hashes and not found.sha256.startswith(named.hashes):
+                        self.notes.append(f"the VAE {path.name} is another version: hash {found.sha256[:10]} here")
+                    return found
+        self.leave("VAE", f"{named.name or named.hashes[0]}: not here; say --experts FOLDER with it")
+        return None
 
     def _size(self) -> dict[str, int]:
         width, height = self.recipe.width, self.recipe.height
         if width is None or height is None:
             return {}
-        if not (MULTIPLE <= width <= 2**14 and MULTIPLE <= height <= 2**14):
+        if not (LEAST <= width <= 2**14 and LEAST <= height <= 2**14):
             self.leave("size", f"{width}x{height}")
             return {}
-        sides = width // MULTIPLE * MULTIPLE, height // MULTIPLE * MULTIPLE
+        multiple = math.lcm(LEAST, (drawability(self.ctx.machinery.index.path).multiple or LEAST))
+        sides = max(multiple, width // multiple * multiple), max(multiple, height // multiple * multiple)
         if sides != (width, height):
             self.notes.append(
-                f"the size {width}x{height} becomes {sides[0]}x{sides[1]}: sides are multiples of {MULTIPLE}"
+                f"the size {width}x{height} becomes {sides[0]}x{sides[1]}: sides are multiples of {multiple}"
             )
         return {"width": sides[0], "height": sides[1]}
 

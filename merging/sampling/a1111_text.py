@@ -11,12 +11,12 @@ from functools import cache
 from pathlib import PurePath
 from urllib.parse import unquote
 
-from ...errors import DiffGraphError
+from ...errors import DiffGraphError, PlanError
 from ...files.payload_hash import AUTOV3_DIGITS, HashMemo
 from ..plan.foreign.values import stem
 from ..plan.merge_plan import MergePlan, PlanExpert
 from ..plan.pinning import Locate
-from ..plan.samplers import written
+from ..plan.samplers import DEFAULT, SPACINGS, split, written
 
 AUTOV2_DIGITS = 10
 """So many hex digits of a file's sha256 name it on Civitai; A1111 writes as many for the base."""
@@ -40,11 +40,15 @@ def payload_sums(plan: MergePlan, locate: Locate) -> dict[str, str]:
     return found
 
 
-def parameters(plan: MergePlan, seed: int, size: tuple[int, int], sums: Mapping[str, str] | None = None) -> str:
+def parameters(
+    plan: MergePlan, seed: int, size: tuple[int, int], sums: Mapping[str, str] | None = None, own: str = ""
+) -> str:
     """The text that A1111 writes under ``parameters``: prompt, negative prompt, one line of ``Name: value`` pairs.
 
     Experts are named by file, as A1111 does, and by the sum that it and Civitai know them by: twelve digits of the
-    tensors' sha256 (AutoV3) where ``sums`` has it, else ten of the file's (AutoV2).
+    tensors' sha256 (AutoV3) where ``sums`` has it, else ten of the file's (AutoV2). The base is named by the file that
+    it was read from, if ``sums`` has that one's sha256. ``own`` is the base's own sampler as plans name it, for plans
+    that leave the sampler to the base.
     """
     names = expert_names(plan)
     tags = "".join(f" <lora:{names[e.id]}:{_weights(e)}>" for e in plan.experts)
@@ -54,11 +58,11 @@ def parameters(plan: MergePlan, seed: int, size: tuple[int, int], sums: Mapping[
     digests = {e.id: (sums or {}).get(e.sha256, "")[:AUTOV3_DIGITS] or e.sha256[:AUTOV2_DIGITS] for e in plan.experts}
     fields: dict[str, object] = {
         "Steps": plan.sampler.steps,
-        "Sampler": written(plan.sampler.name),
-        "CFG scale": f"{plan.sampler.guidance:g}",
+        **_sampler(own if own and plan.sampler.name == DEFAULT else plan.sampler.name),
+        **_guidance(plan),
         "Seed": seed,
         "Size": f"{size[0]}x{size[1]}",
-        "Model hash": plan.base.sha256[:AUTOV2_DIGITS],
+        "Model hash": (sums or {}).get(plan.base.sha256, plan.base.sha256)[:AUTOV2_DIGITS],
         "Model": plan.base.ref.partition(":")[2] or plan.base.ref,
     }
     if plan.sampler.clip_skip is not None:
@@ -72,6 +76,22 @@ def parameters(plan: MergePlan, seed: int, size: tuple[int, int], sums: Mapping[
     fields |= {"Merge method": plan.method.name, "Plan": plan.plan_id[:16], "Version": f"DiffGraph {version()}"}
     lines.append(", ".join(f"{name}: {_quoted(str(value))}" for name, value in fields.items()))
     return "\n".join(lines)
+
+
+def _sampler(name: str) -> dict[str, object]:
+    """Sampler and spacing of the steps, in two fields as A1111 has them."""
+    try:
+        sampler, spacing = split(name)
+    except PlanError:
+        return {"Sampler": name}
+    said: dict[str, object] = {"Sampler": written(sampler)}
+    return said | {"Schedule type": SPACINGS[spacing].said} if spacing else said
+
+
+def _guidance(plan: MergePlan) -> dict[str, object]:
+    """The guidance scale; Forge tells FLUX's, which is an input of the model, apart from the other kind."""
+    said: dict[str, object] = {"CFG scale": f"{plan.sampler.guidance:g}"}
+    return {"CFG scale": 1, "Distilled CFG Scale": said["CFG scale"]} if plan.base.family == "flux1" else said
 
 
 def expert_names(plan: MergePlan) -> dict[str, str]:

@@ -1,4 +1,6 @@
-"""PNGs that carry their own recipe: our JSON (``diffgraph``) and ``parameters``, the text that A1111 reads."""
+"""PNGs that carry their own recipe: our JSON (``diffgraph``), ``parameters``, the text that A1111 reads, and where it
+can be ``prompt``, the graph that ComfyUI reads.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from pydantic import JsonValue, ValidationError
 from ...errors import UserError
 from ...files.atomic import write_bytes
 from ..plan.merge_plan import MergePlan
-from .a1111_text import parameters, version
+from .a1111_text import expert_names, parameters, version
+from .comfy_graph_text import comfy_graph
 
 KEY = "diffgraph"
 MAX_BYTES = 256 * 2**20
@@ -51,11 +54,16 @@ def save_png(
     seed: int,
     extra: Mapping[str, JsonValue] | None = None,
     sums: Mapping[str, str] | None = None,
+    *,
+    own: str = "",
+    graph: bool = True,
 ) -> None:
     """Write ``image`` with its plan, atomically. Equal arguments give equal bytes.
 
     Args:
         sums: what `a1111_text.payload_sums` gives, for ``parameters``, so that other programs know the experts.
+        own: the base's own sampler as plans name it, for plans that leave the sampler to the base.
+        graph: also write the graph by which ComfyUI draws this, where its nodes can.
 
     Raises:
         ValueError: ``seed`` is none of the plan's, or ``extra`` is not JSON.
@@ -75,7 +83,9 @@ def save_png(
         "extra": dict(extra or {}),
     }
     info = PngInfo()
-    info.add_text("parameters", parameters(plan, seed, image.size, sums))
+    info.add_text("parameters", parameters(plan, seed, image.size, sums, own))
+    if graph and (nodes := comfy_graph(plan, seed, image.size, expert_names(plan), own)) is not None:
+        info.add_text("prompt", json.dumps(nodes, separators=(",", ":"), allow_nan=False))
     info.add_text(KEY, json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", pnginfo=info)

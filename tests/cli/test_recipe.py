@@ -69,13 +69,13 @@ def test_an_image_of_a1111_becomes_a_plan_that_is_right(run: Run, world: Any, lo
     assert (plan.base.sha256, plan.prompt, plan.negative_prompt, plan.seeds) == (
         world.base.sha256, "an owl", "rain", (77,)
     )  # fmt: skip
-    assert plan.sampler == Sampler(name="euler_a", steps=3, guidance=4.5, width=16, height=16)
+    assert plan.sampler == Sampler(name="euler_a", steps=3, guidance=4.5, width=16, height=16, clip_skip=2)
     owl, ink = plan.experts
     assert (owl.id, owl.sha256) == ("great owl_v3", world.expert("owl").sha256)
     assert (owl.weight, owl.components) == (0.4, {"text_encoder*": 2.0})
     assert (ink.id, ink.weight, ink.components) == ("Ink Wash", 0.6, {})
     assert [match["by"] for match in said["experts"]] == ["hash", "other version"]
-    assert [(one["name"], one["value"]) for one in said["left_out"]] == [("clip skip", "2"), ("Hires upscale", "2")]
+    assert [(one["name"], one["value"]) for one in said["left_out"]] == [("Hires upscale", "2")]
     notes = " ".join(said["notes"])
     assert "the image was made on v1-5 (hash 1234567890); the plan is for the base in force" in notes
     assert "20x16 becomes 16x16" in notes
@@ -84,7 +84,7 @@ def test_an_image_of_a1111_becomes_a_plan_that_is_right(run: Run, world: Any, lo
         assert checked.exit_code == 0, checked.output
     words = run("recipe", path, "--experts", loras)
     assert words.exit_code == 0
-    for piece in ("A1111", "Ink Wash is another version of ink_wash", "left out: clip skip: 2", plan.plan_id):
+    for piece in ("A1111", "Ink Wash is another version of ink_wash", "left out: Hires upscale: 2", plan.plan_id):
         assert piece in words.stdout
 
 

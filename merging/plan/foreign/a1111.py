@@ -21,7 +21,7 @@ _READ = frozenset(
     {
         "Steps", "Sampler", "Schedule type", "Scheduler", "CFG scale", "Distilled CFG Scale", "Seed", "Size", "Model",
         "Model hash", "Clip skip", "Lora hashes", "Lora weights", "TI hashes", "Hashes", "Civitai resources",
-        "Version", "App", "User", "Created Date", "Backend", "Parser", "Plan", "Raw prompt",
+        "VAE", "VAE hash", "Version", "App", "User", "Created Date", "Backend", "Parser", "Plan", "Raw prompt",
         "Raw negative prompt",
     }
 )  # fmt: skip
@@ -68,6 +68,7 @@ def recipe_of(written: str, tool: str = "") -> ForeignRecipe | None:
         height=height,
         clip_skip=integer(said.get("Clip skip")),
         base=base,
+        vae=_vae(said),
         experts=experts,
         extras=extras_of({key: value for key, value in said.items() if not key.startswith("AddNet")}, _READ),
     )
@@ -113,6 +114,14 @@ def _tool(said: dict[str, object]) -> str:
     if re.match(r"f\d|neo|classic", shown) or "forge" in shown:
         return "Forge"
     return "Civitai" if "Civitai resources" in said and "Version" not in said else "A1111"
+
+
+def _vae(said: dict[str, object]) -> ForeignBase:
+    """The VAE that is named; none where the program chose, or took the base's own."""
+    called = name(said.get("VAE"))
+    if called.lower() in ("", "automatic", "none", "baked vae", "baked in vae"):
+        return ForeignBase()
+    return ForeignBase(name=called, hashes=hashes(said.get("VAE hash")))
 
 
 def _size(value: object) -> tuple[int | None, int | None]:

@@ -81,6 +81,7 @@ def _recipe(graph: Graph) -> ForeignRecipe | None:
         height=height,
         clip_skip=_clip_skip(graph, sampler),
         base=base,
+        vae=_vae(graph),
         experts=(*_experts(graph, models), *embeddings(prompt, negative)),
         extras=(*others, *wanted.extras, *_of_sampling(graph, sampler, parts, models), *_of_passes(passes)),
         notes=notes,
@@ -219,6 +220,16 @@ def _size(graph: Graph, sampler: Node) -> tuple[int | None, int | None]:
         if width and height:
             return width, height
     return None, None
+
+
+def _vae(graph: Graph) -> ForeignBase:
+    """The VAE beside a whole checkpoint that decodes the image; the parts of other bases always come one by one."""
+    for node in graph.nodes.values():
+        source = graph.link(node.inputs.get("vae")) if "decode" in node.kind.lower() else None
+        called = name(source.inputs.get("vae_name")) if source is not None else ""
+        if called and any(field == "ckpt_name" for one in graph.nodes.values() for field in one.inputs):
+            return ForeignBase(name=called)
+    return ForeignBase()
 
 
 def _clip_skip(graph: Graph, sampler: Node) -> int | None:

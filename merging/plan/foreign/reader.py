@@ -57,6 +57,8 @@ def recipe_in(texts: ImageTexts) -> ForeignRecipe | None:
     found = [recipe for one in readers() if (recipe := one.read(texts)) is not None]
     if not found:
         return None
+    if found[0].plan is not None:
+        found = found[:1]  # an image of ours says all in its plan; its other texts name the same experts by files
     whole = reduce(completed, found)
     odd = tuple(
         f"the text {name(key)[:40]!r} is not the JSON that it seems to be: passed over"

@@ -73,7 +73,8 @@ class ForeignRecipe(Frozen):
         sampler, scheduler: the program's own words.
         width, height: pixels of the first pass.
         clip_skip: 1: the text encoder's last layer; 2: the last but one.
-        extras: everything else that shapes the image (VAE, second pass, control images, …).
+        vae: the VAE that decoded it, where that is not the base's own.
+        extras: everything else that shapes the image (second pass, control images, …).
         notes: what was odd and passed over.
         plan: the merge plan, where the image is one of ours.
     """
@@ -92,6 +93,7 @@ class ForeignRecipe(Frozen):
     height: int | None = None
     clip_skip: int | None = None
     base: ForeignBase = ForeignBase()
+    vae: ForeignBase = ForeignBase()
     experts: tuple[ForeignExpert, ...] = ()
     extras: tuple[Extra, ...] = ()
     notes: tuple[str, ...] = ()
@@ -133,7 +135,8 @@ def completed(first: ForeignRecipe, other: ForeignRecipe) -> ForeignRecipe:
         notes += (f"only the {other.tool} text of the image names {', '.join(unknown)}: passed over",)
     names = {one.name for one in first.extras}
     extras = first.extras + tuple(one for one in other.extras if one.name not in names)
-    update = said | {"base": base, "experts": experts, "notes": notes, "extras": extras}
+    vae = first.vae if first.vae.said else other.vae
+    update = said | {"base": base, "vae": vae, "experts": experts, "notes": notes, "extras": extras}
     return first.model_copy(update={name: value for name, value in update.items() if value not in ("", None)})
 
 

@@ -42,10 +42,9 @@ def test_everything_a1111_says_has_its_field() -> None:
     )  # fmt: skip
     assert (ink.name, ink.weight, ink.clip_weight, ink.hashes) == ("style/Ink Wash v2", 0.4, 0.8, ("0123456789ab",))
     assert (negative.name, negative.kind, negative.hashes) == ("EasyNegative", "textual_inversion", ("c74b4e810b03",))
+    assert (found.vae.name, found.vae.hashes) == ("vae-ft-mse-840000.safetensors", ("735e4c3a44",))
     said = {one.name: one.value for one in found.extras}
     assert said == {
-        "VAE hash": "735e4c3a44",
-        "VAE": "vae-ft-mse-840000.safetensors",
         "Denoising strength": "0.35",
         "Hires upscale": "2",
         "Hires steps": "12",
