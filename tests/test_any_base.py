@@ -146,7 +146,7 @@ def test_a_base_is_known_by_being_named(journey: Journey) -> None:
 def test_the_scout_registers_what_a_folder_of_repositories_holds(journey: Journey) -> None:
     assert set(journey.experts) == {"axolotl", "pixel-art", "starry"}
     assert {one["base_family"] for one in journey.experts.values()} == {journey.added["architecture"]}
-    assert [skill["name"] for skill in journey.experts["axolotl"]["skills"]] == ["axolotl"]
+    assert [skill["trigger"] for skill in journey.experts["axolotl"]["skills"]] == ["axolotl"]
 
 
 @families
