@@ -28,6 +28,8 @@ _NO_SOURCE = (
     "No source is set for {base}: say where the experts are, as in `diffgraph scout ~/loras` or `diffgraph scout "
     "huggingface --query ...`, or set DIFFGRAPH_SOURCES."
 )
+SETTLE_SECONDS = 1.0
+"""What is being written into a watched folder is left alone until it was the same for so long."""
 _UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _SHOWN = 40
 
@@ -129,7 +131,7 @@ def _settle(folder: Path | None, stop: threading.Event) -> None:
     """Wait for as long as something is still being written into a watched folder, but not for ever."""
     for _ in range(30):
         before = _stamp(folder)
-        if not before or stop.wait(1.0) or _stamp(folder) == before:
+        if not before or stop.wait(SETTLE_SECONDS) or _stamp(folder) == before:
             return
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from ..said import PAGE, Said
 from ..words.licences import of_flags
-from ..words.plain import clean, count, listed, mapping, number, plain, texts
-from ..words.triggers import groups
+from ..words.plain import clean, count, listed, mapping, number, plain, texts, without_markup
+from ..words.triggers import groups, in_text
 from ..words.weights import recommended
 from . import Document, sidecar
 
@@ -50,7 +50,9 @@ def of_version(version: Mapping[str, Any], *, by: str, stem: str = "", trust: in
         trust=trust,
         title=_title(clean(model.get("name"), 120), clean(version.get("name"), 60)),
         description=description,
-        triggers=groups(listed(version.get("trainedWords"))),
+        triggers=groups(listed(version.get("trainedWords")))
+        or in_text(without_markup(version.get("description")))
+        or in_text(without_markup(model.get("description"))),
         tags=_tags(model.get("tags")) or _tags(version.get("tags")),
         file_names=texts([clean(file.get("name"), 200).removesuffix(".safetensors")], 200),
         weight=weight if weight and abs(weight) <= 20 else None,

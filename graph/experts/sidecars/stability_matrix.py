@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..said import USER, Said
-from ..words.plain import clean, count, listed, mapping, plain, texts
-from ..words.triggers import groups
+from ..words.plain import clean, count, listed, mapping, plain, texts, without_markup
+from ..words.triggers import groups, in_text
 from ..words.weights import recommended
 from . import Document, sidecar
 
@@ -30,7 +30,7 @@ def read(found: Document) -> Said | None:
         trust=_TRUST,
         title=clean(data.get("UserTitle"), 120) or clean(data.get("ModelName"), 120),
         description=description,
-        triggers=groups(listed(data.get("TrainedWords"))),
+        triggers=groups(listed(data.get("TrainedWords"))) or in_text(without_markup(data.get("ModelDescription"))),
         tags=texts(data.get("Tags")),
         weight=advised.weight if advised else None,
         weight_min=advised.low if advised else None,

@@ -56,7 +56,7 @@ class LocalRepos:
         folder = self.folder(repo)
         files: list[RepoFile] = []
         digest = hashlib.sha256()
-        for path in sorted(itertools.islice(below(folder), MAX_FILES)):
+        for path in sorted(itertools.islice(below(folder, self._bounds(folder)), MAX_FILES)):
             relative = path.relative_to(folder).as_posix()
             sha = file_sha256(path) if is_safetensors(path) else None
             files.append(RepoFile(path=relative, size=path.stat().st_size, sha256=sha))
@@ -156,6 +156,9 @@ class Folder(LocalRepos):
         return self.repo_name(path)
 
     def _bounds(self, folder: Path) -> Path:
+        cache = next((parent for parent in folder.parents if parent.name.startswith("models--")), None)
+        if cache is not None and folder.parent.name == "snapshots":
+            return cache  # the Hub's client keeps files there once, and links to them from each revision
         return folder if self.root == Path("/") or not folder.is_relative_to(self.root) else self.root
 
     def info(self, repo: str) -> RepoInfo:

@@ -168,14 +168,14 @@ class _Walk:
         if len(own) == 1 and folder != self.root:
             return True
         # A note beside many files is no card of theirs; a card says of itself that it is one.
-        return _has_front_matter(card) and (bool(own) or any(map(is_safetensors, below(folder))))
+        return _has_front_matter(card) and (bool(own) or any(map(is_safetensors, below(folder, self.root))))
 
     def _repository(self, folder: Path, files: dict[str, Path], folders: dict[str, Path], depth: int) -> None:
         digest = hashlib.sha256()
         weights = 0
         nested = [path for path in folders.values() if is_nested(path)]
         parts = [path for path in folders.values() if path not in nested]
-        for path in [*files.values(), *(p for part in parts for p in below(part))]:
+        for path in [*files.values(), *(p for part in parts for p in below(part, self.root))]:
             digest.update(f"{path.relative_to(folder).as_posix()}\0{_stamp(path)}\n".encode("utf-8", "replace"))
             weights += is_safetensors(path)
             self._entries += 1
@@ -230,13 +230,17 @@ def _files_of(folder: Path) -> list[Path]:
         return []
 
 
-def below(folder: Path) -> Iterator[Path]:
-    """The files of a repository: all below its folder but hidden ones, links, and what is a repository of its own."""
+def below(folder: Path, bounds: Path) -> Iterator[Path]:
+    """The files of a repository: all below its folder but hidden ones, links that lead out of ``bounds``, and what is a
+    repository of its own.
+    """
     for parent, folders, files in os.walk(folder, followlinks=False):
         folders[:] = sorted(f for f in folders if not f.startswith(".") and not is_nested(Path(parent, f)))
         for name in sorted(files):
             path = Path(parent, name)
-            if not name.startswith(".") and _is_text(name) and not path.is_symlink() and path.is_file():
+            if name.startswith(".") or not _is_text(name) or not path.is_file():
+                continue
+            if not path.is_symlink() or inside(path, bounds):
                 yield path
 
 

@@ -81,18 +81,34 @@ _USE = re.compile(r"\b(?:use|using|add|include|type|write|put|prompt with|start 
 _TO_TRIGGER = re.compile(
     r"\bto (?:trigger|activate|call|invoke|get the|use the|prompt)\b|\bin (?:the|your) prompt", re.I
 )
-_SPAN = re.compile(r"`([^`\n]{1,200})`|“([^”\n]{1,120})”|\"([^\"\n]{1,120})\"|«([^»\n]{1,120})»|'([^'\n]{2,60})'(?!\w)")
+_CODE = re.compile(r"`([^`\n]{1,200})`")
+_QUOTED = re.compile(
+    r"`([^`\n]{1,200})`|“([^”\n]{1,120})”|\"([^\"\n]{1,120})\"|«([^»\n]{1,120})»|'([^'\n]{2,60})'(?!\w)|「([^」\n]{1,60})」"
+)
+_SHORT = 120
+_TELLS = re.compile(
+    r"^(?:\(s\)|s\b)?[\s*_]{0,8}(?:[:：=>]|[-–—]{1,2}[>\s]|→|is\b|are\b|was\b|will be\b"
+    r"|(?:words?|phrases?|tokens?|tags?)[\s*_]{0,4}(?:[:：=>]|is\b|are\b))",
+    re.I,
+)
+"""What stands between "trigger words" and the words."""
 _LEAD = re.compile(
-    r"^(?:\s|[:：=>*_|\-–—]|\(s\)|s\b|is\b|are\b|was\b|be\b|the\b|following\b|words?\b|for this\b|lora\b|model\b)"
+    r"^(?:\s|[:：=>*_|\-–—→]|\(s\)|s\b|is\b|are\b|was\b|be\b|the\b|following\b|words?\b|you\b|should\b|just\b|use\b|using\b|add\b)"
     r"{0,12}",
     re.I,
 )
 _END = re.compile(r"[.!?。！？](?:\s|$)|\s[-–—]\s|\bto (?:trigger|activate)\b|[()<>{}\[\]]|\bfor (?:the|best)\b", re.I)
+_DENIED = re.compile(r"\b(?:no|not|without|any|doesn'?t|don'?t|isn'?t|needless)\b.{0,24}$", re.I)
 _PROSE = frozenset((
-    "you", "your", "i", "it", "this", "that", "can", "should", "need", "needed", "optional", "any", "not", "if",
-    "when", "work", "works", "use", "used", "please", "will", "also", "have", "has", "there", "they", "we",
-    "be", "for", "them", "by", "required", "weight",
+    "a", "an", "the", "and", "or", "to", "from", "like", "etc", "you", "your", "i", "it", "this", "that", "can",
+    "should", "need", "needed", "optional", "any", "not", "if", "when", "work", "works", "use", "used", "please",
+    "will", "also", "have", "has", "there", "they", "we", "be", "for", "them", "by", "required", "weight",
+    "necessary", "isn't",
+    "aren't", "don't", "doesn't", "no", "none", "nothing", "prompt", "prompts", "suggested", "parameters", "image",
+    "training", "different", "various", "below", "above", "here", "see", "following",
 ))  # fmt: skip
+_MAX_SCRIPT = 14
+"""Letters of a word in a script without blanks; more are a sentence."""
 
 
 def in_text(text: str) -> Groups:
@@ -102,63 +118,79 @@ def in_text(text: str) -> Groups:
         text: without markup but for code spans; `MAX_READ` characters of it are looked at, `MAX_LINE` of a line.
     """
     found: list[tuple[str, ...]] = []
-    expecting = False
+    expecting = bullets = False
     for raw in text[:MAX_READ].splitlines():
         line = raw[:MAX_LINE].strip()
         if not line:
             continue
-        heading = line.startswith("#")
         says = _SAYS.search(line)
-        if expecting and not heading and not says:
-            found += _named(line.lstrip("-*+• "), bare=True)
-            expecting = bool(found) and line.startswith(("-", "*", "+", "•"))
-            continue
-        expecting = False
-        if says is not None:
-            after = line[says.end() :]
-            # "use X to trigger it" names the word before, everything else after.
-            spans = _spans(line) or ()
-            named = _named(after, bare=True) if _LEAD.sub("", after) else []
-            if not named and (use := _USE.search(line[: says.start()])) is not None:
-                named = [spans[:1]] if spans else _named(line[use.end() : says.start()], bare=True)
-            found += named
-            expecting = not named and (heading or not _LEAD.sub("", after))
-        elif (use := _USE.search(line)) is not None and "`" in line[use.end() :]:
-            spans = _spans(line[use.end() :])
-            if spans and (len(line) < 120 or _TO_TRIGGER.search(line)):
-                found.append(spans)
+        listed = line.startswith(("-", "*", "+", "•"))
+        if expecting and says is None and not line.startswith("#") and (listed or not bullets):
+            found += _named(line.lstrip("-*+• "))
+            expecting = bullets = listed
+        elif says is not None:
+            named, expecting = _beside(line, says.start(), says.end())
+            found, bullets = found + named, False
+        else:
+            expecting = False
+            found += _used(line)
         if len(found) >= MAX_GROUPS:
             break
     return tuple(dict.fromkeys(one for one in found if one))[:MAX_GROUPS]
 
 
-def _spans(text: str) -> tuple[str, ...]:
-    """What stands in code or quotes, if it can be words for a prompt."""
-    found = (next(filter(None, match.groups()), "") for match in _SPAN.finditer(text))
-    return tuple(dict.fromkeys(word for one in found for word in group(one) if _fit(word)))[:MAX_WORDS]
+def _beside(line: str, start: int, end: int) -> tuple[list[tuple[str, ...]], bool]:
+    """What a line that speaks of triggers names, and whether the words stand on the next line."""
+    if _DENIED.search(line[:start]):
+        return [], False
+    after = line[end:]
+    if _TELLS.match(after):
+        named = _named(after)
+        return named, not named and not _LEAD.sub("", after)
+    before = line[:start].rstrip().removesuffix(" to")
+    if (use := _USE.search(before)) is not None and (named := _named(before[use.end() :])):
+        return named, False  # "use X to trigger it" names the word before
+    bare = after.strip(" .!")
+    if _QUOTED.match(bare) or (bare and " " not in bare):
+        return _named(bare), False
+    code = _CODE.findall(after)
+    return [group(code[0])] if code else [], not _LEAD.sub("", after)
 
 
-def _named(text: str, *, bare: bool) -> list[tuple[str, ...]]:
-    """The group that a text begins with: in code or quotes, else the bare words up to the end of the sentence."""
-    if spans := _spans(text):
-        return [spans]
-    if not bare:
+def _used(line: str) -> list[tuple[str, ...]]:
+    """The words in code that a line says to use."""
+    use = _USE.search(line)
+    if use is None or (len(line) >= _SHORT and not _TO_TRIGGER.search(line)):
         return []
+    return [words for code in _CODE.findall(line[use.end() :])[:1] if (words := _fitting(group(code)))]
+
+
+def _fitting(words: tuple[str, ...]) -> tuple[str, ...]:
+    return words if all(_fit(word) for word in words) else ()
+
+
+def _named(text: str) -> list[tuple[str, ...]]:
+    """The group that a text begins with: in code or quotes, else the bare words up to the end of the sentence."""
     rest = _LEAD.sub("", text)
+    if (first := _QUOTED.match(rest)) is not None and not rest[first.end() :].lstrip().startswith((",", "and ", "or ")):
+        words = _fitting(group(next(filter(None, first.groups()), "")))
+        return [words] if words else []
     end = _END.search(rest)
     rest = rest[: end.start()] if end is not None else rest
-    words = group(rest.replace(" or ", ", ").replace(" and ", ", ") if "," not in rest else rest)
-    fit = tuple(word for word in words if _fit(word))
-    return [fit] if fit and len(fit) == len(words) else []
+    if "," not in rest:
+        rest = rest.replace(" or ", ", ").replace(" and ", ", ")
+    words = group(rest)
+    plain = not any(_PROSE.intersection(word.casefold().split()) for word in words)
+    return [words] if words and plain and _fitting(words) else []
 
 
 def _fit(word: str) -> bool:
-    """Whether a piece of text can be a trigger: short, no prose, no file, no number."""
+    """Whether a piece of text can be a trigger: short, no sentence, no file, no number."""
     parts = word.split()
     if not parts or len(parts) > 6 or len(word) > MAX_TEXT or is_nothing(word):
         return False
     if word.casefold().endswith((".safetensors", ".py", ".png", ".json", "()")) or "://" in word or "=" in word:
         return False
-    if not any(c.isalpha() for c in word):
+    if ":" in word or "：" in word or any(len(part) > _MAX_SCRIPT and not part.isascii() for part in parts):
         return False
-    return len(parts) == 1 or not _PROSE.intersection(p.casefold() for p in parts)
+    return any(c.isalpha() for c in word)

@@ -32,8 +32,9 @@ def recommended(text: str) -> Recommended | None:
             low, high = _value(match[1]), _value(match[2])
             if low is None or not 0 < abs(low) <= MOST:
                 continue
-            if high is None or not low < high <= MOST:
+            if high is None or high == low or not 0 < abs(high) <= MOST:
                 return Recommended(low)
+            low, high = sorted((low, high))
             return Recommended(round((low + high) / 2, 3), low, high)
     return None
 
