@@ -35,6 +35,10 @@ class NoCritic(UserError):
     """Nobody here can judge what the base draws: images are drawn unjudged, and nothing can be calibrated."""
 
 
+class AccessDenied(UserError):
+    """A host refuses the token itself, whatever is asked for with it."""
+
+
 class PlanError(DiffGraphError):
     """A merge plan that cannot be carried out as written."""
 
@@ -75,3 +79,11 @@ class ExternalError(DiffGraphError):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class Busy(ExternalError):
+    """A host that asks for patience: too many requests, or down for the moment."""
+
+
+class Unreachable(ExternalError):
+    """A host that does not answer at all, or breaks off."""

@@ -86,6 +86,9 @@ class Settings(FromEnvironment):
         default=None,
         description="where the scout may look, comma separated: huggingface, folder:PATH, …; none: where the base says",
     )
+    scout_patience: float = Field(
+        default=120, ge=0, le=86400, description="seconds that one look of `scout` may wait for busy hubs, all together"
+    )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",

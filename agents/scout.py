@@ -10,7 +10,9 @@ from typing import Literal
 from langgraph.types import Command
 
 from .. import prompts
+from ..errors import ExternalError, UserError
 from ..graph.experts.expert import Expert
+from ..graph.experts.sources import Search
 from ..tools.context import Context
 from ..tools.register_experts import Scouting, allowed_sources, scouted
 from ..tools.results import Refused
@@ -71,13 +73,25 @@ def scout(
 def scouting(
     ctx: Context,
     source: str | None = None,
-    query: str = "",
+    query: str | Search = "",
     *,
     limit: int | None = None,
     stopped: Callable[[], bool] = lambda: False,
+    again: bool = False,
 ) -> Scouting:
-    """`scout`, with all that is to be told; without a limit a folder is looked through whole."""
+    """`scout`, with all that is to be told; without a limit a folder is looked through whole.
+
+    One of several sources that cannot be had is told, and the others are asked all the same.
+    """
+    names = [source] if source else allowed_sources(ctx)
     done = Scouting()
-    for name in [source] if source else allowed_sources(ctx):
-        done.add(scouted(ctx, ctx.source(name), query, limit, stopped))
+    for name in names:
+        try:
+            patience = ctx.settings.scout_patience
+            done.add(scouted(ctx, ctx.source(name), query, limit, stopped, again=again, patience=patience))
+        except (UserError, ExternalError) as error:
+            if len(names) == 1:
+                raise
+            ctx.say("ended", f"{name}: {error}")
+            done.ended.append(f"{name}: {error}")
     return done

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict
 
 from ..errors import DiffGraphError, NoCritic, UserError
+from ..graph.experts import sources
 from ..plugins import ANYTHING, broken_ones
 from ..settings import PREFIX, FromEnvironment, Settings, groups, misspelt
 from .doctor_base import Check, about_base, about_graph
@@ -23,6 +24,7 @@ ENOUGH_MB = 500
 
 def examine(settings: Settings) -> list[Check]:
     """Look at everything; a part that fails is a finding, not an exception."""
+    sources.names()  # loads those that bring settings
     checks = [_python(), *_libraries(), _device(settings), _home(settings)]
     checks += [*about_base(settings), _critic(settings), _brain(settings), *about_graph(settings)]
     checks += _plugin_settings()

@@ -17,6 +17,7 @@ from .console import out, say
 
 if TYPE_CHECKING:
     from ..graph.experts.expert import Expert
+    from ..graph.experts.sources import Search
     from ..tools.register_experts import Scouting
     from ..tools.results import Refused
 
@@ -44,7 +45,13 @@ def seconds(text: str) -> float:
 
 
 def run(
-    settings: Settings, source: str | None, query: str, limit: int | None, pause: float | None
+    settings: Settings,
+    source: str | None,
+    search: Search,
+    limit: int | None,
+    pause: float | None,
+    *,
+    again: bool = False,
 ) -> tuple[Scouting, bool]:
     """One look, or looks with a pause between them until Ctrl-C.
 
@@ -70,7 +77,7 @@ def run(
             stamp = _stamp(watched) if pause is not None and watched else ""
             if not stamp or stamp != before:
                 try:
-                    total.add(_look(settings, source, query, limit, progress, stop))
+                    total.add(_look(settings, source, search, limit, progress, stop, again=again and not looks))
                     before = stamp
                 except DiffGraphError as error:
                     if pause is None or not looks:
@@ -87,7 +94,14 @@ def run(
 
 
 def _look(
-    settings: Settings, source: str | None, query: str, limit: int | None, progress: Any, stop: threading.Event
+    settings: Settings,
+    source: str | None,
+    search: Search,
+    limit: int | None,
+    progress: Any,
+    stop: threading.Event,
+    *,
+    again: bool,
 ) -> Scouting:
     from ..agents.scout import scouting
     from ..graph.experts import sources
@@ -99,14 +113,14 @@ def _look(
         name, _, repo = (source or "").partition(":")
         folder = _folder(source)
         if folder is not None:
-            return scouted(ctx, sources.get("folder", root=folder), query, limit, stop.is_set)
+            return scouted(ctx, sources.get("folder", root=folder), search, limit, stop.is_set)
         if repo:
             found = register(ctx.source(name), repo)
             ctx.store.add_experts(found)
             return Scouting(registered=found)
         if not source and not ctx.source_names:
             raise UserError(_NO_SOURCE.format(base=ctx.profile.name))
-        return scouting(ctx, source, query, limit=limit, stopped=stop.is_set)
+        return scouting(ctx, source, search, limit=limit, stopped=stop.is_set, again=again)
 
 
 def _folder(source: str | None) -> Path | None:
@@ -173,6 +187,7 @@ def sentence(done: Scouting, *, looked_on: bool = False) -> str:
     text = ", ".join(parts) + "."
     if done.rest and not looked_on:
         text += " There is more: scout again to go on."
+    text += "".join(f" It ended early: {why}" for why in done.ended)
     return text + (" diffgraph calibrate --all measures them." if done.registered else "")
 
 
@@ -197,6 +212,7 @@ def as_json(done: Scouting) -> dict[str, Any]:
         "unchanged": done.unchanged,
         "refused_before": done.refused_before,
         "rest": done.rest,
+        "ended": done.ended,
     }
 
 

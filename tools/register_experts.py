@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -13,9 +12,10 @@ from ..errors import ExpertError, ToolRetry, UserError
 from ..files.payload_hash import HashMemo
 from ..graph.experts import sources
 from ..graph.experts.expert import Expert
-from ..graph.experts.registration import reason, register
+from ..graph.experts.remote_scan import scan_remote
 from ..graph.experts.scan import Report, SameBytes, scan
-from ..graph.experts.scouted import Scouted, Seen
+from ..graph.experts.scouted import Scouted
+from ..graph.experts.sources import Search
 from ..graph.experts.sources.folder import Folder
 from .context import Context
 from .results import Found, Refused
@@ -23,6 +23,8 @@ from .tool import Args, tool
 
 MAX_LISTED = 200
 MATCH = 0.5
+AGENTS_PATIENCE = 10.0
+"""Seconds that a request waits for a busy hub; whoever scouts at leisure waits longer."""
 
 
 class RegisterArgs(Args):
@@ -69,7 +71,7 @@ class Scouting:
             bytes.
         refused: what is no expert and was not told before, with the reason.
         unchanged: places that were not read again. refused_before: those of them that are no experts.
-        rest: whether something is left for another look.
+        rest: whether something is left for another look. ended: why a source's look ended before its end.
     """
 
     registered: list[Expert] = field(default_factory=list)
@@ -81,10 +83,11 @@ class Scouting:
     unchanged: int = 0
     refused_before: int = 0
     rest: bool = False
+    ended: list[str] = field(default_factory=list)
 
     def add(self, other: Scouting) -> None:
         """Take in what another look found."""
-        for name in ("registered", "changed", "moved", "missing", "same", "refused"):
+        for name in ("registered", "changed", "moved", "missing", "same", "refused", "ended"):
             getattr(self, name).extend(getattr(other, name))
         self.unchanged += other.unchanged
         self.refused_before += other.refused_before
@@ -112,9 +115,12 @@ def register_new(
 def scouted(
     ctx: Context,
     source: sources.Source,
-    query: str = "",
+    query: str | Search = "",
     limit: int | None = 40,
     stopped: Callable[[], bool] = lambda: False,
+    *,
+    again: bool = False,
+    patience: float = AGENTS_PATIENCE,
 ) -> Scouting:
     """Register what the graph lacks. A source that searches is asked with the query; any other is taken whole.
 
@@ -122,16 +128,30 @@ def scouted(
         ctx: whose graph.
         source: where to look; a folder is also looked through for what changed, moved or went.
         query: for a source that searches.
-        limit: register at most so many; None, which is for folders: all.
+        limit: register at most so many; None: all of a folder, `MAX_LISTED` of a hub.
         stopped: asked now and then; once it says yes, the rest is left for another look.
+        again: ask a hub once more for what it refused before.
+        patience: seconds that may be spent on waiting for a hub that asks for it.
     """
     if isinstance(source, Folder):
         sums = HashMemo(ctx.settings.root / "file-sums.json")
-        return _of_folder(scan(source, ctx.store, memory(ctx), sums, limit=limit, tell=ctx.say, stopped=stopped))
-    return _of_repositories(ctx, source, query, MAX_LISTED if limit is None else limit, stopped)
+        return _told(scan(source, ctx.store, memory(ctx), sums, limit=limit, tell=ctx.say, stopped=stopped))
+    found = scan_remote(
+        source,
+        ctx.store,
+        memory(ctx),
+        search=query if isinstance(query, Search) else Search(text=query),
+        limit=MAX_LISTED if limit is None else limit,
+        tell=ctx.say,
+        keep=lambda experts: others_than_the_base(ctx, experts),
+        patience=patience,
+        again=again,
+        stopped=stopped,
+    )
+    return _told(found)
 
 
-def _of_folder(found: Report) -> Scouting:
+def _told(found: Report) -> Scouting:
     return Scouting(
         registered=list(found.new),
         changed=list(found.changed),
@@ -142,44 +162,8 @@ def _of_folder(found: Report) -> Scouting:
         unchanged=found.unchanged,
         refused_before=found.refused_before,
         rest=found.rest,
+        ended=[found.ended] if found.ended else [],
     )
-
-
-def _of_repositories(
-    ctx: Context, source: sources.Source, query: str, limit: int, stopped: Callable[[], bool]
-) -> Scouting:
-    known = {(e.ref.source, e.ref.repo) for e in [*ctx.store.experts(), *ctx.store.bases()]}
-    search = query if query and getattr(source, "searches", False) else None
-    refused_before = memory(ctx).at(source.name)
-    done = Scouting()
-    for listing in itertools.islice(source.list(search), MAX_LISTED):
-        if (source.name, listing.repo) in known:
-            done.unchanged += 1
-            continue
-        if stopped() or len(done.registered) >= limit:
-            done.rest = True
-            break
-        before = refused_before.get(listing.repo)
-        if before is not None and before.stamp == listing.created:
-            done.refused_before += 1
-            continue
-        try:
-            experts = others_than_the_base(ctx, register(source, listing.repo))
-        except ExpertError as error:
-            _refuse(ctx, source, listing, reason(error), done)
-            continue
-        ctx.store.add_experts(experts)
-        done.registered += experts
-        for expert in experts:
-            ctx.say("registered", f"registered {expert.id} ({expert.kind}, {expert.base_family})", expert=expert.id)
-    return done
-
-
-def _refuse(ctx: Context, source: sources.Source, listing: sources.Listing, why: str, done: Scouting) -> None:
-    done.refused.append(Refused(repo=listing.repo, why=why))
-    ctx.say("refused", f"{listing.repo}: {why}", repo=listing.repo)
-    if listing.created:  # without a stamp nobody could tell that it was mended
-        memory(ctx).keep(source.name, [Seen(listing.repo, listing.created, "refused", (), why)])
 
 
 def others_than_the_base(ctx: Context, experts: list[Expert]) -> list[Expert]:

@@ -21,10 +21,18 @@ def scout(
     ] = None,
     query: Annotated[str, typer.Option(help="what to look for, at sources that can search")] = "",
     limit: Annotated[
-        int | None, typer.Option(min=1, help="register at most so many; default: a whole folder, 200 of a hub")
+        int | None,
+        typer.Option(min=1, help="register at most so many that are new; default: a whole folder, 200 of a hub"),
+    ] = None,
+    for_: Annotated[
+        str, typer.Option("--for", help="at hubs, only experts for this base: sdxl, Pony, owner/name on the Hub")
+    ] = "",
+    kind: Annotated[
+        list[str] | None, typer.Option(help="at hubs, only these kinds in their own words: LORA, Checkpoint; repeat it")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="go on: take in what changes, until Ctrl-C")] = False,
     every: Annotated[str | None, typer.Option(help="go on, and look once in so long: 30s, 10m, 1h, 1d")] = None,
+    again: Annotated[bool, typer.Option("--again", help="ask hubs once more for what they refused before")] = False,
     refused: Annotated[bool, typer.Option("--refused", help="list what earlier looks refused, and why")] = False,
     json_: Json = False,
 ) -> None:
@@ -46,6 +54,7 @@ def scout(
       diffgraph scout huggingface:nerijs/pixel-art-xl
     """
     from ...errors import UserError
+    from ...graph.experts.sources import Search
     from ...settings import Settings
     from .. import scouting
 
@@ -60,7 +69,8 @@ def scout(
     pause = scouting.seconds(every) if every is not None else scouting.WATCH_SECONDS if watch else None
     if pause is not None and limit is not None:
         raise UserError("--limit is for one look; leave it out with --watch and --every.")
-    done, stopped = scouting.run(settings, source, query, limit, pause)
+    search = Search(text=query, base=for_, kinds=tuple(kind or ()))
+    done, stopped = scouting.run(settings, source, search, limit, pause, again=again)
     if json_:
         write_json(scouting.as_json(done))
     else:

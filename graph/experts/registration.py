@@ -19,7 +19,7 @@ from .header_words import words_of
 from .outsiders import outsider
 from .said import NAME, Said, together
 from .skills import made_skills, short_title
-from .sources import RepoFile, RepoInfo, Source
+from .sources import RepoFile, RepoInfo, Source, Speaking
 
 _PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _DENOISERS = ("unet", "transformer")
@@ -86,7 +86,8 @@ def register_files(source: Source, info: RepoInfo, card: Card) -> Registered:
     for file in weight_files(info):
         ref = SourceRef(source=source.name, repo=info.repo, revision=info.revision, file=file.path)
         try:
-            weights = Weights(ref, source.header(ref), source.sha256(ref), file.size)
+            header = source.header(ref)
+            weights = Weights(ref, header, source.sha256(ref), header.size_bytes)
             _kind_and_rank(weights.header, card, file.path)
             sound.append((file, weights))
         except ExpertError as error:
@@ -99,7 +100,7 @@ def register_files(source: Source, info: RepoInfo, card: Card) -> Registered:
             made.append((file, _of_repository(source, info, weights, own, several=len(sound) > 1)))
         except ExpertError as error:
             done.refused.append((file.path, error))
-    label = f"{source.name}/{source.label(info.repo)}"
+    label = f"{source.name}/{info.label or source.label(info.repo)}"
     several = len(made) > 1
     done.experts = [e.model_copy(update={"id": f"{label}/{_slug(f.path)}" if several else label}) for f, e in made]
     return done
@@ -222,10 +223,12 @@ def reason(error: Exception) -> str:
 
 
 def _of_repository(source: Source, info: RepoInfo, weights: Weights, card: Card, *, several: bool) -> Expert:
-    label = clean(source.label(info.repo))
+    label = clean(info.label or source.label(info.repo))
+    page = source.said(info) if isinstance(source, Speaking) else None
     title = title_of(weights.ref.file) if several and not card.title else label
     dated = card if card.created or not info.created else replace(card, created=info.created)
-    expert = expert_of(weights, [name_of(weights.ref.file)], id=label, title=title or label, card=dated)
+    witnesses = [*([page] if page is not None else ()), name_of(weights.ref.file)]
+    expert = expert_of(weights, witnesses, id=label, title=title or label, card=dated)
     family = expert.base_family
     if expert.kind == "base" and family == UNKNOWN:
         family = family_of_model_id(info.repo)

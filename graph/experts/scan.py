@@ -55,6 +55,7 @@ class Report(Frozen):
         same: places with the bytes of another. refused: what is no expert and was not told before.
         unchanged: places that were not read again. refused_before: those of them that are no experts.
         rest: whether something is left for another look (a limit, or a very large folder).
+        ended: why the look ended before its end, where its source is to blame.
     """
 
     new: tuple[Expert, ...] = ()
@@ -66,6 +67,7 @@ class Report(Frozen):
     unchanged: int = 0
     refused_before: int = 0
     rest: bool = False
+    ended: str = ""
 
     @property
     def anything(self) -> bool:

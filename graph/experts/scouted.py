@@ -19,7 +19,9 @@ _WAIT_SECONDS = 30.0
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS seen (
         source TEXT NOT NULL, place TEXT NOT NULL, stamp TEXT NOT NULL, outcome TEXT NOT NULL,
-        experts TEXT NOT NULL, why TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (source, place))
+        experts TEXT NOT NULL, why TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (source, place));
+    CREATE TABLE IF NOT EXISTS cursors (
+        source TEXT NOT NULL, search TEXT NOT NULL, cursor TEXT NOT NULL, PRIMARY KEY (source, search))
 """
 
 
@@ -85,6 +87,20 @@ class Scouted:
             with self._open() as database:
                 database.executemany("DELETE FROM seen WHERE source = ? AND place = ?", rows)
 
+    def cursor(self, source: str, search: str) -> str:
+        """Where the list of a search is to be gone on with; empty: at its beginning."""
+        if not self.path.exists():
+            return ""
+        with self._open() as database:
+            row = database.execute("SELECT cursor FROM cursors WHERE source = ? AND search = ?", (source, search))
+            return next((one[0] for one in row), "")
+
+    def keep_cursor(self, source: str, search: str, cursor: str) -> None:
+        """Remember it, in place of what was known."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._open() as database:
+            database.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)", (source, search, cursor))
+
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         """The database, whose changes are kept together or not at all.
@@ -94,7 +110,7 @@ class Scouted:
         """
         try:
             with closing(sqlite3.connect(self.path, timeout=_WAIT_SECONDS)) as database, database:
-                database.execute(_SCHEMA)
+                database.executescript(_SCHEMA)
                 yield database
         except sqlite3.Error as error:
             said = sqlite_sentence(error, self.path.parent)

@@ -6,22 +6,58 @@ named by the entry-point group ``diffgraph.sources``) and decorate it. Nothing e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from ....files.header import Header
 from ....plugins import Registry
 from ..expert import Frozen, SourceRef
+from ..said import Said
 
 
 class Listing(Frozen):
-    """One repository as a source lists it."""
+    """One repository as a source lists it.
+
+    Attributes:
+        revision: its newest one, where the list says it.
+        stamp: changes when anything in the repository does; empty where the list says nothing of the kind.
+        outside: why it is no expert for images, where the list shows that already.
+    """
 
     repo: str
     created: str = ""
     tags: tuple[str, ...] = ()
     downloads: int | None = None
+    revision: str = ""
+    stamp: str = ""
+    outside: str = ""
+
+
+class Search(Frozen):
+    """What a hub is asked for.
+
+    Attributes:
+        text: words; empty for everything.
+        base: only experts for this base, as a family (``sdxl``) or in the hub's own words; empty for any.
+        kinds: only these kinds, in the hub's own words; empty for all that it holds for us.
+    """
+
+    text: str = ""
+    base: str = ""
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The same for the same search: under it is remembered how far it has come."""
+        return "\n".join([self.text, self.base, *self.kinds])
+
+
+class Page(Frozen):
+    """A part of a hub's list, and the cursor of the part after it; empty at the end."""
+
+    listings: tuple[Listing, ...]
+    cursor: str = ""
 
 
 class RepoFile(Frozen):
@@ -33,12 +69,16 @@ class RepoFile(Frozen):
 
 
 class RepoInfo(Frozen):
-    """A repository at one revision, its files and the date it appeared (ISO, or empty)."""
+    """A repository at one revision, its files and the date it appeared (ISO, or empty).
+
+    ``label`` is what its expert is called in ids, where that is not the repository's own (`Source.label`).
+    """
 
     repo: str
     revision: str
     files: tuple[RepoFile, ...]
     created: str = ""
+    label: str = ""
 
 
 @runtime_checkable
@@ -80,6 +120,30 @@ class Source(Protocol):
 
     def label(self, repo: str) -> str:
         """A short, readable and unique name of a repository, for ids."""
+        ...
+
+
+@runtime_checkable
+class Paged(Source, Protocol):
+    """A source with a list so long that it comes in pages.
+
+    Attributes:
+        access: what changes when its user gains or loses access to it: whether there is a token. Never the token.
+    """
+
+    access: str
+
+    def pages(self, search: Search, cursor: str = "") -> Iterator[Page]:
+        """The list page by page, from the beginning or from a page's cursor; another process may have kept that."""
+        ...
+
+
+@runtime_checkable
+class Speaking(Source, Protocol):
+    """A source that knows more of a repository than its card."""
+
+    def said(self, info: RepoInfo) -> Said | None:
+        """What its page says of the expert in it."""
         ...
 
 

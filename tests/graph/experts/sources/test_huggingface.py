@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -20,117 +13,7 @@ from diffgraph.errors import ExpertError, ExternalError, UserError
 from diffgraph.graph.experts.registration import register
 from diffgraph.graph.experts.sources.huggingface import HuggingFace
 
-SHA = "c" * 40
-CARD = (
-    b"---\nbase_model: runwayml/stable-diffusion-v1-5\nlicense: other\nlicense_name: house\ntags: [style]\n---\n# Ink\n"
-)
-
-
-def lora(rank: int = 4) -> bytes:
-    stem = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
-    down, up = np.ones((rank, 768), np.float16), np.ones((320, rank), np.float16)
-    return save({f"{stem}.lora_down.weight": down, f"{stem}.lora_up.weight": up})
-
-
-class Hub(ThreadingHTTPServer):
-    """Repositories as ``{repo: {path: bytes}}``; ``lies`` replaces a file's content, ``status`` the whole answer."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.repos: dict[str, dict[str, bytes]] = {}
-        self.lies: dict[str, bytes] = {}
-        self.sizes: dict[str, int] = {}
-        self.status: dict[str, tuple[int, dict[str, str]]] = {}
-        self.log: list[str] = []
-        self.sent = 0
-        self.no_ranges = False
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Hub
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, format: str, *args: Any) -> None:
-        self.server.log.append(f"{self.command} {self.path}")
-
-    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-            self.server.sent += len(body)
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        hub, parts = self.server, urlsplit(self.path)
-        for prefix, (status, headers) in hub.status.items():
-            if parts.path.startswith(prefix):
-                return self._answer(status, b"{}", headers)
-        if parts.path == "/api/models":
-            query = parse_qs(parts.query)
-            found = [r for r in sorted(hub.repos) if query.get("search", [""])[0] in r]
-            rows = [{"id": r, "createdAt": "2025-03-04T00:00:00.000Z", "tags": ["lora"], "downloads": 7} for r in found]
-            return self._json(rows)
-        if found := re.fullmatch(r"/api/models/(.+?)(?:/revision/(\w+))?", parts.path):
-            return self._info(found[1])
-        if found := re.fullmatch(r"/(.+)/resolve/(\w+)/(.+)", parts.path):
-            return self._file(found[1], found[3])
-        return self._answer(404, b"{}", {})
-
-    def _json(self, value: object) -> None:
-        self._answer(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
-
-    def _info(self, repo: str) -> None:
-        if repo not in self.server.repos:
-            return self._answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
-        files = []
-        for path, data in self.server.repos[repo].items():
-            size = self.server.sizes.get(path, len(data))
-            row: dict[str, Any] = {"rfilename": path, "size": size, "blobId": "b" * 40}
-            if path.endswith(".safetensors"):
-                row["lfs"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": size, "pointerSize": 134}
-            files.append(row)
-        return self._json({"id": repo, "sha": SHA, "createdAt": "2025-03-04T00:00:00.000Z", "siblings": files})
-
-    def _file(self, repo: str, path: str) -> None:
-        data = self.server.repos.get(repo, {}).get(path)
-        if data is None:
-            return self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
-        headers = {"X-Repo-Commit": SHA, "ETag": f'"{hashlib.sha256(data).hexdigest()}"', "Accept-Ranges": "bytes"}
-        data = self.server.lies.get(path, data)
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)?", self.headers.get("Range", ""))
-        if wanted and not self.server.no_ranges:
-            start, end = int(wanted[1]), min(int(wanted[2] or len(data)), len(data) - 1)
-            headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
-            return self._answer(206, data[start : end + 1], headers)
-        return self._answer(200, data, headers)
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    import huggingface_hub.constants
-    from huggingface_hub.utils import close_session
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    server = Hub()
-    server.repos["ana/ink"] = {"README.md": CARD, "ink.safetensors": lora(), "extra.bin": b"x"}
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield server
-    close_session()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+from .loopback_hub import CARD, SHA, Hub, lora, running
 
 
 @pytest.fixture
@@ -276,3 +159,63 @@ def test_offline_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="HF_HUB_OFFLINE"):
         HuggingFace(endpoint="http://127.0.0.1:9").info("ana/ink")
+
+
+def test_what_is_pinned_and_cached_needs_nobody(
+    hub: Hub, source: HuggingFace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (expert,) = register(source, "ana/ink")
+    path = source.fetch(expert.ref)
+    fresh = HuggingFace(endpoint=hub.url, cache_dir=tmp_path / "cache", token="")
+    for prefix, answer in (("/", (429, {"Retry-After": "60"})), ("/", (404, {"X-Error-Code": "RepoNotFound"}))):
+        hub.status[prefix] = answer
+        hub.log.clear()
+        assert fresh.fetch(expert.ref) == path
+        assert fresh.header(expert.ref).size_bytes == len(lora())
+        assert hub.log == []
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    offline = HuggingFace(endpoint="http://127.0.0.1:9", cache_dir=tmp_path / "cache", token="")
+    assert offline.fetch(expert.ref) == path
+
+
+def test_a_damaged_file_in_the_cache_is_fetched_anew(hub: Hub, source: HuggingFace) -> None:
+    (expert,) = register(source, "ana/ink")
+    path = source.fetch(expert.ref)
+    for damage in (lora()[:-1] + b"\x07", b"cut"):
+        path.resolve().write_bytes(damage)
+        assert source.fetch(expert.ref).read_bytes() == lora()
+
+
+def test_a_mirrors_storage_is_a_setting(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: HuggingFace
+) -> None:
+    (expert,) = register(source, "ana/ink")
+    store = Hub()
+    store.repos["ana/ink"] = hub.repos["ana/ink"]
+    with running(store):
+        there = store.url.replace("127.0.0.1", "localhost")
+        hub.status["/ana/ink/resolve"] = (302, {"Location": f"{there}/ana/ink/resolve/{SHA}/ink.safetensors"})
+        with pytest.raises(ExternalError, match="DIFFGRAPH_HUGGINGFACE_STORAGE"):
+            source.header(expert.ref)
+        monkeypatch.setenv("DIFFGRAPH_HUGGINGFACE_STORAGE", "cdn.example, localhost")
+        monkeypatch.setenv("DIFFGRAPH_HUGGINGFACE_ENDPOINT", hub.url)
+        mirror = HuggingFace(cache_dir=tmp_path / "mirror", token="hf_secret")
+        assert mirror.header(expert.ref).size_bytes == len(lora())
+        assert store.tokens == set(), "the token stays with the Hub"
+        assert "Bearer hf_secret" in hub.tokens
+
+
+def test_the_transfer_librarys_errors_are_sentences(
+    hub: Hub, source: HuggingFace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    def breaks(*_: object, **__: object) -> str:
+        raise RuntimeError("Data processing error: CAS service error : Reqwest error")
+
+    (expert,) = register(source, "ana/ink")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", breaks)
+    with pytest.raises(ExternalError, match=r"hf_xet.*CAS service.*HF_HUB_DISABLE_XET"):
+        source.fetch(expert.ref)
