@@ -224,6 +224,8 @@ def plan(found: PlannedRequest) -> RenderableType:
         rows.add_row(facet.facet, f"{facet.trigger}  by {facet.by}")
     for chosen in found.experts:
         rows.add_row("expert", f"{chosen.id} × {chosen.weight:.2f}")
+        if chosen.why:
+            rows.add_row("", f"because {'; '.join(chosen.why)}")
     for text in found.uncovered:
         rows.add_row("uncovered", f"nothing here draws {text!r}")
     for text in found.excluded:

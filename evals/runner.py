@@ -24,6 +24,7 @@ def run_suite(
     limit: int | None = None,
     joint: Path | None = None,
     truths: Truths | None = None,
+    data: Path | None = None,
     on_progress: Progress | None = None,
 ) -> SuiteResult:
     """Run, or go on with, a suite and write its report.
@@ -38,6 +39,7 @@ def run_suite(
         limit: at most so many prompts of each group.
         joint: a LoRA trained jointly on the true combinations; the world's own by default.
         truths: gives the true images for the similarity column.
+        data: a folder that the suite reads, for one that reads people's own.
         on_progress: told after every answer.
 
     Raises:
@@ -48,9 +50,14 @@ def run_suite(
     if limit is not None and limit < 1:
         raise UserError(f"The limit must be at least 1, not {limit}.")
     root = user_path(out or settings.root / "evals")
+    kind = KINDS.get(suite.kind)
+    options = Options(root, arms, seeds, limit, joint, truths, on_progress, user_path(data) if data else None)
+    if kind.alone is not None:
+        alone: SuiteResult = kind.alone(suite, options)
+        return alone
     with _context(settings, root, {e for item in suite.all_items() for e in item.experts}) as ctx:
-        options = Options(root, arms, seeds, limit, joint, truths, on_progress)
-        result: SuiteResult = KINDS.get(suite.kind).run(suite, ctx, options)
+        assert kind.run is not None
+        result: SuiteResult = kind.run(suite, ctx, options)
         return result
 
 

@@ -29,7 +29,7 @@ def activate_experts(ctx: Context, args: ActivateArgs) -> ActivationResult:
     (uncovered), and what is left to the base, which draws it by itself.
     """
     open_words = ctx.profile.vocabulary == "open"
-    if not open_words and ctx.store.base(ctx.family) is None and not ctx.store.experts(ctx.family):
+    if not open_words and ctx.store.base(ctx.family) is None and not ctx.store.words.size(ctx.family):
         raise ToolFailed(f"the graph holds nothing for base family {ctx.family}: run `diffgraph scout` first")
     words = ctx.job.prompt or args.prompt
     orders = ctx.job.orders.over(split(words).orders)

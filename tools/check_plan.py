@@ -33,7 +33,7 @@ class PlanCheck(Result):
 def check_plan(ctx: Context, args: PlanArgs) -> PlanCheck:
     """Check a proposed plan against the base and the experts' files: family, content hash, kind, coverage, method."""
     plan = ctx.load_plan(args.plan_id or ctx.job.plan_id)
-    known = {e.id: e.base_family for e in ctx.store.experts()}
+    known = {i: e.base_family for i, e in ctx.store.some(e.id for e in plan.experts).items() if e.kind != "base"}
     limit = ctx.profile.prompt_limit
     report = check(plan, ctx.machinery.index, ctx.locate, families=known, prompt_limit=limit)
     return PlanCheck(

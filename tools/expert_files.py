@@ -57,7 +57,7 @@ class ExpertFinder:
         return None
 
     def _known(self, spec: PlanExpert) -> Path:
-        registered = [expert for expert in self._ctx.store.experts() if expert.sha256 == spec.sha256]
+        registered = self._ctx.store.with_files([spec.sha256])
         reasons = []
         for expert in registered:
             try:

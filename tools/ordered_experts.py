@@ -30,7 +30,7 @@ def ruled_out(ctx: Context, orders: Orders) -> frozenset[str]:
     """Ids of the experts that are not to be used, and of their copies: those of ``without``, and those at weight 0."""
     off = [order.name for order in _whole(ctx, orders.experts) if order.weight == 0.0 and not order.text_weight]
     sums = {expert.sha256 for name in (*orders.without, *off) if (expert := called(ctx, name)[0]) is not None}
-    return frozenset(expert.id for expert in ctx.store.experts() if expert.sha256 in sums) if sums else frozenset()
+    return frozenset(expert.id for expert in ctx.store.with_files(sums))
 
 
 def refuse_unknown(ctx: Context, orders: Orders) -> None:
@@ -93,9 +93,10 @@ def plan_entry(ctx: Context, expert: Expert, order: ActiveExpert) -> PlanExpert:
 
 def _whole(ctx: Context, orders: Iterable[ExpertOrder]) -> list[ExpertOrder]:
     """Orders as they are meant where ids end like weights: "folder/ink:2" and "folder/ink:2:0.5" of "folder/ink:2"."""
-    ids = {expert.id for expert in ctx.store.experts()} if orders else set()
+    given = list(orders)
+    ids = set(ctx.store.some(i for o in given for i in (o.text, o.text.rpartition(":")[0]) if i))
     read: list[ExpertOrder] = []
-    for order in orders:
+    for order in given:
         head, _, last = order.text.rpartition(":")
         if order.text in ids:
             order = order.model_copy(update={"name": order.text, "weight": None, "text_weight": None})

@@ -38,7 +38,7 @@ class PlanInputs:
 
     def known(self, plan: MergePlan) -> Known:
         """Families, licences and overlaps of the plan's experts, as far as they are registered."""
-        by_sha = {expert.sha256: expert for expert in self.ctx.store.experts()}
+        by_sha = {expert.sha256: expert for expert in self.ctx.store.with_files(e.sha256 for e in plan.experts)}
         found = {spec.id: by_sha[spec.sha256] for spec in plan.experts if spec.sha256 in by_sha}
         names = {expert.id: plan_id for plan_id, expert in found.items()}
         overlaps = {

@@ -100,6 +100,20 @@ def show_plan(session: Session, rest: str) -> None:
         session.console.print(f"  prompt {found.plan.prompt}")
 
 
+@command("/why", "why these experts, and what was passed over: /why PROMPT")
+def show_why(session: Session, rest: str) -> None:
+    found = plan(rest, n=session.n, seed=session.seed, orders=session.orders, context=session.ctx)
+    drawn = {f.by: f for f in found.facets}
+    for e in found.experts:
+        said = f"it draws {drawn[e.id].text!r}" if e.id in drawn else "it was ordered" if e.ordered else ""
+        measured = "measured" if e.calibrated else "not measured yet"
+        session.console.print(f"  {e.id} × {e.weight:.2f}: {'; '.join(w for w in (said, *e.why, measured) if w)}")
+    if not found.experts:
+        session.console.print("  the base alone")
+    for one in found.rejected:
+        session.console.print(f"  passed over {one.id}: {one.why}")
+
+
 @command("/seed", "the first seed: /seed 7")
 def set_seed(session: Session, rest: str) -> None:
     session.seed = checked_seed(_number(rest, "/seed"))

@@ -28,6 +28,9 @@ def evaluate(
     joint: Annotated[
         Path | None, typer.Option(help="a LoRA trained jointly on the true combinations; default: the base's")
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="a folder of experts.jsonl and recipes*.jsonl, for the suite wild")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Run an eval suite, or go on with one: log, tables, page with images. Controls run beside ours.
@@ -37,6 +40,8 @@ def evaluate(
       diffgraph eval compose
 
       diffgraph eval compose --arms ours,base --seeds 1 --limit 4
+
+      diffgraph eval wild --data ~/recipes
     """
     from ...evals.runner import run_suite
     from ...evals.suites.suite import names
@@ -55,11 +60,13 @@ def evaluate(
             seeds=range(seeds) if seeds else None,
             limit=limit,
             joint=joint,
+            data=data,
             on_progress=progress.count,
         )
     if json_:
         files = {"folder": str(done.folder), "log": str(done.log), "page": str(done.html)}
-        write_json({"suite": done.name, **files, "summary": done.summary})
+        details = {"details": done.details} if done.details else {}
+        write_json({"suite": done.name, **files, **details, "summary": done.summary})
         return
     out.lines(done.markdown.read_text(encoding="utf-8"))
     out.line_of(f"page {done.html}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -50,7 +50,10 @@ class Suite(Frozen):
 
 @dataclass(frozen=True)
 class SuiteResult:
-    """Where a suite's outcome lies; ``summary`` is what the report's tables show, JSON-plain."""
+    """Where a suite's outcome lies; ``summary`` is what the report's tables show, ``details`` what stands behind it.
+
+    Both are JSON-plain.
+    """
 
     name: str
     folder: Path
@@ -58,6 +61,7 @@ class SuiteResult:
     markdown: Path
     html: Path
     summary: dict[str, JsonValue]
+    details: dict[str, JsonValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Options:
         joint: a LoRA trained jointly on the true combinations.
         truths: gives true images for the similarity column.
         on_progress: told after every answer.
+        data: a folder that the suite reads.
     """
 
     root: Path
@@ -81,18 +86,23 @@ class Options:
     joint: Path | None = None
     truths: Truths | None = None
     on_progress: Progress | None = None
+    data: Path | None = None
 
 
 S = TypeVar("S", bound=Suite)
 Run = Callable[[S, Context, Options], SuiteResult]
+RunAlone = Callable[[S, Options], SuiteResult]
 
 
 @dataclass(frozen=True)
 class Kind(Generic[S]):
-    """A kind of suites: how its data look, and what is done with them."""
+    """A kind of suites: how its data look, and what is done with them: on a base (``run``), or without any
+    (``alone``).
+    """
 
     model: type[S]
-    run: Run[S]
+    run: Run[S] | None = None
+    alone: RunAlone[S] | None = None
 
     @property
     def needs_data(self) -> bool:
@@ -108,6 +118,16 @@ def suite_kind(name: str, model: type[S]) -> Callable[[Run[S]], Run[S]]:
 
     def add(run: Run[S]) -> Run[S]:
         KINDS.add(name, Kind(model, run))
+        return run
+
+    return add
+
+
+def suite_without_base(name: str, model: type[S]) -> Callable[[RunAlone[S]], RunAlone[S]]:
+    """The same for suites that need no base, no graph and no weights."""
+
+    def add(run: RunAlone[S]) -> RunAlone[S]:
+        KINDS.add(name, Kind(model, alone=run))
         return run
 
     return add

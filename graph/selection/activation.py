@@ -37,6 +37,7 @@ class ActiveExpert(Frozen):
         weight: the ordered one, else the best of its calibration, else a guess.
         text_weight: in the text encoders, where another one is ordered.
         calibrated: whether it was measured. ordered: whether the request names it, so that its weight stands.
+        why: what in the words speaks for it, the strongest first; of an open vocabulary.
     """
 
     id: str
@@ -47,13 +48,14 @@ class ActiveExpert(Frozen):
     calibrated: bool = True
     ordered: bool = False
     text_weight: float | None = Field(default=None, allow_inf_nan=False)
+    why: tuple[str, ...] = ()
 
     @model_serializer(mode="wrap")
     def _as_said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without what is said of few experts only."""
         out: dict[str, Any] = handler(self)
-        spare = {"ordered": False, "text_weight": None}
-        return {name: value for name, value in out.items() if name not in spare or value != spare[name]}
+        spare = {"ordered": False, "text_weight": None, "why": ()}
+        return {name: value for name, value in out.items() if name not in spare or getattr(self, name) != spare[name]}
 
 
 class Activation(Frozen):

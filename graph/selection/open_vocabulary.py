@@ -12,11 +12,13 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from ..experts.expert import Expert, Skill
+from ..finding.candidates import Candidate
 from ..reading.models import BASE, Reading, Span
 from ..reading.request import ExpertOrder, Request
 from ..reading.vocabulary import Vocabulary
 from .activation import Activation, ActiveExpert, FacetMatch
 from .candidates import Offer, matched, note_foreign, prices, usable, why_not
+from .shortlist import Shortlist
 from .triggers import Position, says, with_triggers
 
 if TYPE_CHECKING:
@@ -30,6 +32,12 @@ PRIOR_GAIN = 0.15
 PRIOR_WEIGHT = 0.8
 """The weight of an expert that nobody measured: what authors recommend most often, rather too little than too much."""
 COST_OF_EXPERT = 0.04
+SANE_SUM = 1.65
+"""What the weights of several experts sum to where people take several."""
+SURE_FROM = 0.1
+"""Chance of being wanted from which, of many experts, one is taken though the words name it only in passing."""
+LEAST_SHARE = 0.5
+"""Of its weight alone, what an expert keeps among many."""
 PASSING = "the words name it only in passing: the base draws them"
 
 
@@ -39,6 +47,7 @@ def choose(
     passing: Sequence[Span],
     vocabulary: Vocabulary,
     view: View,
+    found: Shortlist | None = None,
     *,
     ordered: Mapping[str, ExpertOrder] | None = None,
     without: Set[str] = frozenset(),
@@ -52,6 +61,7 @@ def choose(
         passing: stretches that name a skill and do not call for it.
         vocabulary: who has which skill.
         view: the graph.
+        found: what a search by all that is said of experts found; they are taken where no stretch names them.
         ordered: expert id -> the order, of those that are taken whatever they gain.
         without: ids that are ruled out.
         position: where triggers stand.
@@ -75,7 +85,10 @@ def choose(
                 rejected.setdefault(owner, PASSING)
     matches = tuple(match for _, match in sorted(facets, key=lambda f: f[0]))
     drawing = {m.by for m in matches}
-    experts = _experts(matches, view, ordered, _spoken(request))
+    hinted = _hinted(found, view, {*drawing, *ordered}, without, rejected) if found else []
+    drawing |= {c.id for c in hinted}
+    reasons = {c.id: c.why for c in found.worthy} if found else {}
+    experts = damped(_experts(matches, hinted, view, ordered, _spoken(request), reasons))
     left = [(at, match.text) for at, match in facets if match.by == BASE]
     left += [(p.start, p.text) for p in reading.leftovers] + [(p.start, p.text) for p in passing]
     to_base = tuple(dict.fromkeys(text for _, text in sorted(left)))
@@ -90,6 +103,57 @@ def choose(
         vocabulary="open",
         request=request,
     )
+
+
+def _hinted(
+    found: Shortlist, view: View, taken: Set[str | None], without: Set[str], rejected: dict[str, str]
+) -> list[Candidate]:
+    """Experts that a search found and no stretch of the words names, the likeliest first, as many as still go in."""
+    known = {e.id: e for e in view.experts}
+    files = {known[i].sha256 for i in taken if i in known}
+    chosen: list[Candidate] = []
+    for one in found.worthy:
+        doubted = rejected.get(one.id)
+        if one.id in taken or one.id not in known:
+            continue
+        if doubted is not None and not (doubted == PASSING and not found.whole and one.chance >= SURE_FROM):
+            continue
+        calibration = view.calibrations.get(one.id)
+        if one.id in without:
+            rejected[one.id] = "is ruled out by the request"
+        elif calibration is not None and not calibration.usable:
+            rejected[one.id] = f"calibration found: {calibration.verdict}"
+        elif known[one.id].sha256 in files:
+            rejected[one.id] = "a copy of one that is taken"
+        elif len(taken - {BASE}) + len(chosen) >= MOST_EXPERTS:
+            rejected[one.id] = f"{one.why[0] if one.why else 'found'}, and {MOST_EXPERTS} are taken before it"
+        else:
+            files.add(known[one.id].sha256)
+            rejected.pop(one.id, None)
+            chosen.append(one)
+    for i, why in found.passed_over:
+        rejected.setdefault(i, why)
+    return chosen
+
+
+def damped(experts: tuple[ActiveExpert, ...]) -> tuple[ActiveExpert, ...]:
+    """Several experts that nobody measured or ordered together, each at less, so that their sum stays sane."""
+    free = [e for e in experts if not (e.ordered or e.calibrated)]
+    total = sum(abs(e.weight) for e in experts)
+    mine = sum(abs(e.weight) for e in free)
+    if len(experts) < 2 or total <= SANE_SUM or not mine:
+        return experts
+    share = max(LEAST_SHARE, (SANE_SUM - (total - mine)) / mine)
+    return tuple(
+        e.model_copy(update={"weight": round(e.weight * share, 3), "text_weight": _times(e.text_weight, share)})
+        if e in free
+        else e
+        for e in experts
+    )
+
+
+def _times(weight: float | None, share: float) -> float | None:
+    return None if weight is None else round(weight * share, 3)
 
 
 def sampled_prompt(request: Request, triggers: Iterable[str], position: Position) -> str:
@@ -154,14 +218,20 @@ def _gain(
 
 
 def _experts(
-    matches: Sequence[FacetMatch], view: View, ordered: Mapping[str, ExpertOrder], spoken: str
+    matches: Sequence[FacetMatch],
+    hinted: Sequence[Candidate],
+    view: View,
+    ordered: Mapping[str, ExpertOrder],
+    spoken: str,
+    why: Mapping[str, tuple[str, ...]],
 ) -> tuple[ActiveExpert, ...]:
-    drawn: dict[str, list[FacetMatch]] = {i: [] for i in ordered}
+    drawn: dict[str, list[FacetMatch]] = {i: [] for i in (*ordered, *(c.id for c in hinted))}
     for match in matches:
         if match.by is not None and match.by != BASE:
             drawn.setdefault(match.by, []).append(match)
     known = {e.id: e for e in (*view.experts, *view.foreign)}
-    return tuple(_active(known[i], found, view, ordered.get(i), spoken) for i, found in sorted(drawn.items()))
+    active = (_active(known[i], found, view, ordered.get(i), spoken) for i, found in sorted(drawn.items()))
+    return tuple(e if e.ordered else e.model_copy(update={"why": why.get(e.id, ())}) for e in active)
 
 
 def _active(

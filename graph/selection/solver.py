@@ -16,6 +16,7 @@ from . import closed_vocabulary, open_vocabulary
 from .activation import Activation
 from .called_for import called_for
 from .candidates import ViewKey, vocabulary_of
+from .shortlist import shortlist
 from .triggers import Position
 
 if TYPE_CHECKING:
@@ -53,15 +54,16 @@ def activate(
     Raises:
         UserError: an empty prompt.
     """
-    view = store.view(family)
-    known = vocabulary_of(ViewKey(view, rules))
     request = split(prompt)
+    found_few = shortlist(request, store, family, ordered or ()) if vocabulary == "open" else None
+    view = found_few.view if found_few else store.view(family)
+    known = vocabulary_of(ViewKey(view, rules))
     reading = read(request, known)
-    if view.experts or view.base:
+    if (found_few is None or found_few.whole) and (view.experts or view.base):
         reading = refine(request.source, reading, known, store, family)
     if counts is not None:
         view = replace(view, calibrations={i: c for i, c in view.calibrations.items() if counts(c)})
-    if vocabulary == "closed":
+    if found_few is None:
         found = closed_vocabulary.solve(as_typed(reading, request), known, view, without)
         return found.model_copy(update={"request": request})
     tokens = tokenise(request.plain)
@@ -73,6 +75,7 @@ def activate(
         as_typed(passing, request).spans,
         known,
         view,
+        found_few,
         ordered=ordered,
         without=without,
         position=position,

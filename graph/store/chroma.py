@@ -7,45 +7,31 @@ write changes a stamp; whoever sees another stamp than its own reopens the clien
 
 from __future__ import annotations
 
-import itertools
+import hashlib
 import json
 import os
 import shutil
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
-import numpy as np
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
 from ...errors import DiffGraphError, ExternalError, UserError
 from ...files.atomic import write_bytes
 from ...files.disk_errors import sqlite_sentence
 from ...settings import user_path
+from .pages import Row, keyed, paged
 
 _T = TypeVar("_T")
 LOCK_SECONDS = 0.5
-PAGE = 5000
-"""Rows that are read at once: SQLite takes only so many variables in one question (32,766)."""
 SERVER_SECONDS = 60.0
 """A Chroma server that says nothing for so long has failed."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a collection; ``vector`` is None where it was not asked for."""
-
-    key: str
-    document: str
-    meta: dict[str, Any]
-    vector: NDArray[np.float32] | None = None
 
 
 class Database:
@@ -153,7 +139,7 @@ class Database:
 
         def ask(collections: dict[str, Any]) -> list[Row]:
             mine = [c for n, c in collections.items() if (n == name if whole_name else n.startswith(name))]
-            return [row for collection in mine for row in _paged(collection, where, vectors)]
+            return [row for collection in mine for row in paged(collection, where, vectors)]
 
         for _ in range(3):  # a writer between two pages would shift them
             before = self.stamp()
@@ -161,19 +147,6 @@ class Database:
             if self.url or self.stamp() == before:
                 break
         return found
-
-    def rows_of(self, name: str, keys: Sequence[str]) -> list[Row]:
-        """The rows of some keys in the collections whose names begin with ``name``, read in pages."""
-
-        def ask(collections: dict[str, Any]) -> list[Row]:
-            found: list[Row] = []
-            for collection in (c for n, c in collections.items() if n.startswith(name)):
-                for at in range(0, len(keys), PAGE):
-                    got = collection.get(ids=list(keys[at : at + PAGE]), include=["documents", "metadatas"])
-                    found += map(Row, got["ids"], got["documents"], got["metadatas"])
-            return found
-
-        return self.read(ask) if keys else []
 
     def documents(self, name: str, key: str) -> list[str]:
         """The documents of the row ``key`` in the collections whose names begin with ``name``."""
@@ -183,6 +156,26 @@ class Database:
             return [d for c in mine for d in c.get(ids=[key], include=["documents"])["documents"]]
 
         return self.read(ask)
+
+    def by_id(self, name: str, ids: Iterable[str], *, vectors: bool = False) -> list[Row]:
+        """The rows with these keys in the collections whose names begin with ``name``; unknown keys are left out."""
+        asked = list(dict.fromkeys(ids))
+
+        def ask(collections: dict[str, Any]) -> list[Row]:
+            mine = [c for n, c in collections.items() if n.startswith(name)]
+            return [row for c in mine for row in keyed(c, asked, vectors)]
+
+        return self.read(ask) if asked else []
+
+    def home_for(self, name: str) -> Path:
+        """Where a file lies that goes with this database; of a graph that may only be read, beside the copy of it."""
+        if self.url:
+            name = f"{hashlib.sha256(self.url.encode()).hexdigest()[:10]}-{name}"
+        if self._copy is None:
+            return self.folder / name
+        for path in self.folder.glob(f"{name}*"):
+            shutil.copy(path, self._copy)
+        return Path(self._copy, name)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -360,18 +353,6 @@ class Database:
             return
         self._disconnect()
         self._connect()
-
-
-def _paged(collection: Any, where: dict[str, Any] | None, vectors: bool) -> Iterator[Row]:
-    """The rows of one collection, `PAGE` at a time."""
-    include = ["documents", "metadatas", *(["embeddings"] if vectors else [])]
-    for offset in itertools.count(0, PAGE):
-        got = collection.get(where=where, include=include, limit=PAGE, offset=offset)
-        for i, key in enumerate(got["ids"]):
-            vector = np.asarray(got["embeddings"][i], np.float32) if vectors else None
-            yield Row(key, got["documents"][i], got["metadatas"][i], vector)
-        if len(got["ids"]) < PAGE:
-            return
 
 
 def _sessions(client: Any) -> list[Any]:

@@ -18,12 +18,14 @@ from ..calibration.reference_prompts import ReferencePrompt
 from ..embedding import Embedder, default_embedder
 from ..experts.expert import FACETS, Expert, Facet
 from ..experts.own_words import OwnRecord, OwnWords
+from ..finding.index import WordIndex
 from ..relations.relation import Relation, is_retired
 from . import jsonl
 from .chroma import Database
+from .picture import Picture
 from .rows import Hit, View, digest, group_hits, partition
 from .runs import RunRecord
-from .tables import Tables
+from .tables import Known, Tables
 
 
 class GraphStore:
@@ -54,7 +56,7 @@ class GraphStore:
         self._database = Database.open(self.path, url)
         self._tables = Tables(self._database, self.embedder)
         self._open = True
-        self._views: dict[str, View] = {}
+        self._picture = Picture()
         try:
             self._tables.check_model()
         except UserError:
@@ -73,6 +75,7 @@ class GraphStore:
         """Give the database back; a second call does nothing."""
         if self._open:
             self._open = False
+            self._tables.words.close()
             self._database.close()
 
     @cached_property
@@ -94,10 +97,13 @@ class GraphStore:
 
     def add_experts(self, experts: Iterable[Expert], *, registered: int | None = None) -> None:
         """Many experts in few batches; see :meth:`add_expert`."""
-        added = list(experts)
-        known = {i: at for i, (_, at) in self._tables.known(e.id for e in added).items()}
-        rows = [(e, _registered(known.get(e.id), registered, i)) for i, e in enumerate(added)]
-        self._tables.write_experts(rows)
+        given = list(experts)
+        known = self._tables.known(e.id for e in given)
+        since = {i: at for i, (_, at) in known.items()}
+        rows = [(e, _registered(since.get(e.id), registered, i)) for i, e in enumerate(given)]
+        before = self._database.stamp()
+        written = self._tables.write_experts(rows)
+        self._picture.wrote(before, self._database.stamp(), written)
 
     def own_words(self, expert_id: str) -> OwnWords:
         """What its user says of an expert; nothing, if they never did."""
@@ -116,21 +122,23 @@ class GraphStore:
         """
         record = self._tables.own_words().get(expert_id)
         found = record.found if record else self.expert(expert_id)
+        before = self._database.stamp()
         self._tables.put_own_words(OwnRecord(expert_id=expert_id, words=words, found=found))
+        self._picture.wrote(before, self._database.stamp(), kind="own words")
         self.add_experts([found])
         return self.expert(expert_id)
 
     def as_found(self) -> list[Expert]:
         """All experts and bases as their sources say, without their users' own words; sorted by id."""
         own = self._tables.own_words()
-        return [own[e.id].found if e.id in own else e for e, _ in self._tables.experts()]
+        return [own[e.id].found if e.id in own else e for e, _ in self._everyone()]
 
     def expert(self, expert_id: str) -> Expert:
         """One expert (or base). UserError, with the closest ids, if there is none."""
         found = self._tables.expert(expert_id) if expert_id else None
         if found is not None:
             return found
-        everyone = [e.id for e, _ in self._tables.experts()]
+        everyone = self.words.ids()
         near = closest(expert_id, everyone, at_least=0.4)
         near += [i for i in everyone if expert_id and expert_id.casefold() in i.casefold() and i not in near][:3]
         hint = f" Did you mean {', '.join(near)}?" if near else " `diffgraph experts` lists them."
@@ -138,39 +146,67 @@ class GraphStore:
 
     def experts(self, family: str | None = None) -> list[Expert]:
         """All experts (of a family), sorted by id; bases are not among them."""
-        return [e for e, _ in self._tables.experts(family) if e.kind != "base"]
+        return [e for e, _ in self._everyone() if e.kind != "base" and family in (None, e.base_family)]
+
+    def some(self, ids: Iterable[str]) -> dict[str, Expert]:
+        """Experts and bases by id, read alone; unknown ids are left out."""
+        return {i: expert for i, (expert, _) in self._tables.known(ids).items()}
+
+    def with_files(self, sums: Iterable[str]) -> list[Expert]:
+        """Experts whose file has one of these sha256, sorted by id, read alone."""
+        found = self.some(self.words.ids_of_files(sums))
+        return [expert for _, expert in sorted(found.items()) if expert.kind != "base"]
 
     def bases(self) -> list[Expert]:
         """All base pipelines, sorted by id."""
-        return [e for e, _ in self._tables.experts() if e.kind == "base"]
+        return [expert for _, expert in sorted(self.some(self.words.ids(kind="base")).items())]
 
     def base(self, family: str) -> Expert | None:
         """The base pipeline of a family, if registered."""
-        return next((e for e, _ in self._tables.experts(family) if e.kind == "base"), None)
+        found = self.some(self.words.ids(family, "base"))
+        return found[min(found)] if found else None
 
     def families(self) -> list[str]:
         """Base families that the graph knows, sorted."""
-        return sorted({e.base_family for e, _ in self._tables.experts()})
+        return self.words.families()
 
     def view(self, family: str) -> View:
-        """Everything that choosing experts of a family needs, read once per change of the graph."""
-        stamp = self._database.stamp()
-        if family not in self._views or self._views[family].stamp != stamp:
-            everyone = self._tables.experts()
+        """Everything that choosing experts of a family needs, of the whole graph."""
+        picture = self._picture.at(self._database.stamp())
+        if family not in picture.views:
+            everyone = self._everyone()
             here = [e for e, _ in everyone if e.base_family == family]
-            latest = {c.expert_id: c for c in self.calibrations()}
-            hashes = {e.id: e.sha256 for e in here}
-            self._views[family] = View(
-                family=family,
-                base=next((e for e in here if e.kind == "base"), None),
-                experts=tuple(e for e in here if e.kind != "base" and e.usable),
-                foreign=tuple(e for e, _ in everyone if e.base_family != family and e.kind != "base" and e.usable),
-                registered={e.id: at for e, at in everyone},
-                calibrations={i: c for i, c in latest.items() if hashes.get(i) == c.expert_sha256},
-                relations=tuple(self.relations()),
-                stamp=stamp,
-            )
-        return self._views[family]
+            foreign = tuple(e for e, _ in everyone if e.base_family != family and e.kind != "base" and e.usable)
+            picture.views[family] = self._view(family, here, foreign, {e.id: at for e, at in everyone})
+        return picture.views[family]
+
+    def view_of(self, family: str, ids: Iterable[str]) -> View:
+        """The same of certain experts alone, whatever family they are of, and of the family's base."""
+        known = self._tables.known(ids)
+        base = self.base(family)
+        here = [e for e, _ in known.values() if e.base_family == family]
+        foreign = tuple(e for e, _ in known.values() if e.base_family != family and e.kind != "base" and e.usable)
+        return self._view(family, [*here, *([base] if base else [])], foreign, {i: at for i, (_, at) in known.items()})
+
+    def _view(
+        self, family: str, here: Sequence[Expert], foreign: tuple[Expert, ...], registered: dict[str, int]
+    ) -> View:
+        latest = {c.expert_id: c for c in self.calibrations()}
+        hashes = {e.id: e.sha256 for e in here}
+        return View(
+            family=family,
+            base=next((e for e in here if e.kind == "base"), None),
+            experts=tuple(sorted((e for e in here if e.kind != "base" and e.usable), key=lambda e: e.id)),
+            foreign=foreign,
+            registered=registered,
+            calibrations={i: c for i, c in latest.items() if hashes.get(i) == c.expert_sha256},
+            relations=tuple(self.relations()),
+            stamp=self._database.stamp(),
+        )
+
+    def _everyone(self) -> list[Known]:
+        """All experts and bases with when they came, sorted by id."""
+        return self._picture.at(self._database.stamp()).experts(self._tables.experts)
 
     def search(self, text: str, family: str, facet: Facet | None = None, k: int = 8) -> list[Hit]:
         """Skills nearest in meaning to ``text``, best first. Loads the embedding model."""
@@ -197,6 +233,25 @@ class GraphStore:
 
         return self._database.read(ask)
 
+    @property
+    def words(self) -> WordIndex:
+        """The index of words by which experts are found."""
+        return self._tables.index()
+
+    def nearest(self, text: str, family: str, k: int) -> list[str]:
+        """The ``k`` experts nearest to a text in the meaning of what is said of them. Loads the embedding model."""
+        asked, name = self.embedder.embed([text]), f"experts.{partition(family)}"
+        found = self._database.read(
+            lambda c: c[name].query(query_embeddings=asked, n_results=k, include=[])["ids"] if name in c else [[]]
+        )
+        return [str(i) for i in found[0]]
+
+    def cosines(self, text: str, family: str, ids: Sequence[str]) -> dict[str, float]:
+        """Cosine of a text with what is said of certain experts. Loads the embedding model."""
+        asked = self.embedder.embed([text])[0]
+        rows = self._database.by_id(f"experts.{partition(family)}", ids, vectors=True)
+        return {row.key: float(row.vector @ asked) for row in rows if row.vector is not None}
+
     # -- reference prompts, calibrations, relations, runs
 
     def add_reference_prompts(self, prompts: Iterable[ReferencePrompt]) -> None:
@@ -214,29 +269,39 @@ class GraphStore:
         """
         key = f"{calibration.expert_id}|{calibration.expert_sha256}|{calibration.plan_context_hash}"
         document, meta = calibration.model_dump_json(), {"expert": calibration.expert_id}
-        self._tables.put("calibrations", digest(key), document, meta, again=latest)
+        self._put("calibrations", digest(key), document, meta, again=latest)
 
     def calibrations(self, expert_id: str | None = None, *, any_base: bool = False) -> list[Calibration]:
         """Calibrations (of one expert) that hold for the base in force, oldest first; the last one counts.
 
         ``any_base``: those of other bases too.
         """
-        where = {"expert": expert_id} if expert_id else None
-        rows = self._tables.records("calibrations", where=where)
-        found = [Calibration.model_validate_json(row.document) for row in rows]
+        picture = self._picture.at(self._database.stamp())
+        if picture.calibrations is None:
+            rows = self._tables.records("calibrations")
+            picture.calibrations = tuple(Calibration.model_validate_json(row.document) for row in rows)
+        found = [c for c in picture.calibrations if expert_id in (None, c.expert_id)]
         return [c for c in found if any_base or not self.base_key or c.base in ("", self.base_key)]
 
     def put_relation(self, relation: Relation) -> None:
         """Add an edge, or replace the one of the same kind between the same two."""
         key = f"{relation.kind}|{relation.a}|{relation.b}"
-        self._tables.put("relations", digest(key), relation.model_dump_json(), {"a": relation.a, "b": relation.b})
+        self._put("relations", digest(key), relation.model_dump_json(), {"a": relation.a, "b": relation.b})
 
     def relations(self, expert_id: str | None = None) -> list[Relation]:
         """Edges (of one expert), sorted by ends and kind."""
-        where = {"$or": [{"a": expert_id}, {"b": expert_id}]} if expert_id else None
-        rows = self._tables.records("relations", where=where)
-        found = [Relation.model_validate_json(r.document) for r in rows if not is_retired(r.document)]
-        return sorted(found, key=lambda r: (r.a, r.b, r.kind))
+        picture = self._picture.at(self._database.stamp())
+        if picture.relations is None:
+            rows = self._tables.records("relations")
+            read = (Relation.model_validate_json(r.document) for r in rows if not is_retired(r.document))
+            picture.relations = tuple(sorted(read, key=lambda r: (r.a, r.b, r.kind)))
+        return [r for r in picture.relations if expert_id is None or expert_id in (r.a, r.b)]
+
+    def _put(self, name: str, key: str, document: str, meta: dict[str, Any], *, again: bool = False) -> None:
+        """Write a record and keep what was read in step."""
+        before = self._database.stamp()
+        self._tables.put(name, key, document, meta, again=again)
+        self._picture.wrote(before, self._database.stamp(), kind=name)
 
     def record_run(self, run: RunRecord) -> None:
         """Remember a run; the same id twice changes nothing. If another process is the writer, it is kept for that
@@ -244,7 +309,7 @@ class GraphStore:
         """
         if self._database.try_lock():
             self._take_in_pending()
-            self._tables.put("runs", run.run_id, run.model_dump_json(), {})
+            self._put("runs", run.run_id, run.model_dump_json(), {})
         elif self._database.read_only:
             raise UserError(f"{self.path} is read-only, so the run is not remembered.")
         else:
@@ -265,7 +330,7 @@ class GraphStore:
     def _take_in_pending(self) -> None:
         for path in self._pending():
             run = RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
-            self._tables.put("runs", run.run_id, run.model_dump_json(), {})
+            self._put("runs", run.run_id, run.model_dump_json(), {})
             path.unlink(missing_ok=True)
 
     # -- export and import

@@ -21,7 +21,7 @@ from ..embedding import Embedder
 from ..experts.expert import Expert
 from ..experts.own_words import OwnRecord
 from ..relations.relation import Relation, is_retired
-from .chroma import Row
+from .pages import Row
 from .runs import RunRecord
 from .tables import OWN, Known, Tables, Vectors, texts_of
 

@@ -21,8 +21,11 @@ from ..calibration.reference_prompts import ReferencePrompt
 from ..embedding import Embedder
 from ..experts.expert import Expert, Skill
 from ..experts.own_words import OwnRecord, applied
-from .chroma import Database, Row
+from ..finding.index import WordIndex
+from .chroma import Database
+from .pages import Row
 from .rows import digest, joined_names, partition, skill_names
+from .words import Words
 
 _TEXTS = ("experts", "skills", "prompts")
 OWN = "own-words"
@@ -38,6 +41,7 @@ class Tables:
 
     def __init__(self, database: Database, embedder: Embedder) -> None:
         self.database, self.embedder = database, embedder
+        self.words = Words(database.home_for("words.sqlite3"))
 
     def check_model(self) -> None:
         """Raise UserError if texts were embedded with another model than this one."""
@@ -66,26 +70,42 @@ class Tables:
         return Expert.model_validate_json(found[0]) if found else None
 
     def known(self, ids: Iterable[str]) -> dict[str, Known]:
-        """The experts and bases of some ids."""
-        rows = self.database.rows_of("experts.", list(dict.fromkeys(ids)))
-        found = [(Expert.model_validate_json(row.document), int(row.meta["registered"])) for row in rows]
+        """Experts and bases by id; unknown ids are left out."""
+        rows = self.database.by_id("experts.", ids)
+        found = ((Expert.model_validate_json(row.document), int(row.meta["registered"])) for row in rows)
         return {expert.id: (expert, at) for expert, at in found}
 
-    def write_experts(self, rows: Iterable[Known], vectors: Vectors | None = None) -> None:
+    def write_experts(self, rows: Iterable[Known], vectors: Vectors | None = None) -> list[Known]:
         """Add or replace experts and their skills, each with its user's own words; what would change nothing is left
         alone.
+
+        Returns:
+            What was written.
         """
-        rows = self._with_own_words(list(rows))
-        known = self.known(e.id for e, _ in rows)
-        changed = [(e, at) for e, at in rows if known.get(e.id) != (e, at)]
+        given = self._with_own_words(list(rows))
+        known = self.known(e.id for e, _ in given)
+        changed = [(e, at) for e, at in given if known.get(e.id) != (e, at)]
         if not changed:
-            return
+            return []
         batches = _expert_rows(changed, self._embedded([t for e, _ in changed for t in _texts(e)], vectors or {}))
-        with self.database.writing():
+        index = self.index()
+        with self.database.writing(), index.unfinished():
             for expert in (known[e.id][0] for e, _ in changed if e.id in known):
                 self._forget(expert)
             for name, records in batches.items():
                 self._upsert(name, records, texts=True)
+            index.put(e for e, _ in changed)
+        return changed
+
+    def index(self) -> WordIndex:
+        """The index of words, in step with the experts."""
+        database = self.database
+        return self.words.opened(
+            database.stamp(), self._count, lambda: (e for e, _ in self.experts()), database.try_lock
+        )
+
+    def _count(self) -> int:
+        return self.database.read(lambda c: sum(one.count() for n, one in c.items() if n.startswith("experts.")))
 
     # -- what users say themselves
 
@@ -111,7 +131,7 @@ class Tables:
         return out
 
     def _own_of(self, ids: list[str]) -> list[OwnRecord]:
-        rows = self.database.rows_of(OWN, [digest(i) for i in dict.fromkeys(ids)])
+        rows = self.database.by_id(OWN, [digest(i) for i in dict.fromkeys(ids)])
         return [OwnRecord.model_validate_json(row.document) for row in rows]
 
     def _embedded(self, texts: list[str], vectors: Vectors) -> Vectors:

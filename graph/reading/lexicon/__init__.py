@@ -16,6 +16,9 @@ _STEMMERS = {
     "de": "german", "fr": "french", "es": "spanish", "it": "italian", "pt": "portuguese", "ru": "russian",
 }  # fmt: skip
 _TOKEN = re.compile(r"[^\W_]{1,2}['’](?=\w)|[^\W_]+")
+_HAN = re.compile(r"[一-鿿㐀-䶿]+")
+_COMMON = ("de", "fr", "es", "ja")
+"""Languages of the list of common things."""
 _LITTLE = 18
 """So many rows of the table are function words; what follows are looks and things."""
 
@@ -85,6 +88,17 @@ def lexicon(language: str) -> Lexicon:
     things: dict[str, str] = json.loads((folder / "things.json").read_text(encoding="utf-8"))[language]
     for name, english in things.items():
         made.add(name, english, little=False)
+    for line in (folder / "common.txt").read_text(encoding="utf-8").splitlines():
+        english, *said_in = line.split("|")
+        if line.startswith("#"):
+            continue
+        if language in _COMMON:
+            for said in said_in[_COMMON.index(language)].split(","):
+                made.add(said.strip(), english, little=False)
+        elif language == "zh":  # signs that are no Chinese word, and that only a Japanese prompt can mean
+            for said in said_in[_COMMON.index("ja")].split(","):
+                if _HAN.fullmatch(said.strip()):
+                    made.add(said.strip(), english, little=False)
     if language not in UNSPACED:
         made.index_stems()
     return made

@@ -18,7 +18,7 @@ from diffgraph.graph.calibration.record import Calibration, ReferenceScore
 from diffgraph.graph.calibration.reference_prompts import ReferencePrompt
 from diffgraph.graph.experts.expert import Expert, Skill, SourceRef
 from diffgraph.graph.relations.relation import Relation
-from diffgraph.graph.store import chroma
+from diffgraph.graph.store import pages
 from diffgraph.graph.store.graph_store import GraphStore
 from diffgraph.graph.store.runs import RunRecord
 
@@ -223,7 +223,7 @@ def test_more_rows_than_one_batch(graph: GraphStore, monkeypatch: pytest.MonkeyP
 def test_large_collections_are_read_in_pages(
     graph: GraphStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(chroma, "PAGE", 97)
+    monkeypatch.setattr(pages, "PAGE", 97)
     many = [expert(f"e{i:04}", f"thing{i}") for i in range(2500)]
     graph.add_experts(many)
     assert graph.experts() == many
