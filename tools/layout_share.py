@@ -15,7 +15,7 @@ import numpy as np
 
 from ..bases.layout_blocks import coarse_blocks
 from ..errors import ExpertError, PlanError, ToolFailed
-from ..graph.experts.expert import FACETS, Expert, Skill
+from ..graph.experts.expert import FACETS, THINGS, Expert, Skill
 from ..merging.plan.merge_plan import MergePlan, PlanExpert
 from ..scoring.request import Wanted
 from .context import Context
@@ -37,7 +37,7 @@ def with_coarse(ctx: Context, expert: PlanExpert, share: float) -> PlanExpert:
 
 def beside(ctx: Context, expert: PlanExpert, company: Sequence[PlanExpert]) -> PlanExpert:
     """The expert as it goes into a company: a look beside an expert of a subject with its measured share."""
-    if expert.facet == "subject" or all(e.facet != "subject" for e in company):
+    if expert.facet in THINGS or all(e.facet not in THINGS for e in company):
         return expert
     counts = trusts(ctx)
     found = [c for c in ctx.store.calibrations(expert.id) if c.expert_sha256 == expert.sha256 and counts(c)]
@@ -51,7 +51,7 @@ def coarse_of(expert: PlanExpert) -> float:
 
 def look(expert: Expert) -> Skill | None:
     """The first skill that is no subject's, if there is one."""
-    return next((skill for skill in expert.skills if skill.facet != "subject"), None)
+    return next((skill for skill in expert.skills if skill.facet not in THINGS), None)
 
 
 def parties(ctx: Context, expert: Expert) -> list[list[_Member]]:
@@ -68,7 +68,7 @@ def parties(ctx: Context, expert: Expert) -> list[list[_Member]]:
     for other in sorted(ctx.store.experts(expert.base_family), key=lambda e: e.id):
         if other.id not in works - doubles - {expert.id} or other.kind in ("full", "base"):
             continue
-        named = sorted((s for s in other.skills if s.facet == "subject"), key=lambda s: s.name)
+        named = sorted((s for s in other.skills if s.facet in THINGS), key=lambda s: s.name)
         rows.append([(other, s) for s in named])
         other_look = look(other)
         if other_look is not None and skill is not None and other_look.facet != skill.facet:
@@ -111,7 +111,7 @@ def coarse_share(ctx: Context, expert: Expert, weight: float) -> float:
 
 def _plan(ctx: Context, measured: _Member, weight: float, share: float, party: list[_Member]) -> MergePlan:
     own = with_coarse(ctx, _entry(*measured, min(1.0, weight)), share)
-    triggers = [s.trigger for _, s in sorted([*party, measured], key=lambda m: FACETS.index(m[1].facet))]
+    triggers = [s.trigger or s.name for _, s in sorted([*party, measured], key=lambda m: FACETS.index(m[1].facet))]
     return MergePlan(
         base=ctx.machinery.base,
         experts=tuple(sorted([own, *(_entry(*member) for member in party)], key=lambda e: e.id)),

@@ -20,7 +20,7 @@ from ..bases.profile import MeasureRules
 from ..errors import ExpertError, PlanError, ToolFailed
 from ..graph.calibration.record import Calibration, ReferenceScore, Verdict
 from ..graph.calibration.reference_prompts import EVERYDAY, ReferencePrompt, from_base
-from ..graph.experts.expert import Expert, Skill
+from ..graph.experts.expert import THINGS, Expert, Skill
 from ..graph.relations.relation import Relation
 from ..merging.plan.merge_plan import MergePlan, PlanExpert
 from ..scoring.protocol import embedded
@@ -90,15 +90,16 @@ def probes(expert: Expert, shared: Sequence[ReferencePrompt]) -> list[Probe]:
     step = max(1, -(-len(expert.skills) // MAX_SKILLS))
     own: dict[str, Probe] = {}
     tested = expert.skills[::step]
-    others = [skill for skill in tested if skill.facet != "subject"]
+    others = [skill for skill in tested if skill.facet not in THINGS]
     for skill in tested:
-        if skill.facet == "subject":
-            made = [ReferencePrompt.of(skill.trigger, {"subject": skill.name})]
+        if skill.facet in THINGS:
+            made = [ReferencePrompt.of(skill.trigger or skill.name, {"subject": skill.name})]
         else:
             # Several looks in one expert share the reference subjects; one look is tried on all of them.
             some = shared[:: max(1, len(others) // 2)] if len(others) > 1 else shared
             made = [
-                ReferencePrompt.of(f"{r.text}, {skill.trigger}", {**r.wanted, skill.facet: skill.name}) for r in some
+                ReferencePrompt.of(f"{r.text}, {skill.trigger or skill.name}", {**r.wanted, skill.facet: skill.name})
+                for r in some
             ]
         own.update({p.id: Probe(p, skill) for p in made})
     return [*own.values(), *(Probe(p) for p in shared if p.id not in own)]
@@ -176,7 +177,7 @@ def unasked(
     paths = [image_path(ctx, plan_of(ctx, expert, probe, strength).plan_id, SEED) for probe in bare]
     left: dict[str, float] = {}
     for skill in dict.fromkeys(probe.skill for probe in todo):
-        if skill is None or skill.facet == "subject" or not bare:
+        if skill is None or skill.facet in THINGS or not bare:
             continue
         said = [v.facets[skill.name] for v, probe in zip(scored, todo, strict=True) if probe.skill == skill]
         unsaid = [v.facets[skill.name] for v in score_files(ctx, paths, [Wanted(facet=skill.facet, text=skill.name)])]

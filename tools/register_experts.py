@@ -135,7 +135,17 @@ def scouted(
     """
     if isinstance(source, Folder):
         sums = HashMemo(ctx.settings.root / "file-sums.json")
-        return _told(scan(source, ctx.store, memory(ctx), sums, limit=limit, tell=ctx.say, stopped=stopped))
+        found = scan(
+            source,
+            ctx.store,
+            memory(ctx),
+            sums,
+            tell=ctx.say,
+            limit=limit,
+            stopped=stopped,
+            keep=lambda experts: others_than_the_base(ctx, experts),
+        )
+        return _told(found)
     found = scan_remote(
         source,
         ctx.store,

@@ -15,6 +15,7 @@ from ...merging.formats.detect import KindAndRank, kind_and_rank
 from . import sources
 from .card import Card, clean, parse_card, said_by
 from .expert import MAX_DESCRIPTION, Expert, Skill, SourceRef
+from .guesses import family_by_embedding, family_by_trainer, token_of
 from .header_words import words_of
 from .outsiders import outsider
 from .said import NAME, Said, together
@@ -159,10 +160,14 @@ def expert_of(weights: Weights, witnesses: Iterable[Said], *, id: str, title: st
     base_model = said.base_model.replace("_", " ")
     if kind not in ("base", "checkpoint") and (why := outsider(header, _known(family), base_model)) is not None:
         raise ExpertError(f"{weights.ref.file} {why}", path=weights.ref.file)
+    triggers = said.triggers
+    if kind == "textual_inversion":
+        family = family if family != UNKNOWN else family_by_embedding(header) or UNKNOWN
+        triggers = triggers or ((token_of(header, PurePosixPath(weights.ref.file).stem),),)
     title = (card.title if card else "") or said.title or title
     seen = [tag for tag, _ in said.tag_counts]
     skills = (card.skills if card and card.declared else ()) or made_skills(
-        title, said.triggers, tags=said.tags, description=said.description, seen=seen, facet=said.facet
+        title, triggers, tags=said.tags, description=said.description, seen=seen, facet=said.facet
     )
     nsfw = bool(said.nsfw) or any(tag.casefold() in _NSFW_TAGS for tag in said.tags)
     text = skill_text(title, card.summary, skills) if card else skill_text(title, ", ".join(said.tags[:6]), skills)
@@ -183,7 +188,7 @@ def expert_of(weights: Weights, witnesses: Iterable[Said], *, id: str, title: st
         text=text,
         description=clean(said.description, MAX_DESCRIPTION),
         file_names=said.file_names,
-        triggers=said.triggers,
+        triggers=triggers,
         tag_counts=said.tag_counts,
         weight=said.weight,
         clip_weight=said.clip_weight,
@@ -277,7 +282,8 @@ def _family(card: Card | None, said: Said, header: Header) -> str:
     if card is not None and card.base_models:
         return family_of(card, header)
     words = said.base_model.replace(" ", "-")
-    return family_of_header(header, words) or family_of_words(words) or UNKNOWN
+    shown = family_of_header(header, words) or family_of_words(words)
+    return shown or family_by_trainer(header) or UNKNOWN
 
 
 _BASES_NAMED = ("ss_sd_model_name", "ss_base_model_version", "modelspec.architecture", "modelspec.merged_from")

@@ -84,6 +84,7 @@ def scan(
     tell: Tell,
     limit: int | None = None,
     stopped: Callable[[], bool] = lambda: False,
+    keep: Callable[[list[Expert]], list[Expert]] = lambda made: made,
 ) -> Report:
     """Look through a folder and bring the graph up to it.
 
@@ -95,11 +96,13 @@ def scan(
         tell: told of each event as it happens.
         limit: register at most so many new experts.
         stopped: asked before each file; once it says yes, the rest is left for another look.
+        keep: leaves those experts of a place that may be registered; raises ExpertError if there is none.
 
     Raises:
         UserError: no such folder, or the graph cannot be written.
     """
     look = _Look(folder, store, scouted, sums, tell)
+    look.only = keep
     try:
         look.all(limit, stopped)
     finally:
@@ -112,6 +115,7 @@ class _Look:
 
     def __init__(self, folder: Folder, store: GraphStore, scouted: Scouted, sums: HashMemo, tell: Tell) -> None:
         self.folder, self.store, self.scouted, self.sums, self.tell = folder, store, scouted, sums, tell
+        self.only: Callable[[list[Expert]], list[Expert]] = lambda made: made
         self.under = folder.root.as_posix().rstrip("/") + "/"
         self.seen = scouted.at(folder.name, self.under)
         said = store.as_found()
@@ -164,13 +168,23 @@ class _Look:
         except OSError as error:  # gone or forbidden since its folder was listed
             self._refuse(place.path, place.stamp, f"{place.path.name} cannot be read: {error.strerror or error}")
         else:
-            twins = len(self.same)
-            ids = tuple(self._take(expert) for expert in made)
-            outcome: Outcome = "same" if len(self.same) - twins == len(ids) else "expert"
-            self._places.append(Seen(name, place.stamp, outcome, ids))
-            return
+            if self._taken(place, made):
+                return
         for expert_id in before.experts if before is not None else ():
             self._lost(expert_id, place.path)
+
+    def _taken(self, place: Place, made: list[Expert]) -> bool:
+        """Put the experts of a place into the graph, if they may be."""
+        try:
+            made = self.only(made)
+        except ExpertError as error:
+            self._refuse(place.path, "", reason(error))  # not remembered: it depends on the base at work
+            return False
+        twins = len(self.same)
+        ids = tuple(self._take(expert) for expert in made)
+        outcome: Outcome = "same" if len(self.same) - twins == len(ids) else "expert"
+        self._places.append(Seen(self._name(place.path), place.stamp, outcome, ids))
+        return True
 
     def _holds(self, before: Seen) -> bool:
         """Whether what came of a place is still so: the graph may have been made anew since."""

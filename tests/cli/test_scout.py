@@ -118,8 +118,8 @@ def test_watching_takes_in_what_comes_and_ends_politely(loras: Path, monkeypatch
     looks: list[int] = []
     once = scouting._look
 
-    def look(*arguments: Any) -> Any:
-        found = once(*arguments)
+    def look(*arguments: Any, **options: Any) -> Any:
+        found = once(*arguments, **options)
         looks.append(len(found.registered))
         return found
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ..expert import Facet
+from .unusual import is_unusual
 
 _NAMED: dict[str, Facet] = {
     "style": "style", "styles": "style", "artstyle": "style", "art style": "style", "artist": "style",
@@ -119,14 +120,42 @@ def facet_of(
     named = named_facets(tags)
     for facet in named:
         add(facet, 6.0 / len(named))
+    for facet, weight in _by_shape(title, tags, triggers):
+        add(facet, weight)
     for ending, facet in _ENDINGS:
         if any(word.casefold().endswith(ending) for word in triggers):
             add(facet, 3.0)
             break
-    said = ((title, 1.0), (" , ".join(tags), 0.8), (" , ".join(triggers[:6]), 0.5), (description[:300], 0.45))
+    shown = [tag for tag in tags if tag.casefold() not in _MEDIA]
+    said = ((title, 1.0), (" , ".join(shown), 0.8), (" , ".join(triggers[:6]), 0.5), (description[:300], 0.45))
     for text, share in (*said, (" , ".join(seen[:8]), 0.3)):
         folded = text.casefold().replace("_", " ")
         for facet, weight, words in _CUES:
             if hits := len(set(words.findall(folded))):
                 add(facet, share * weight * (1.0 if hits == 1 else 1.4))
     return max(score, key=lambda facet: score[facet]) if score else "subject"
+
+
+_MEDIA = frozenset(("anime", "manga", "cartoon", "photorealistic", "realistic", "photography", "illustration", "game"))
+"""Tags of what pictures are made like, which stand beside every character."""
+_PRIOR = 0.4
+"""Of what is called by no ordinary word, or by none, most is a look."""
+_PEOPLE = frozenset(("girl", "girls", "woman", "female", "boy", "man", "male", "anime girl", "waifu", "1girl", "1boy"))
+_OF_A_SERIES = re.compile(r"^[^(|\[]{2,60}[(|\[][^)|\]]{3,60}")
+_LOOKS = re.compile(r"\b(?:hair|eyes|ponytail|twintails|braid|bangs|breasts|freckles|beard|headband|hairband)\b")
+
+
+def _by_shape(title: str, tags: Sequence[str], triggers: Sequence[str]) -> Iterable[tuple[Facet, float]]:
+    """What the form of a page says: a name with its series behind it, a trigger that describes somebody's looks."""
+    if all(is_unusual(word) for word in triggers[:2]):
+        yield "style", _PRIOR
+    folded = {tag.casefold() for tag in tags}
+    named = any(word.casefold() in title.casefold() and " " in word for word in triggers[:2])
+    if _OF_A_SERIES.match(title):
+        yield "character", 1.4
+    if named and any(len(tag) > 4 and tag in title.casefold() for tag in folded):
+        yield "character", 1.2
+    if _PEOPLE & folded:
+        yield "character", 0.6
+    if len(_LOOKS.findall(" , ".join(triggers[:12]).casefold())) >= 2:
+        yield "character", 2.0

@@ -15,6 +15,7 @@ _MAX_GROUP = 2_000
 _SEPARATOR = re.compile(r"[,，、;；\n\r|]")
 _LORA = re.compile(r"<(?:lora|lyco|hypernet):[^<>\n]{0,200}>", re.I)
 _WEIGHTED = re.compile(r"^[(\[{]{1,4}(.{1,200}?)(?::\d{0,2}\.?\d{0,3})?[)\]}]{1,4}$")
+_ESCAPED = {ord("⦅"): "(", ord("⦆"): ")"}
 _QUOTES = " \t\"'`“”‘’«»*_.:"
 GENERIC = frozenset((
     "1girl", "1boy", "2girls", "2boys", "1other", "girl", "boy", "man", "woman", "person", "solo", "solo focus",
@@ -65,7 +66,7 @@ def _word(part: str) -> str:
     part = part.strip(_QUOTES)
     if (found := _WEIGHTED.match(part)) is not None:
         part = found[1]
-    part = part.replace("\\(", "(").replace("\\)", ")")
+    part = part.translate(_ESCAPED).replace("\\(", "(").replace("\\)", ")")
     return clean(part.strip(_QUOTES), MAX_TEXT)
 
 
@@ -119,7 +120,8 @@ def in_text(text: str) -> Groups:
     """
     found: list[tuple[str, ...]] = []
     expecting = bullets = False
-    for raw in text[:MAX_READ].splitlines():
+    text = text[:MAX_READ].replace("\\(", "⦅").replace("\\)", "⦆")  # part of a word, as in "fox \\(film\\)"
+    for raw in text.splitlines():
         line = raw[:MAX_LINE].strip()
         if not line:
             continue

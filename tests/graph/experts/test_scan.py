@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from diffgraph.errors import UserError
+from diffgraph.errors import ExpertError, UserError
 from diffgraph.files.payload_hash import HashMemo
+from diffgraph.graph.experts.expert import Expert
 from diffgraph.graph.experts.own_words import OwnWords
 from diffgraph.graph.experts.scan import Report, scan
 from diffgraph.graph.experts.scouted import Scouted
@@ -290,3 +291,78 @@ def test_one_file_can_be_named_alone(home: Home, loras: Path) -> None:
     assert ([e.id for e in found.new], found.missing) == (["folder/c"], ())
     with pytest.raises(UserError, match="not a folder"):
         home.look(loras / "none")
+
+
+def test_a_repository_that_moved_keeps_its_id_and_one_whose_card_changed_its_words(home: Home, loras: Path) -> None:
+    lora(loras / "fox" / "fox.safetensors")
+    card = loras / "fox" / "README.md"
+    card.write_text(CARD, encoding="utf-8")
+    (fox,) = home.look(loras).new
+    card.write_text(CARD.replace("pixfox", "redfox"), encoding="utf-8")
+    assert home.look(loras).changed == (fox.id,)
+    assert home.store.expert(fox.id).triggers == (("redfox",),)
+    (loras / "fox").rename(loras / "animals")
+    assert home.look(loras).moved == (fox.id,)
+    assert Folder().fetch(home.store.expert(fox.id).ref).is_file()
+    assert not home.look(loras).anything
+
+
+def test_several_files_of_one_card(home: Home, loras: Path) -> None:
+    """A trigger is for the files that are called so; steps of one training are one and the same."""
+    for folder, names in (("mixed", ("pixfox", "redowl")), ("steps", ("wolf-000010", "wolf-000020", "wolf"))):
+        for number, name in enumerate(names):
+            lora(loras / folder / f"{name}.safetensors", number + 10 * len(names))
+        (loras / folder / "README.md").write_text(CARD, encoding="utf-8")
+    found = {Path(e.ref.file).stem: e for e in home.look(loras).new}
+    assert {name: found[name].triggers for name in ("pixfox", "redowl")} == {"pixfox": (("pixfox",),), "redowl": ()}
+    assert {found[name].triggers for name in ("wolf-000010", "wolf-000020", "wolf")} == {(("pixfox",),)}
+    assert found["redowl"].skills[0].name == "redowl"
+
+
+def test_a_file_that_broke_is_not_chosen_any_more(home: Home, loras: Path) -> None:
+    path = lora(loras / "neon.safetensors")
+    home.look(loras)
+    path.write_bytes(path.read_bytes()[:-50])
+    found = home.look(loras)
+    assert (found.missing, len(found.refused)) == (("folder/neon",), 1)
+    lora(loras / "neon.safetensors")
+    assert home.look(loras).changed == ("folder/neon",)
+    assert home.store.expert("folder/neon").usable
+
+
+def test_what_may_not_be_registered_is_asked_for_again(home: Home, loras: Path) -> None:
+    lora(loras / "own.safetensors")
+
+    def none(made: list[Expert]) -> list[Expert]:
+        raise ExpertError("these are the weights of the base itself")
+
+    def look(keep: Callable[[list[Expert]], list[Expert]]) -> Report:
+        return scan(Folder(loras), home.store, home.scouted, home.sums, tell=lambda *_: None, keep=keep)
+
+    assert "base itself" in reasons(look(none))["own.safetensors"]
+    assert [e.id for e in look(lambda made: made).new] == ["folder/own"]
+
+
+def test_what_is_not_safe_for_work_is_off_until_its_user_says_otherwise(home: Home, loras: Path) -> None:
+    lora(loras / "x.safetensors")
+    (loras / "x.civitai.info").write_text(json.dumps({"modelId": 1, "model": {"name": "X", "nsfw": True}}))
+    (found,) = home.look(loras).new
+    assert (found.nsfw, found.off) == (True, True)
+    home.store.say(found.id, OwnWords(off=False))
+    (loras / "x.json").write_text('{"activation text": "x"}', encoding="utf-8")
+    home.look(loras)
+    assert home.store.expert(found.id).usable
+
+
+def test_hostile_words_are_bounded_and_clean(home: Home, loras: Path) -> None:
+    long = "y\x1b[31m\u202e" * 7_000
+    lora(loras / "x.safetensors", meta={"modelspec.title": long, "ss_output_name": long, "ss_sd_model_name": long})
+    page = {"modelId": 1, "trainedWords": [long] * 99, "baseModel": long, "description": long,
+            "model": {"name": long, "tags": [long] * 99, "description": long},
+            "images": [{"meta": {"prompt": long}}] * 99}  # fmt: skip
+    (loras / "x.civitai.info").write_text(json.dumps(page), encoding="utf-8")
+    (found,) = home.look(loras).new
+    text = found.model_dump_json()
+    assert len(text) < 20_000
+    assert not {"\x1b", "\u202e"} & set(text)
+    assert "\\u001b" not in text
