@@ -7,6 +7,7 @@ what was measured. What came of each batch is kept before the next is begun, so 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,8 +28,10 @@ from .sources.tree import Odd, Place
 if TYPE_CHECKING:
     from ..store.graph_store import GraphStore
 
-BATCH = 64
-"""Places that are read before what came of them is kept."""
+BATCH = 256
+"""Places that are read before what came of them is kept, …"""
+BATCH_SECONDS = 20.0
+"""… unless reading them takes longer than this."""
 Tell = Callable[[str, str], None]
 """Told of each event: its kind (registered, changed, moved, missing, same, refused) and a sentence."""
 
@@ -132,6 +135,7 @@ class _Look:
         self.rest = False
         self._experts: dict[str, Expert] = {}
         self._places: list[Seen] = []
+        self._kept_at = time.monotonic()
 
     # -- the look
 
@@ -146,7 +150,7 @@ class _Look:
                 self.rest = True
                 break
             self._place(place)
-            if len(self._places) >= BATCH:
+            if len(self._places) >= BATCH or time.monotonic() - self._kept_at >= BATCH_SECONDS:
                 self.flush()
         self.rest |= tree.cut
         if tree.cut:
@@ -334,6 +338,7 @@ class _Look:
             self.store.add_experts(experts)
         self.scouted.keep(self.folder.name, places)
         self.sums.save()
+        self._kept_at = time.monotonic()
 
     def report(self) -> Report:
         """What was found."""
