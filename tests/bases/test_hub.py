@@ -31,7 +31,7 @@ def _module(path: Path) -> ModuleType:
     return module
 
 
-server = _module(TESTS / "graph" / "experts" / "sources" / "test_huggingface.py")
+server = _module(TESTS / "graph" / "experts" / "sources" / "loopback_hub.py")
 files = _module(TESTS / "bases" / "single_files.py")
 
 
