@@ -84,7 +84,7 @@ def _measured(suite: WildSuite, wild: Wild, store: GraphStore, folder: Path, opt
             options.on_progress(number, len(cases), case.recipe.id)
     seconds = (time.perf_counter() - began) / max(1, len(cases) * len(FORMS))
     figures = _figures(cases, ranked, wild)
-    rated = accuracy(labelled(wild.pages))
+    rated = accuracy(labelled(wild.pages), store.embedder)
     summary = _summary(figures, rated)
     details = _details(figures, wild, cases, seconds)
     return _written(suite, folder, rows, summary, details)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...graph.experts.words.facets import facet_of
-from ...graph.experts.words.triggers import groups
+from ...graph.embedding import Embedder
+from ...graph.experts.expert import MAX_DESCRIPTION
+from ...graph.experts.registration import skill_text
+from ...graph.experts.skills import made_skills
+from ...graph.experts.words.facet_by_meaning import learnt_facet
+from ...graph.experts.words.plain import clean
+from ...graph.experts.words.triggers import flat, groups
 from ..stats import Estimate, bootstrap
 from .wild_data import Page, facet_of_page, without_category
 
@@ -13,9 +18,11 @@ _AS_LABELLED = {"pose": "concept", "action": "concept", "lighting": "style", "qu
 """Ours are finer or called otherwise than the labels'."""
 
 
-def accuracy(pages: Sequence[Page]) -> Estimate | None:
+def accuracy(pages: Sequence[Page], embedder: Embedder) -> Estimate | None:
     """The share of labelled pages whose facet is read as labelled; None where no page is labelled."""
-    right = [float(_as_labelled(read_facet(page)) == _as_labelled(str(facet_of_page(page)))) for page in pages]
+    right = [
+        float(_as_labelled(read_facet(page, embedder)) == _as_labelled(str(facet_of_page(page)))) for page in pages
+    ]
     return bootstrap(right) if right else None
 
 
@@ -23,7 +30,9 @@ def _as_labelled(facet: str) -> str:
     return _AS_LABELLED.get(facet, facet)
 
 
-def read_facet(page: Page) -> str:
-    """The facet as registration reads it, the category's own word left out."""
-    words = tuple(word for group in groups(page.calls) for word in group)
-    return facet_of(page.name, without_category(page), words, page.description or "")
+def read_facet(page: Page, embedder: Embedder) -> str:
+    """The facet as registration reads it where no tag names one: the category's own word is left out."""
+    tags, triggers = without_category(page), groups(page.calls)
+    title, told = clean(page.name, 120), clean(page.description or "", MAX_DESCRIPTION)
+    text = skill_text(title, ", ".join(tags[:6]), made_skills(title, triggers, tags=tags, description=told))
+    return learnt_facet(text, title, tags, flat(triggers), told, embedder)

@@ -12,6 +12,7 @@ from ...bases.ecosystem import Evidence, ecosystem_of
 from ...errors import ExpertError
 from ...files.header import Header, is_safetensors
 from ...merging.formats.detect import KindAndRank, kind_and_rank
+from ..embedding import default_embedder
 from . import sources
 from .card import Card, clean, parse_card, said_by
 from .expert import MAX_DESCRIPTION, Expert, Skill, SourceRef
@@ -21,6 +22,9 @@ from .outsiders import outsider
 from .said import NAME, Said, together
 from .skills import made_skills, short_title
 from .sources import RepoFile, RepoInfo, Source, Speaking
+from .words.facet_by_meaning import learnt_facet
+from .words.facets import named_facets
+from .words.triggers import flat
 
 _PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _DENOISERS = ("unet", "transformer")
@@ -166,11 +170,16 @@ def expert_of(weights: Weights, witnesses: Iterable[Said], *, id: str, title: st
         triggers = triggers or ((token_of(header, PurePosixPath(weights.ref.file).stem),),)
     title = (card.title if card else "") or said.title or title
     seen = [tag for tag, _ in said.tag_counts]
-    skills = (card.skills if card and card.declared else ()) or made_skills(
+    listed = card.skills if card and card.declared else ()
+    skills = listed or made_skills(
         title, triggers, tags=said.tags, description=said.description, seen=seen, facet=said.facet
     )
     nsfw = bool(said.nsfw) or any(tag.casefold() in _NSFW_TAGS for tag in said.tags)
     text = skill_text(title, card.summary, skills) if card else skill_text(title, ", ".join(said.tags[:6]), skills)
+    if skills and not listed and said.facet is None and not named_facets(said.tags):
+        words = flat(triggers)
+        facet = learnt_facet(text, title, said.tags, words, said.description, default_embedder())
+        skills = made_skills(title, triggers, tags=said.tags, description=said.description, seen=seen, facet=facet)
     return Expert(
         id=id,
         title=title,

@@ -88,13 +88,14 @@ class Tables:
         if not changed:
             return []
         batches = _expert_rows(changed, self._embedded([t for e, _ in changed for t in _texts(e)], vectors or {}))
-        index = self.index()
+        index, before = self.index(), self.database.stamp()
         with self.database.writing(), index.unfinished():
             for expert in (known[e.id][0] for e, _ in changed if e.id in known):
                 self._forget(expert)
             for name, records in batches.items():
                 self._upsert(name, records, texts=True)
             index.put(e for e, _ in changed)
+        self.words.in_step(before, self.database.stamp())
         return changed
 
     def index(self) -> WordIndex:

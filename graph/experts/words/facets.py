@@ -101,6 +101,20 @@ _ENDINGS: tuple[tuple[str, Facet], ...] = (
 )  # fmt: skip
 
 
+CUED: tuple[Facet, ...] = tuple(sorted({facet for facet, _, _ in _CUES}))
+"""Facets that have cue words."""
+
+
+def cue_scores(text: str) -> list[float]:
+    """How strongly a text's words speak for each of `CUED`."""
+    folded = text.casefold().replace("_", " ")
+    score = dict.fromkeys(CUED, 0.0)
+    for facet, weight, words in _CUES:
+        if hits := len(set(words.findall(folded))):
+            score[facet] += weight * (1.0 if hits == 1 else 1.4)
+    return [score[facet] for facet in CUED]
+
+
 def facet_of(
     title: str, tags: Sequence[str], triggers: Sequence[str] = (), description: str = "", seen: Sequence[str] = ()
 ) -> Facet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 
 from ..words import fold
@@ -34,14 +34,12 @@ class Lexicon:
 
     Attributes:
         exact: folded words -> English; "" for a word that English does not need.
-        stems: the same by the stems of the words.
         little: single function words. names: single words that name things and looks.
         longest: words (characters where no blanks are written) of the longest entry.
     """
 
     language: str
     exact: dict[tuple[str, ...], str] = field(default_factory=dict)
-    stems: dict[tuple[str, ...], str] = field(default_factory=dict)
     little: set[str] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
     longest: int = 1
@@ -63,10 +61,14 @@ class Lexicon:
         """A word without its ending, folded."""
         return fold(_stemmer(self.language).stemWord(word.casefold()))
 
-    def index_stems(self) -> None:
+    @cached_property
+    def stems(self) -> dict[tuple[str, ...], str]:
+        """Stems of words -> English; made when a word is first looked up that has no entry as it stands."""
+        found: dict[tuple[str, ...], str] = {}
         for words, english in self.exact.items():
             if english:
-                self.stems.setdefault(tuple(self.stem(w) for w in words), english)
+                found.setdefault(tuple(self.stem(w) for w in words), english)
+        return found
 
 
 @cache
@@ -99,8 +101,6 @@ def lexicon(language: str) -> Lexicon:
             for said in said_in[_COMMON.index("ja")].split(","):
                 if _HAN.fullmatch(said.strip()):
                     made.add(said.strip(), english, little=False)
-    if language not in UNSPACED:
-        made.index_stems()
     return made
 
 
