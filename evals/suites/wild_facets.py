@@ -19,7 +19,10 @@ _AS_LABELLED = {"pose": "concept", "action": "concept", "lighting": "style", "qu
 
 
 def accuracy(pages: Sequence[Page], embedder: Embedder) -> Estimate | None:
-    """The share of labelled pages whose facet is read as labelled; None where no page is labelled."""
+    """The share of labelled pages whose facet is read as labelled; None where no page is labelled.
+
+    On pages that the weights of `learnt_facet` were learnt from it comes out too good (docs/numbers.md).
+    """
     right = [
         float(_as_labelled(read_facet(page, embedder)) == _as_labelled(str(facet_of_page(page)))) for page in pages
     ]
