@@ -84,7 +84,8 @@ class Settings(FromEnvironment):
     )
     sources: str | None = Field(
         default=None,
-        description="where the scout may look, comma separated: huggingface, folder:PATH, …; none: where the base says",
+        description="where the scout may look, comma separated: huggingface, civitai, folder:PATH, …; none: where the "
+        "base says",
     )
     scout_patience: float = Field(
         default=120, ge=0, le=86400, description="seconds that one look of `scout` may wait for busy hubs, all together"

@@ -16,6 +16,7 @@ from ..settings import Settings, user_path
 from .console import out, say
 
 if TYPE_CHECKING:
+    from ..graph.experts.enrich import Enriched
     from ..graph.experts.expert import Expert
     from ..graph.experts.sources import Search
     from ..tools.register_experts import Scouting
@@ -121,6 +122,23 @@ def _look(
         if not source and not ctx.source_names:
             raise UserError(_NO_SOURCE.format(base=ctx.profile.name))
         return scouting(ctx, source, search, limit=limit, stopped=stop.is_set, again=again)
+
+
+def enrich(settings: Settings, source: str | None, *, again: bool) -> Enriched:
+    """Ask a hub for the files of folders that are registered."""
+    from ..tools.context import Context
+    from ..tools.register_experts import enriched
+    from .progress import Progress
+
+    with ending() as stop, Progress() as progress, Context.open(settings, progress) as ctx:
+        return enriched(ctx, ctx.source(source or "civitai"), again=again, stopped=stop.is_set)
+
+
+def enriched_sentence(done: Enriched) -> str:
+    """What asking for local files came to, in a line."""
+    before = f", {done.before} asked for before" if done.before else ""
+    text = f"{len(done.known)} known there, {done.unknown} not known{before}; {len(done.changed)} say more now."
+    return text + (f" It ended early: {done.ended}" if done.ended else "")
 
 
 def _folder(source: str | None) -> Path | None:

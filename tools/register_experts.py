@@ -11,6 +11,7 @@ from ..bases.known import known_sums
 from ..errors import ExpertError, ToolRetry, UserError
 from ..files.payload_hash import HashMemo
 from ..graph.experts import sources
+from ..graph.experts.enrich import Enriched, enrich
 from ..graph.experts.expert import Expert
 from ..graph.experts.remote_scan import scan_remote
 from ..graph.experts.scan import Report, SameBytes, scan
@@ -159,6 +160,24 @@ def scouted(
         stopped=stopped,
     )
     return _told(found)
+
+
+def enriched(
+    ctx: Context,
+    source: sources.Source,
+    *,
+    again: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Enriched:
+    """Ask a hub that knows files by their sums for every file of a folder that is registered.
+
+    Raises UserError for a source that does not know files so.
+    """
+    if not isinstance(source, sources.KnowsFiles):
+        raise UserError(f"The source {source.name} does not know files by their sums; civitai does.")
+    sums = HashMemo(ctx.settings.root / "file-sums.json")
+    patience = ctx.settings.scout_patience
+    return enrich(source, ctx.store, memory(ctx), sums, tell=ctx.say, patience=patience, again=again, stopped=stopped)
 
 
 def _told(found: Report) -> Scouting:

@@ -17,7 +17,9 @@ app = typer.Typer()
 def scout(
     source: Annotated[
         str | None,
-        typer.Argument(help="a source (huggingface, …), source:repository, or a folder; default: DIFFGRAPH_SOURCES"),
+        typer.Argument(
+            help="a source (huggingface, civitai, …), source:repository, or a folder; default: DIFFGRAPH_SOURCES"
+        ),
     ] = None,
     query: Annotated[str, typer.Option(help="what to look for, at sources that can search")] = "",
     limit: Annotated[
@@ -34,6 +36,9 @@ def scout(
     every: Annotated[str | None, typer.Option(help="go on, and look once in so long: 30s, 10m, 1h, 1d")] = None,
     again: Annotated[bool, typer.Option("--again", help="ask hubs once more for what they refused before")] = False,
     refused: Annotated[bool, typer.Option("--refused", help="list what earlier looks refused, and why")] = False,
+    enrich: Annotated[
+        bool, typer.Option("--enrich", help="ask civitai, by hash, what it says of the files of folders scouted before")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Find experts at a source and register them: card and file header only, no weights.
@@ -52,6 +57,12 @@ def scout(
       diffgraph scout huggingface --query "pixel art" --limit 10
 
       diffgraph scout huggingface:nerijs/pixel-art-xl
+
+      diffgraph scout civitai --for sdxl --query "pixel art" --every 1h
+
+      diffgraph scout civitai:58390@62833
+
+      diffgraph scout civitai --enrich
     """
     from ...errors import UserError
     from ...graph.experts.sources import Search
@@ -65,6 +76,13 @@ def scout(
             write_json({"refused": [one.model_dump() for one in told]})
         else:
             scouting.show_refused(told)
+        return
+    if enrich:
+        asked = scouting.enrich(settings, source, again=again)
+        if json_:
+            write_json(asked.model_dump(mode="json"))
+        else:
+            out.line_of(scouting.enriched_sentence(asked))
         return
     pause = scouting.seconds(every) if every is not None else scouting.WATCH_SECONDS if watch else None
     if pause is not None and limit is not None:

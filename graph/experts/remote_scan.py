@@ -47,6 +47,17 @@ class Patience:
         self.left = seconds
         self._stopped, self._tell = stopped, tell
 
+    def ask(self, ask: Callable[[], _T]) -> _T:
+        """What is asked for, tried again as long as the hub's wishes and the budget allow. Raises as ``ask`` does."""
+        tried = 0
+        while True:
+            try:
+                return ask()
+            except (Busy, Unreachable) as error:
+                if not self.wait(error, tried):
+                    raise
+            tried += 1
+
     def wait(self, error: ExternalError, tried: int) -> bool:
         """Wait for as long as the error asks, if that may be; False if not."""
         asked = error.retry_after if error.retry_after is not None else _BACKOFF[min(tried, len(_BACKOFF) - 1)]
@@ -158,7 +169,7 @@ class _Look:
         """The first page, then on from where the last look stopped."""
         if not isinstance(self.source, Paged):
             text = search.text if search.text and getattr(self.source, "searches", False) else None
-            listings = self._patiently(lambda: tuple(itertools.islice(self.source.list(text), MAX_UNPAGED)))
+            listings = self.patience.ask(lambda: tuple(itertools.islice(self.source.list(text), MAX_UNPAGED)))
             self.rest |= not self._page(Page(listings=listings))
             return
         key = f"{getattr(self.source, 'endpoint', '')}\n{search.key}"
@@ -187,7 +198,7 @@ class _Look:
         self.scouted.keep_cursor(self.source.name, key, "")
 
     def _page_at(self, source: Paged, search: Search, cursor: str) -> Page:
-        return self._patiently(lambda: next(iter(source.pages(search, cursor)), Page(listings=())))
+        return self.patience.ask(lambda: next(iter(source.pages(search, cursor)), Page(listings=())))
 
     def _page(self, page: Page) -> bool:
         """Every repository of a page; False once the rest of it is left for another look."""
@@ -225,7 +236,7 @@ class _Look:
             self._refuse(listing, listing.outside)
             return
         try:
-            self._patiently(lambda: self._register(listing))
+            self.patience.ask(lambda: self._register(listing))
             self.silent = 0
         except AccessDenied:
             raise
@@ -287,13 +298,3 @@ class _Look:
     def _stamp(self, listing: Listing) -> str:
         """What tells that a repository changed; empty where its source does not say, so that nothing is remembered."""
         return listing.stamp or listing.created
-
-    def _patiently(self, ask: Callable[[], _T]) -> _T:
-        """What is asked for, tried again as long as the hub's wishes and the budget allow."""
-        for tried in itertools.count():
-            try:
-                return ask()
-            except (Busy, Unreachable) as error:
-                if not self.patience.wait(error, tried):
-                    raise
-        raise AssertionError("unreachable")

@@ -121,6 +121,7 @@ class _Look:
         self.only: Callable[[list[Expert]], list[Expert]] = lambda made: made
         self.under = folder.root.as_posix().rstrip("/") + "/"
         self.seen = scouted.at(folder.name, self.under)
+        self.published = scouted.published()
         said = store.as_found()
         self.known = {e.id: e for e in said}
         self.mine = {e.sha256: e for e in said if e.ref.source == folder.name}
@@ -205,7 +206,7 @@ class _Look:
             raise ExpertError(f"{path.name} cannot be read: {error.strerror or error}", path=str(path)) from error
         ref = self.folder.loose(path, sha256)
         weights = Weights(ref, header, sha256, header.size_bytes, payload)
-        witnesses = [*self._beside(place), name_of(path.name)]
+        witnesses = [*self._beside(place), *self._on_hubs(sha256), name_of(path.name)]
         title = title_of(f"{path.parent.name}/{path.name}")
         made = expert_of(weights, witnesses, id="new", title=title)
         return made.model_copy(update={"preview": place.preview, "id": self._id(path, sha256)})
@@ -220,6 +221,11 @@ class _Look:
                 continue
             if said is not None:
                 yield said
+
+    def _on_hubs(self, sha256: str) -> Iterable[Said]:
+        """What a hub was found to say of a file with these bytes (`enrich`)."""
+        if said := self.published.get(sha256):
+            yield Said.model_validate_json(said)
 
     def _repository(self, place: Place) -> list[Expert]:
         """The experts of a repository; files of it that are none are told."""

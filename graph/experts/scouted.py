@@ -21,7 +21,8 @@ _SCHEMA = """
         source TEXT NOT NULL, place TEXT NOT NULL, stamp TEXT NOT NULL, outcome TEXT NOT NULL,
         experts TEXT NOT NULL, why TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (source, place));
     CREATE TABLE IF NOT EXISTS cursors (
-        source TEXT NOT NULL, search TEXT NOT NULL, cursor TEXT NOT NULL, PRIMARY KEY (source, search))
+        source TEXT NOT NULL, search TEXT NOT NULL, cursor TEXT NOT NULL, PRIMARY KEY (source, search));
+    CREATE TABLE IF NOT EXISTS published (sha256 TEXT PRIMARY KEY, said TEXT NOT NULL)
 """
 
 
@@ -100,6 +101,19 @@ class Scouted:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._open() as database:
             database.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)", (source, search, cursor))
+
+    def published(self) -> dict[str, str]:
+        """sha256 of a file -> what a hub says of it, as JSON; empty where it was asked and does not know it."""
+        if not self.path.exists():
+            return {}
+        with self._open() as database:
+            return dict(database.execute("SELECT sha256, said FROM published"))
+
+    def keep_published(self, said: Iterable[tuple[str, str]]) -> None:
+        """Remember what hubs say of files, in place of what was known."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._open() as database:
+            database.executemany("INSERT OR REPLACE INTO published VALUES (?, ?)", list(said))
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

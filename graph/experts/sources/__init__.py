@@ -6,7 +6,7 @@ named by the entry-point group ``diffgraph.sources``) and decorate it. Nothing e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -144,6 +144,23 @@ class Speaking(Source, Protocol):
 
     def said(self, info: RepoInfo) -> Said | None:
         """What its page says of the expert in it."""
+        ...
+
+
+class FileSums(Frozen):
+    """Sums of one file: of the whole, those of its tensors that its header claims, and that of its tensors."""
+
+    sha256: str
+    claimed: tuple[str, ...] = ()
+    payload: str = ""
+
+
+@runtime_checkable
+class KnowsFiles(Protocol):
+    """A source that knows files by their sums, wherever they lie."""
+
+    def published(self, files: Sequence[FileSums]) -> Iterator[tuple[FileSums, Said | None]]:
+        """What it says of each, in order; None where it does not know it."""
         ...
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from .sources.loopback_civitai import Civitai, Storage
 from .sources.loopback_hub import CARD, Hub, lora, running
 
 
@@ -20,3 +21,13 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with running(server):
         yield server
         close_session()
+
+
+@pytest.fixture
+def civitai() -> Iterator[Civitai]:
+    storage = Storage()
+    server = Civitai(storage)
+    for number in (1, 2, 3):
+        server.add(number, lora(number))
+    with running(storage), running(server):
+        yield server

@@ -49,6 +49,9 @@ class Hub(ThreadingHTTPServer):
 
     daemon_threads = True
 
+    def handle_error(self, request: Any, address: Any) -> None:
+        """A client that has read enough hangs up: that is no error of the server's."""
+
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repos: dict[str, dict[str, bytes]] = {}
