@@ -156,7 +156,6 @@ def replay(
     """
     from ...merging.sampling.png_record import read_png, save_png
     from ...tools.plan_inputs import open_inputs
-    from ...tools.png_names import png_names
     from ..progress import Progress
 
     record = read_png(image)
@@ -170,8 +169,7 @@ def replay(
             image, inputs.ctx.engine, inputs.finder, lambda at, all_: progress.count(at, all_, "sampling steps")
         )
         if out_ is not None:
-            names = png_names(inputs.ctx, record.plan, inputs.finder)
-            save_png(done.image, out_, record.plan, record.seed, record.extra, **names._asdict())
+            save_png(done.image, out_, record.plan, record.seed, record.extra, texts=record.texts)
     if json_:
         found = {"equal": done.equal, "differing": done.differing, "largest": done.largest, "reasons": [*done.reasons]}
         write_json({"plan_id": record.plan.plan_id, "seed": record.seed, **found})

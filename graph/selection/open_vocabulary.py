@@ -259,7 +259,8 @@ def _active(
 
 def triggers_of(expert: Expert, called: Iterable[str], spoken: str) -> tuple[str, ...]:
     """The words that an expert is to be called by: those of the skills that are called for, each with the others of its
-    group. Where no skill is, the group that the words say most of; of several alike the first.
+    group. Where no skill is, the group that the words say most of, and none where they say nothing of several: which of
+    them is meant only the user knows.
     """
     wanted = [t for t in dict.fromkeys(called) if t]
     groups = [tuple(t for t in group if t) for group in expert.triggers]
@@ -267,4 +268,5 @@ def triggers_of(expert: Expert, called: Iterable[str], spoken: str) -> tuple[str
     if wanted:
         whole = [next((g for g in groups if trigger in g), (trigger,)) for trigger in wanted]
         return tuple(dict.fromkeys(t for group in whole for t in group))
-    return max(groups, key=lambda group: sum(says(spoken, t) for t in group), default=())
+    said = [sum(says(spoken, t) for t in group) for group in groups]
+    return groups[said.index(max(said))] if len(groups) == 1 or any(said) else ()

@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..plan.merge_plan import MergePlan
 from .a1111_text import expert_names, parameters, version
 from .comfy_graph_text import comfy_graph
 
-KEY = "diffgraph"
+KEY, PARAMETERS, GRAPH = "diffgraph", "parameters", "prompt"
 MAX_BYTES = 256 * 2**20
 
 
@@ -37,6 +37,7 @@ class PngRecord:
         extra: what the caller added (scores, ids, the device …), JSON-plain.
         made_with: library -> version that it was made with; empty in images of before this was written.
         image: the pixels.
+        texts: what it tells other programs, by the names that they look under.
     """
 
     plan: MergePlan
@@ -45,6 +46,7 @@ class PngRecord:
     extra: dict[str, JsonValue]
     made_with: dict[str, str]
     image: Image.Image
+    texts: dict[str, str] = field(default_factory=dict)
 
 
 def save_png(
@@ -57,6 +59,7 @@ def save_png(
     *,
     own: str = "",
     graph: bool = True,
+    texts: Mapping[str, str] | None = None,
 ) -> None:
     """Write ``image`` with its plan, atomically. Equal arguments give equal bytes.
 
@@ -64,6 +67,7 @@ def save_png(
         sums: what `a1111_text.payload_sums` gives, for ``parameters``, so that other programs know the experts.
         own: the base's own sampler as plans name it, for plans that leave the sampler to the base.
         graph: also write the graph by which ComfyUI draws this, where its nodes can.
+        texts: a record's, to be written as they are instead of all this.
 
     Raises:
         ValueError: ``seed`` is none of the plan's, or ``extra`` is not JSON.
@@ -82,10 +86,13 @@ def save_png(
         "made_with": libraries(),
         "extra": dict(extra or {}),
     }
+    said = {PARAMETERS: parameters(plan, seed, image.size, sums, own)} if not texts else dict(texts)
+    nodes = comfy_graph(plan, seed, image.size, expert_names(plan), own) if graph and not texts else None
+    if nodes is not None:
+        said[GRAPH] = json.dumps(nodes, separators=(",", ":"), allow_nan=False)
     info = PngInfo()
-    info.add_text("parameters", parameters(plan, seed, image.size, sums, own))
-    if graph and (nodes := comfy_graph(plan, seed, image.size, expert_names(plan), own)) is not None:
-        info.add_text("prompt", json.dumps(nodes, separators=(",", ":"), allow_nan=False))
+    for name, text in said.items():
+        info.add_text(name, text)
     info.add_text(KEY, json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", pnginfo=info)
@@ -110,7 +117,8 @@ def read_png(path: Path) -> PngRecord:
             raise UserError(f"{path} is too large for an image of ours")
         with Image.open(path, formats=["PNG"]) as image:
             image.load()
-            raw = getattr(image, "text", {}).get(KEY)
+            held = getattr(image, "text", {})
+            raw = held.get(KEY)
             pixels = pixels_sha256(image)
             copy = image.convert("RGB")
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -128,7 +136,8 @@ def read_png(path: Path) -> PngRecord:
         raise UserError(f"{path} carries a plan that does not fit its own hash: it was edited")
     if said != pixels:
         raise UserError(f"the pixels of {path} are not those that its plan was saved with: it was edited")
-    return PngRecord(plan, seed, pixels, extra, made_with, copy)
+    texts = {name: str(held[name]) for name in (PARAMETERS, GRAPH) if name in held}
+    return PngRecord(plan, seed, pixels, extra, made_with, copy, texts)
 
 
 def read_plan(path: Path) -> MergePlan:

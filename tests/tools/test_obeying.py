@@ -14,6 +14,7 @@ import pytest
 
 from diffgraph.agents.scout import scout
 from diffgraph.errors import UserError
+from diffgraph.graph.experts.expert import Skill, SourceRef
 from diffgraph.graph.reading.request import Orders
 from diffgraph.graph.reading.said_orders import Said, orders_of
 from diffgraph.merging.plan.merge_plan import MergePlan
@@ -150,6 +151,18 @@ def test_a_tag_is_merged_at_its_weights(
     assert (activation.unmet, plan.prompt.count("fox")) == ((), 1)
 
 
+def test_of_several_skills_that_nobody_asked_for_none_is_said(open_base: Callable[..., Context]) -> None:
+    ctx = open_base("sdxl")
+    axolotl = next(e for e in ctx.store.experts() if "axolotl" in e.id)
+    skills = tuple(Skill(facet="subject", name=name, trigger=name) for name in ("mossy robot", "rusty robot"))
+    ref = SourceRef(source="folder", repo="several", revision="0", file="several.safetensors")
+    several = {"id": "folder/several", "title": "Several", "ref": ref, "sha256": "cd" * 32, "skills": skills}
+    ctx.store.add_experts([axolotl.model_copy(update={**several, "triggers": (), "file_names": ()})])
+    for words, prompt in (("a fox", "a fox"), ("a rusty robot", "a rusty robot")):
+        _, plan = planned(ctx, f"{words} <lora:several:0.5>")
+        assert ([(e.id, e.weight) for e in plan.experts], plan.prompt) == ([("folder/several", 0.5)], prompt)
+
+
 def test_a_weight_of_nought_rules_out(open_base: Callable[..., Context]) -> None:
     assert planned(open_base("sdxl"), "pixel art style, a fox")[1].experts
     activation, plan = planned(open_base("sdxl"), "pixel art style, a fox <lora:pixel-art-sdxl:0>")
@@ -257,7 +270,8 @@ def test_an_expert_is_known_by_id_file_repository_or_title(open_base: Callable[.
 def test_an_id_may_end_like_a_weight(open_base: Callable[..., Context]) -> None:
     ctx = open_base("sd15")
     axolotl = next(e for e in ctx.store.experts() if "axolotl" in e.id)
-    odd = axolotl.model_copy(update={"id": "folder/odd:2", "sha256": "ab" * 32})
+    ref = SourceRef(source="folder", repo="odd", revision="0", file="odd.safetensors")
+    odd = axolotl.model_copy(update={"id": "folder/odd:2", "title": "Odd", "ref": ref, "sha256": "ab" * 32})
     ctx.store.add_experts([odd])
     for said, weight in (("folder/odd:2", 0.8), ("folder/odd:2:0.5", 0.5)):
         (one,) = planned(ctx, "a fox", {"experts": [said]})[1].experts
