@@ -149,7 +149,7 @@ class _Look:
 
     @property
     def anything(self) -> bool:
-        return bool(self.new or self.changed or self.refused or self.unchanged or self.refused_before)
+        return bool(self.new or self.changed or self.refused or self.unchanged)
 
     def report(self) -> Report:
         """All of it."""
@@ -222,6 +222,7 @@ class _Look:
         stands = before is not None and before.stamp in (self._stamp(listing), f"{self._stamp(listing)} {self.access}")
         if before is not None and before.outcome == "refused" and stands and not self.again:
             self.refused_before += 1
+            self.unchanged += 1
             return True
         held = known is not None and (not listing.revision or listing.revision in known)
         if before is not None and before.outcome != "refused":

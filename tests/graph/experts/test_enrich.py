@@ -139,7 +139,7 @@ def test_a_look_counts_everything_and_the_second_one_asks_for_lists_only(home: H
         assert said in why[place]
     civitai.asked()
     second = home.look()
-    assert (second.new, second.refused, second.unchanged, second.refused_before) == ((), (), 3, 6)
+    assert (second.new, second.refused, second.unchanged, second.refused_before) == ((), (), 9, 6)
     assert all("/api/v1/models?" in line for line in civitai.asked())
     civitai.models[5]["modelVersions"][0]["files"][0]["virusScanResult"] = "Success"
     civitai.models[1]["modelVersions"].insert(0, {**civitai.models[1]["modelVersions"][0], "id": 11, "name": "v2"})

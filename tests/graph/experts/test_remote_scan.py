@@ -140,7 +140,7 @@ def test_one_that_cannot_be_had_is_told_remembered_and_passed_over(
     assert said in reasons(found)["ana/no001"]
     asked(hub)
     found = look()
-    assert (found.refused, found.refused_before, found.unchanged) == ((), 1, 3)
+    assert (found.refused, found.refused_before, found.unchanged) == ((), 1, 4)
     assert asked(hub) == [], "not asked for again"
     hub.status.clear()
     hub.shas["ana/no001"] = "e" * 40
