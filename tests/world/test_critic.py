@@ -30,7 +30,7 @@ def critic(named: str) -> protocol.Critic:
 @shipped
 def test_it_is_the_base_own_and_fits_no_other(tmp_path: Path) -> None:
     base = registry.chosen("world")
-    found = critic(protocol.named("auto", base))
+    found = protocol.fitting("auto", protocol.CriticSetup(base))
     assert found.fits(base)
     assert not found.fits(base.model_copy(update={"ref": "folder:mine"}))
     verdict = found.score([Image.new("RGB", (64, 64), "white")], [Wanted(facet="subject", text="octopus")])[0]
