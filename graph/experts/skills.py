@@ -22,6 +22,12 @@ _VERSION = re.compile(
     r"|dora|model|embedding|textual inversion|checkpoint)\b",
     re.I,
 )
+_FOR_BASE = re.compile(
+    r"\s(?:for|on)\s(?:stable[ -]?diffusion|sd[ -]?\d|sdxl|sd[ -]?xl|flux|qwen|z-?image|chroma|auraflow|lumina|sana"
+    r"|hidream|kolors|pony|illustrious|noobai)[\w. -]{0,60}$",
+    re.I,
+)
+"""The base that a title names at its end ("Axolotl for stable-diffusion-xl-base-1.0")."""
 _SPLIT = re.compile(r"\s[-–—/|:~]\s|[|/:：]|\s{2,}")
 
 
@@ -93,7 +99,7 @@ def made_skills(
 
 def short_title(title: str) -> str:
     """A title without versions, bases and kinds: ``Pixel Art XL v1.1 [SDXL] | LoRA`` -> ``Pixel Art XL``."""
-    bare = _VERSION.sub(" ", title.replace("_", " "))
+    bare = _VERSION.sub(" ", _FOR_BASE.sub("", title.replace("_", " ")))
     first = next((part for part in (" ".join(p.split()) for p in _SPLIT.split(bare)) if len(part) > 1), "")
     return clean(first.strip(" -–—.,:;/|~") or title)
 

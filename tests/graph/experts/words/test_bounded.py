@@ -51,3 +51,16 @@ def test_many_skills_take_no_time() -> None:
     started = time.process_time()
     assert len(parse_card("## Skills\n" + line * 500).skills) == 1
     assert time.process_time() - started < SECONDS
+
+
+@pytest.mark.parametrize(
+    ("title", "short"),
+    [
+        ("axolotl for stable-diffusion-xl-base-1.0", "axolotl"),
+        ("axolotl for FLUX.1-dev", "axolotl"),
+        ("Neon for SDXL 1.0", "Neon"),
+        ("A toy for dogs", "A toy for dogs"),
+    ],
+)
+def test_a_title_ends_before_the_base_it_names(title: str, short: str) -> None:
+    assert short_title(title) == short
