@@ -12,6 +12,7 @@ from ..settings import user_path
 from .profile import Kind
 
 LISTING = "model_index.json"
+_LONGEST_NAME, _LONGEST_PATH = 255, 4000
 _PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 _HUB_ID = re.compile(
     r"(?P<repo>[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95})(@(?P<revision>[A-Za-z0-9._/-]{1,200}))?"
@@ -52,6 +53,8 @@ def location_of(text: str) -> Location | None:
         UserError: it is there, but nothing that a base can be read from; the message says what to take instead.
     """
     path = user_path(text)
+    if max(len(part.encode()) for part in path.parts) > _LONGEST_NAME or len(str(path).encode()) > _LONGEST_PATH:
+        return None  # no file system has it, and asking for it is an error
     if path.is_dir():
         return Location("folder", str(_pipeline_in(path)))
     if path.is_file() and path.name == LISTING:

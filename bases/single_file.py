@@ -91,6 +91,10 @@ def _is_t5(name: str, class_name: str) -> bool:
     return name.startswith("text_encoder") and class_name.startswith("T5")
 
 
+_VAE_ALONE = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+"""What the weights of a VAE begin with where it is shared without a pipeline around it."""
+
+
 def contents(file: Path) -> Contents:
     """What a single file holds, from its header.
 
@@ -110,6 +114,8 @@ def contents(file: Path) -> Contents:
     prefix = next((p for p in (MODEL, BARE) if any(key.startswith(p) for key in own)), "")
     denoiser = [key for key in own if key.startswith(prefix) and key not in _NO_WEIGHTS]
     architecture = family_of_header(plain)
+    if all(key.startswith(_VAE_ALONE) for key in own):
+        raise UserError(f"{file} holds no unet and no transformer: it is a VAE alone, which `--vae` takes.")
     if not denoiser or (not prefix and architecture is None and len(denoiser) < len(header.tensors)):
         raise UserError(f"{file} holds no unet and no transformer, so nothing can be drawn with it.")
     return Contents(header, architecture, prefix, sum(header.tensors[key].numel for key in denoiser))
@@ -168,6 +174,7 @@ def _loaded(
     """The components that are in the file, read by diffusers. Raises NotThese if it cannot with these configs."""
     import diffusers
     import torch
+    from diffusers.loaders.single_file_utils import SingleFileComponentError
 
     made: Any = getattr(diffusers, pipeline, None)
     (denoiser,) = [name for name in inside if name in DENOISERS] or [""]
@@ -181,7 +188,7 @@ def _loaded(
                 nothing = dict.fromkeys((name for name in named if name not in inside), None)
                 pipe = made.from_single_file(str(file), **how, **nothing)
                 return {name: getattr(pipe, name) for name in inside}
-    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError, SingleFileComponentError) as error:
         said = " ".join(str(error).split())[:300]
         if "meta tensor" in said:
             raise NotThese(f"the file lacks weights that a {pipeline or 'pipeline'} of these configs has") from error

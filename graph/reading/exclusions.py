@@ -47,6 +47,7 @@ _NOT_HARMLESS = _set(
     "every always to mind forget worry hesitate matter know think care wait able enough unlike again there happy"
 )
 _NO_HARMLESS = _set(
+    "nonsense brainer frills "
     "problem problems worries worry hurry matter doubt longer rush less more one need idea other pressure way kidding "
     "fewer sooner offence offense thanks thank stress wonder question biggie reason limits"
 )
