@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,11 @@ FILE = "bases.json"
 WAIT_SECONDS = 10.0
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _MAX_BYTES = 4 * 2**20
+_log = logging.getLogger(__name__)
+
+
+class Damaged(UserError):
+    """The list of bases cannot be understood."""
 
 
 class KnownBase(Frozen):
@@ -57,6 +64,10 @@ class KnownBase(Frozen):
             return ""
         return f"{self.where}@{self.revision}" if self.kind == "hub" else self.where
 
+    def is_at(self, where: str) -> bool:
+        """Whether that is its place, by whichever way (``..``, links) the one or the other is written."""
+        return self.where == where or (self.kind != "hub" and os.path.realpath(self.where) == os.path.realpath(where))
+
 
 class KnownBases(Frozen):
     """All of them, in the order in which they came, and the one that is meant where none is named."""
@@ -71,7 +82,7 @@ class KnownBases(Frozen):
 
     def at(self, kind: Kind, where: str, revision: str = "") -> KnownBase | None:
         """The base at that place (as that revision), the latest first, or None."""
-        found = (base for base in reversed(self.bases) if (base.kind, base.where) == (kind, where))
+        found = (base for base in reversed(self.bases) if base.kind == kind and base.is_at(where))
         return next((base for base in found if revision in (base.asked, base.revision)), None)
 
     def with_base(self, base: KnownBase) -> KnownBases:
@@ -102,7 +113,8 @@ def read(home: Path) -> KnownBases:
     """What the home knows; nothing yet is no error.
 
     Raises:
-        UserError: the file is damaged, with what to do.
+        Damaged: the file is, with what to do.
+        UserError: it cannot be read.
     """
     path = home / FILE
     try:
@@ -120,9 +132,31 @@ def read(home: Path) -> KnownBases:
         return KnownBases.model_validate_json(raw)
     except (ValidationError, ValueError) as error:
         why = f"{error.errors()[0]['msg']}" if isinstance(error, ValidationError) else str(error)
-        raise UserError(
+        raise Damaged(
             f"{path} is damaged ({why}). Move it away; `diffgraph base add` makes the bases known again."
         ) from error
+
+
+def set_aside(home: Path) -> KnownBases:
+    """Put a damaged list beside its place under a name of its own, and say so; nothing is known from then on.
+
+    Raises:
+        UserError: it cannot be moved.
+    """
+    path = home / FILE
+    try:
+        with FileLock(home / f".{FILE}.lock", timeout=WAIT_SECONDS):
+            taken = len(list(home.glob(f"{FILE}.damaged*")))
+            aside = path.rename(home / (f"{FILE}.damaged-{taken + 1}" if taken else f"{FILE}.damaged"))
+    except Timeout as error:
+        raise UserError(f"Another diffgraph process is writing {path}; try again.") from error
+    except OSError as error:
+        raise UserError(f"{path} is damaged and cannot be moved ({error.strerror}). Move it away.") from error
+    _log.warning(
+        "%s is damaged: it is kept as %s, and the bases that it named are forgotten; `diffgraph base add` makes them "
+        "known again.", path, aside.name,
+    )  # fmt: skip
+    return KnownBases()
 
 
 def known_sums(home: Path, name: str) -> set[str]:

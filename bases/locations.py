@@ -25,7 +25,7 @@ class Location:
 
     Attributes:
         kind: what it is.
-        where: the absolute path, or "owner/name".
+        where: the absolute path, without ``..`` and links, or "owner/name".
         revision: of a Hub id, as it was typed; "" if none was.
     """
 
@@ -56,15 +56,21 @@ def location_of(text: str) -> Location | None:
     if max(len(part.encode()) for part in path.parts) > _LONGEST_NAME or len(str(path).encode()) > _LONGEST_PATH:
         return None  # no file system has it, and asking for it is an error
     if path.is_dir():
-        return Location("folder", str(_pipeline_in(path)))
+        return Location("folder", str(_pipeline_in(path).resolve()))
     if path.is_file() and path.name == LISTING:
-        return Location("folder", str(path.parent))
+        return Location("folder", str(path.parent.resolve()))
     if path.is_file():
-        return Location("file", str(_weights(path)))
+        return Location("file", str(_resolved(_weights(path))))
     found = _HUB_ID.fullmatch(text)
     if found is None or is_safetensors(text) or text.casefold().endswith((*_PICKLES, GGUF_SUFFIX)):
         return None
     return Location("hub", found["repo"], found["revision"] or "")
+
+
+def _resolved(file: Path) -> Path:
+    """Where a file is; a link keeps its own name where its target (in the Hub client's cache) is called otherwise."""
+    target = file.resolve()
+    return target if target.name == file.name else file.parent.resolve() / file.name
 
 
 def _pipeline_in(folder: Path) -> Path:

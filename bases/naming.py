@@ -12,9 +12,10 @@ from ..files.hashing import file_sha256
 from . import hub, known
 from .key import WeightFile, hashed
 from .known import KnownBase, KnownBases
-from .locations import LISTING, Location
+from .locations import Location
 from .parts import assemble
 from .single_file import contents
+from .soundness import MEND, check, is_whole
 
 CONVERTED = "bases"
 """The folder in the home that holds what single files were converted into."""
@@ -53,6 +54,8 @@ def known_at(
     """
     old = known.read(home).at(location.kind, location.where, location.revision)
     made = _look(home, location, old, parts, tell)
+    if old and name not in ("", old.name):
+        tell(f"{old.where} was known as {old.name}; it is called {name} from here on, for a place has one name")
     if made == old and (not name or old.name == name):
         return made
 
@@ -76,11 +79,12 @@ def refreshed(home: Path, base: KnownBase) -> KnownBase:
     Raises:
         BaseMissing: it was moved or deleted; the message says what to do.
     """
-    if not (Path(base.folder) / LISTING).is_file():
+    if not Path(base.folder).is_dir():
         raise BaseMissing(gone(base))
+    check(Path(base.folder), MEND if base.kind == "folder" else f"`diffgraph base add {base.where}` makes it again.")
     key, files = hashed(Path(base.folder), base.files)
     if not key:
-        raise BaseMissing(gone(base))
+        raise BaseMissing(_no_denoiser(Path(base.folder)))
     if (key, files) == (base.key, base.files):
         return base
     made = base.model_copy(update={"key": key, "files": files})
@@ -127,14 +131,19 @@ def _look(home: Path, location: Location, old: KnownBase | None, parts: str, tel
 
 
 def _hashed(base: KnownBase, folder: Path) -> KnownBase:
-    """A base with its key, hashed now as far as it is not known."""
+    """A base with its key, hashed now as far as it is not known, if its folder is whole."""
+    check(folder)
     try:
         key, files = hashed(folder, base.files)
     except OSError as error:
         raise BaseMissing(f"The weights of the base in {folder} cannot be read: {error.strerror or error}.") from error
     if not key:
-        raise BaseMissing(f"The pipeline in {folder} holds no weights of a unet or a transformer.")
+        raise BaseMissing(_no_denoiser(folder))
     return KnownBase.model_validate(dict(base) | {"folder": str(folder), "key": key, "files": files})
+
+
+def _no_denoiser(folder: Path) -> str:
+    return f"The pipeline in {folder} holds no weights of a unet or a transformer. {MEND}"
 
 
 def _of_file(home: Path, base: KnownBase, file: Path, old: KnownBase | None, parts: str, tell: Tell) -> KnownBase:
@@ -157,4 +166,4 @@ def _of_file(home: Path, base: KnownBase, file: Path, old: KnownBase | None, par
 def _unchanged(old: KnownBase, source: WeightFile) -> bool:
     """Whether the file of a known base is as it was, and what it was converted into is there."""
     same = old.source is not None and old.source.model_copy(update={"sha256": _ZEROS}) == source
-    return same and (Path(old.folder) / LISTING).is_file()
+    return same and is_whole(Path(old.folder))

@@ -22,6 +22,7 @@ from .known import KnownBase, KnownBases
 from .locations import LISTING, location_of
 from .pipeline_config import PipelineConfig
 from .profile import BaseProfile, Frozen
+from .soundness import check
 
 Maker = Callable[[str], BaseProfile]
 """Makes a profile; its argument is what follows ``name:`` in the setting, "" if nothing does."""
@@ -85,7 +86,7 @@ def chosen(
         ExternalError: the Hub fails.
     """
     named = (setting or "").strip()
-    bases = KnownBases() if home is None else known.read(home)
+    bases = KnownBases() if home is None else _known_to(home, named)
     named = named or bases.default or default_name()
     if home is not None and (entry := bases.get(named)) is not None:
         return of_known(naming.refreshed(home, entry))
@@ -118,7 +119,21 @@ def _placed(named: str, bases: KnownBases) -> KnownBase | None:
     if (entry := next((b for b in bases.bases if b.kind == "hub" and named in _ids(b)), None)) is not None:
         return entry
     path = user_path(named)
-    return None if path.exists() else next((b for b in bases.bases if b.where == str(path)), None)
+    return None if path.exists() else next((b for b in bases.bases if b.is_at(str(path))), None)
+
+
+def _known_to(home: Path, named: str) -> KnownBases:
+    """What a home knows. A damaged list is no obstacle to a base that is named by its place: it is set aside.
+
+    Raises:
+        UserError: the list is damaged, and it is needed to tell what is meant.
+    """
+    try:
+        return known.read(home)
+    except known.Damaged:
+        if not named or location_of(named) is None:
+            raise
+        return known.set_aside(home)
 
 
 def _ids(base: KnownBase) -> set[str]:
@@ -129,7 +144,7 @@ def _ids(base: KnownBase) -> set[str]:
 def of_known(entry: KnownBase) -> BaseProfile:
     """The profile of a base that a home knows."""
     called = Path(entry.where).stem if entry.kind == "file" else entry.where.rpartition("/")[2]
-    found = of_folder(Path(entry.folder), called=called)
+    found = _profile(Path(entry.folder), called)
     where = {"folder": f"the base in {entry.where}", "file": f"the base of {entry.where}"}
     named = {"hub": f"hub:{entry.origin}", "file": f"file:{called}"}.get(entry.kind, found.ref)
     title = where.get(entry.kind, f"the base {entry.origin}")
@@ -158,9 +173,12 @@ def add(text: str, home: Path, *, name: str = "", parts: str = "", tell: naming.
     Raises:
         UserError: there is no base, its name cannot be, or the home cannot be written.
     """
+    if not text.strip():
+        raise UserError("Name the base: a diffusers folder (`.` is this one), a .safetensors file or an id on the Hub.")
     location = location_of(text)
     if location is None:
         raise UserError(_nowhere(text, known.read(home)))
+    _known_to(home, text)
     if name and not known.NAME.fullmatch(name):
         raise UserError(f"{name!r} is no name for a base: take letters, digits, dots, dashes and underscores.")
     if name in names():
@@ -219,7 +237,7 @@ def _seen(row: ListedBase, named: str, look: Callable[[], BaseProfile]) -> Liste
     except DiffGraphError as error:
         return row.model_copy(update={"trouble": str(error), "in_force": in_force})
     places = {found.where, found.origin, found.origin.partition("@")[0]} - {""}
-    there = named in places or str(user_path(named)) in places
+    there = bool({named, str(user_path(named)), str(user_path(named).resolve())} & places)
     return row.model_copy(
         update={
             "where": row.where or found.where,
@@ -268,11 +286,17 @@ def of_folder(folder: Path, *, called: str = "") -> BaseProfile:
         called: what its weights were called where they come from; "": as the folder is.
 
     Raises:
-        UserError: there is no pipeline in it.
+        UserError: there is no pipeline in it, or it is not whole.
     """
     if not (folder / LISTING).is_file():
         known_ones = ", ".join(names()) or "none"
         raise UserError(f"There is no diffusers pipeline in {folder}: {LISTING} is missing. Registered: {known_ones}.")
+    check(folder)
+    return _profile(folder, called)
+
+
+def _profile(folder: Path, called: str) -> BaseProfile:
+    """The profile of a pipeline folder that is whole."""
     architecture = _architecture(folder, called or folder.name)
     ecosystem = ecosystem_of_folder(folder, architecture, names=(called,))
     family = family_for(architecture, ecosystem.name)

@@ -81,8 +81,17 @@ def _clean_usage() -> Iterator[None]:
     try:
         yield
     except _UsageError as error:
-        error.message = clean(error.message)
+        error.message = clean(error.message) + _dashes(error)
         raise
+
+
+def _dashes(error: Any) -> str:
+    """What to say of words in the place of an option where the command takes a prompt."""
+    typed = getattr(error, "option_name", None)
+    context = getattr(error, "ctx", None)
+    if typed is None or context is None or all(each.name != "prompt" for each in context.command.params):
+        return ""
+    return f'. A prompt that begins with a dash goes behind `--`: {context.command_path} -- "{clean(typed)[:80]} …"'
 
 
 class _Remarks(logging.Handler):

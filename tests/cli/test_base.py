@@ -165,3 +165,19 @@ def test_scouting_nowhere_says_where_to_look(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "diffgraph scout ~/loras" in " ".join(done.stderr.split())
     assert "nothing is measured" in " ".join(diffgraph("calibrate", "--all").stderr.split())
+
+
+@pytest.mark.parametrize("prompt", ["--ar 16:9 a fox", "--zebra", "-a fox"])
+def test_a_prompt_that_begins_with_a_dash_is_told_its_place(prompt: str) -> None:
+    done = diffgraph("generate", prompt)
+    assert done.exit_code == 2
+    assert "goes behind `--`" in " ".join(done.stderr.replace("│", "").split())
+    assert "goes behind" not in diffgraph("base", "list", "--fox").stderr
+
+
+def test_a_damaged_folder_and_no_folder_are_refused(tmp_path: Path) -> None:
+    (pipeline(tmp_path / "one") / "model_index.json").write_text("[]")
+    for place, says in {"one": "model_index.json is not a JSON object", "": "Name the base"}.items():
+        done = diffgraph("base", "add", place)
+        assert done.exit_code == 2
+        assert says in " ".join(done.stderr.split())
