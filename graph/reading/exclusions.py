@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .exclusion_phrases import PHRASES, find_free
 from .request import Marked
 from .words import BEHIND, fold
 
@@ -28,8 +29,12 @@ _AGAIN = _set(
 )
 """After "and": what follows is wanted again."""
 _DANGLING = _set(
-    "that which but and should must would shall it this is are be do does i we you really just also or to with"
+    "that which who but and should must would shall it this is are was were be do does did i we you really just also "
+    "or to with"
 )
+_HAS = _set("wearing having showing holding carrying containing featuring wears has have had shows holds")
+"""Before "no": without what is ruled out they would say nothing."""
+_TOWARDS = _set("at into to toward towards")
 _PREPOSITIONS = (BEHIND - {"before"}) | _set("before like into for from to")
 _PLACES = _set("it them background backdrop foreground picture image scene frame sky photo drawing corner corners")
 
@@ -53,11 +58,6 @@ _NO_HARMLESS = _set(
 )
 _WITHOUT_HARMLESS = _set("doubt fail question exception delay warning ado end equal limit effort")
 _NO_SIGNS = _set("sign signs zone symbol poster plate sticker")
-_WORDS_WITH_FREE = _set(
-    "sugar gluten fat care hands hand duty toll dairy caffeine alcohol lead cruelty wrinkle stress rent worry trouble "
-    "tax risk nut oil acid lactose egg wheat meat cage pain germ bug drought scot royalty interest jargon guilt "
-    "error rust free crime debt drug"
-)
 _START_VERBS = _set("avoid avoiding omit omitting exclude remove skip drop ban lose leave forbid forget ditch")
 _BEFORE_START = _set("and please but also pls plz then should must to kindly do just always can could you")
 
@@ -85,7 +85,7 @@ class _Ruled:
 
 def find_exclusions(marked: Marked) -> list[tuple[int, str]]:
     """Mark every exclusion of the text; return what is ruled out, each with its place. Linear in the text's length."""
-    found = _free(marked)
+    found = find_free(marked)
     words = _words(marked.free)
     at = 0
     while at < len(words):
@@ -94,8 +94,8 @@ def find_exclusions(marked: Marked) -> list[tuple[int, str]]:
             at += 1
             continue
         found += _things(marked.text, words, ruled)
-        marked.mark("exclusion", words[ruled.at].start, words[ruled.end - 1].end)
-        at = ruled.end
+        at = _but(words, ruled)
+        marked.mark("exclusion", words[ruled.at].start, words[at - 1].end)
     return sorted(found)
 
 
@@ -107,16 +107,6 @@ def _words(text: str) -> list[_Word]:
         words.append(_Word(fold(match[0]).replace("’", "'"), match.start(), match.end(), breaks))
         last = match.end()
     return words
-
-
-def _free(marked: Marked) -> list[tuple[int, str]]:
-    """ "neon-free", but not "sugar-free", which is a quality."""
-    found: list[tuple[int, str]] = []
-    for match in list(re.finditer(r"(?<![\w-])([^\W_]{2,40})-free(?![\w-])", marked.free, re.I)):
-        if fold(match[1]) not in _WORDS_WITH_FREE:
-            found.append((match.start(), match[1]))
-            marked.mark("exclusion", match.start(), match.end(), bar=False)
-    return found
 
 
 # -- where an exclusion begins
@@ -136,9 +126,18 @@ def _ruled(words: Sequence[_Word], at: int) -> _Ruled | None:
 
 def _dangling(words: Sequence[_Word], at: int) -> int:
     """The first of the little words before an exclusion that would stand alone without it: "the owl should not be"."""
+    if at > 1 and words[at].text == "no" and not words[at].breaks and words[at - 1].text in _HAS:
+        at -= 1
     while at > 0 and not words[at].breaks and words[at - 1].text in _DANGLING:
         at -= 1
     return at
+
+
+def _but(words: Sequence[_Word], ruled: _Ruled) -> int:
+    """After an exclusion, and after a "but" that only turns from it to what is wanted: "no dog, but a cat"."""
+    end = ruled.end
+    turns = end + 1 < len(words) and words[end].text == "but" and not words[end + 1].breaks
+    return end + 1 if turns and (ruled.at == 0 or "," in words[end].breaks) else end
 
 
 def _ahead(words: Sequence[_Word], at: int, *said: str) -> bool:
@@ -147,20 +146,8 @@ def _ahead(words: Sequence[_Word], at: int, *said: str) -> bool:
     return [w.text for w in here] == list(said) and not any(w.breaks for w in here[1:])
 
 
-_PHRASES: tuple[tuple[str, ...], ...] = tuple(
-    tuple(p.split())
-    for p in (
-        "instead of", "rather than", "in place of", "in lieu of", "as opposed to", "anything but", "everything but",
-        "all but", "anything other than", "something other than", "anything except", "everything except", "apart from",
-        "aside from", "other than", "except for", "except", "excluding", "free of", "free from", "but not", "and not",
-        "but no", "get rid of", "not including", "leave away", "keep out", "leave out", "leaving out", "with no",
-        "with zero", "devoid of", "with none of",
-    )
-)  # fmt: skip
-
-
 _BEGINNINGS = (
-    {phrase[0] for phrase in _PHRASES}
+    {phrase[0] for phrase in PHRASES}
     | _NEGATED_VERBS
     | _START_VERBS
     | {"no", "neither", "without", "w/o", "minus", "sans", "excluding"}
@@ -172,7 +159,7 @@ def _phrases(words: Sequence[_Word], at: int) -> int:
     """Phrases of several words; the index after them, 0 if none stands here."""
     if at and words[at - 1].text in ("nothing", "none", "nobody") and words[at].text in ("but", "except", "other"):
         return 0  # "nothing but a banana" wants one
-    for phrase in _PHRASES:
+    for phrase in PHRASES:
         if not _ahead(words, at, *phrase):
             continue
         end = at + len(phrase)
@@ -198,29 +185,24 @@ def _negated_verb(words: Sequence[_Word], at: int) -> int:
     if after in _NOT_HARMLESS and not (word == "never" and after == "even"):
         return 0
     to = at + 1
-    if word in (
-        "don't",
-        "dont",
-        "doesn't",
-        "doesnt",
-        "didn't",
-        "won't",
-        "wont",
-        "shouldn't",
-        "shouldnt",
-        "mustn't",
-        "mustnt",
-        "never",
-    ) or (bare and after in _USES - {"like", "look", "looks", "drawing"} | {"look"}):
+    if word in _set("don't dont doesn't doesnt didn't won't wont shouldn't shouldnt mustn't mustnt never") or (
+        bare and after in _USES - {"like", "look", "looks", "drawing"} | {"look"}
+    ):
         if after not in _USES and not (word == "never" and after in BEHIND):
             return 0
         while (
             to < len(words)
             and not words[to].breaks
             and words[to].text in _USES | {"to", "me", "it", "there", "any", "too"}
+            and not _looks_at(words, to)
         ):
             to += 1
     return to if to < len(words) and not words[to].breaks else 0
+
+
+def _looks_at(words: Sequence[_Word], at: int) -> bool:
+    """ "look at the camera" is something to do; "look like a dog" is not."""
+    return words[at].text == "look" and at + 1 < len(words) and words[at + 1].text in _TOWARDS
 
 
 def _no(words: Sequence[_Word], at: int) -> int:
@@ -305,6 +287,10 @@ def _scope(words: Sequence[_Word], at: int, said: int) -> _Ruled:
     ):
         said += 1
     end = said
+    deed = words[at].text in _NEGATED_VERBS and (words[said].text.endswith("ing") or _looks_at(words, said))
+    deed = deed and said + 2 < len(words) and words[said + 1].text in _PREPOSITIONS and not words[said + 1].breaks
+    if deed:
+        end = said + 2  # "looking at the camera" is ruled out, not looking
     while end < len(words) and end - said < MOST_WORDS:
         word = words[end]
         if end > said and word.breaks and not _list_goes_on(words, end):
@@ -319,7 +305,8 @@ def _scope(words: Sequence[_Word], at: int, said: int) -> _Ruled:
             break
         if end > said and word.text in ("and", "&", "nor", "or"):
             nxt = words[end + 1].text if end + 1 < len(words) else ""
-            if word.text == "and" and (nxt in _AGAIN or neither or nxt in ("no", "not", "without")):
+            again = nxt in _AGAIN or nxt in ("no", "not", "without") or (deed and nxt in ("a", "an", "the"))
+            if word.text == "and" and (again or neither):
                 break
         end += 1
     while end > said and words[end - 1].text in ("and", "or", "nor"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from .lone_orders import find_lone_orders
 from .order_sheet import BOUNDS, NUMBER, OrderSheet, each, listed
 from .request import Emphasis, ExpertOrder, Marked, Unmet
 from .spoken_orders import find_spoken_orders
@@ -45,7 +46,7 @@ _BLOCK_KEYS = {
 
 def find_orders(marked: Marked, found: OrderSheet) -> None:
     """Mark every order in the text, and say in ``found`` what it asks for. Linear in the text's length."""
-    for step in (_flags, _tags, _edits, _weights, _chunks, find_spoken_orders):
+    for step in (_flags, _tags, _edits, _weights, _chunks, find_spoken_orders, find_lone_orders):
         step(marked, found)
 
 

@@ -54,7 +54,7 @@ def _tidy(parts: tuple[Part, ...]) -> str:
     """The words in one text, without the commas and blanks that stood around what was taken out."""
     said = "".join(p.text if p.kind in ("words", "quoted") else "\0" for p in parts)
     said = re.sub(r"[(\[{]\s*\0[\s\0]*[)\]}]", "\0", said)
-    said = re.sub(r"[\s,;]*\0[\s\0]*(?=[,;.!?)\]])", "", said)
+    said = re.sub(r"[\s,;]*\0[\s\0]*(?=[,;:.!?)\]])", "", said)
     said = re.sub(r"([,;])\s*\0[\s\0]*", r"\1 ", said)
     said = re.sub(r"\s*\0[\s\0]*", " ", said)
     return re.sub(r"[ \t]{2,}", " ", said).strip(" \t\r\n,;")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from .lone_orders import COUNTS, hangs, lead, orders_steps
 from .order_sheet import LEAST_PIXELS, MOST_PIXELS, OrderSheet, each
 from .request import Marked
 
 _ASPECTS = frozenset(
     [(1, 1), (4, 3), (3, 4), (3, 2), (2, 3), (16, 9), (9, 16), (16, 10), (21, 9), (9, 21), (5, 4), (4, 5)]
 )
-_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_COUNTS = {word: n for n, word in enumerate(_WORDS, 1)}
 SHAPES = {
     "portrait": (3, 4), "vertical": (3, 4), "landscape": (4, 3), "horizontal": (4, 3), "square": (1, 1), "widescreen":
     (16, 9),
@@ -25,7 +24,6 @@ _STEPS = re.compile(
     r"(?!\s+(?:of|to|up|down|in)\b))",
     re.I,
 )
-_STAIRS = re.compile(r"stair|ladder|danc|walk|stoop|porch|escalator|temple|pyramid|podium|pool", re.I)
 _GUIDANCE = re.compile(
     r"(?<![\w-])(?:cfg|guidance)(?:[ _-]scale)?\s{0,2}(?:=|:|of|at)?\s{0,2}(\d{1,4}(?:\.\d{1,4})?)\b", re.I
 )
@@ -50,7 +48,7 @@ _TURNED = re.compile(
 _IMAGES = re.compile(
     r"^\W{0,4}(?:(?:please|pls|hi|hello|can|could|would|you|i|want|would like|need|give me|show me|draw|make|create|"
     r"generate|render|paint|me|us)\s+){0,6}"
-    rf"(\d{{1,3}}|{'|'.join(_COUNTS)})\s+(?:(?:different|small|square|new)\s+)?"
+    rf"(\d{{1,3}}|{'|'.join(COUNTS)})\s+(?:(?:different|small|square|new)\s+)?"
     r"(?:images?|pictures?|pics?|variations?|versions?|renders?|samples?|drawings?|photos?)\s+of\b",
     re.I,
 )
@@ -67,11 +65,9 @@ def find_spoken_orders(marked: Marked, found: OrderSheet) -> None:
         return act
 
     def steps(match: re.Match[str]) -> None:
-        before = marked.free[: match.start()].rstrip(" ")
-        alone = not before or before[-1] in ",.;|\n" or before.endswith((" at", " in", "use", "using"))
-        # "a staircase with 12 steps" has them.
-        if match[1] or alone or (int(match[2]) >= 8 and not _STAIRS.search(marked.text)):
+        if orders_steps(marked.free, match):
             one("steps")(match)
+            marked.mark("order", lead(marked.free, match.start()), match.start())
 
     def size(match: re.Match[str]) -> None:
         if all(LEAST_PIXELS <= int(n) <= MOST_PIXELS for n in match.groups()):
@@ -93,8 +89,10 @@ def find_spoken_orders(marked: Marked, found: OrderSheet) -> None:
         marked.mark("order", match.start(), match.end())
 
     def images(match: re.Match[str]) -> None:
+        if hangs(marked.free, match):
+            return
         said = match[1].casefold()
-        found.number(match.start(1), "images", str(_COUNTS.get(said, said)), said)
+        found.number(match.start(1), "images", str(COUNTS.get(said, said)), said)
         marked.mark("order", match.start(1), match.end(1), bar=False)
 
     each(_SEED, marked, one("seed"))
