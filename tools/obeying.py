@@ -9,6 +9,7 @@ import math
 from typing import TypeVar
 
 from ..errors import DiffGraphError, PlanError, UserError
+from ..graph.reading.order_sheet import listed
 from ..graph.reading.request import Orders, Unmet
 from ..merging.methods.method import make
 from ..merging.plan.drawable import Drawability, drawability
@@ -74,7 +75,8 @@ def negative(ctx: Context, activation: ActivationResult) -> str:
     """What the plan rules out: what is ordered so, and the prompt's exclusions, where the base takes a negative prompt
     in a user's own words.
     """
-    said = [activation.orders.negative, *activation.excluded]
+    weighed = {thing.casefold() for _, thing in listed(activation.orders.negative)}
+    said = [activation.orders.negative, *(one for one in activation.excluded if one.casefold() not in weighed)]
     return "" if why_no_negative(ctx, activation.orders) else ", ".join(dict.fromkeys(one for one in said if one))
 
 

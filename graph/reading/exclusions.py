@@ -56,6 +56,8 @@ _NO_HARMLESS = _set(
     "problem problems worries worry hurry matter doubt longer rush less more one need idea other pressure way kidding "
     "fewer sooner offence offense thanks thank stress wonder question biggie reason limits"
 )
+_NO_IN_A_WORD = _set("nonsense brainer frills frill fly go show name win kill code holds one")
+"""Behind "no-": words of their own, which rule nothing out."""
 _WITHOUT_HARMLESS = _set("doubt fail question exception delay warning ado end equal limit effort")
 _NO_SIGNS = _set("sign signs zone symbol poster plate sticker")
 _START_VERBS = _set("avoid avoiding omit omitting exclude remove skip drop ban lose leave forbid forget ditch")
@@ -72,6 +74,8 @@ class _Word:
     end: int
     breaks: str
     """Punctuation before it that ends a clause; empty if there is none."""
+    joined: bool = False
+    """Whether a hyphen joins it to the word before it."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,11 @@ def _words(text: str) -> list[_Word]:
     last = 0
     for match in _WORD.finditer(text):
         breaks = "".join(_BREAK.findall(text[last : match.start()]))
-        words.append(_Word(fold(match[0]).replace("’", "'"), match.start(), match.end(), breaks))
+        words.append(
+            _Word(
+                fold(match[0]).replace("’", "'"), match.start(), match.end(), breaks, text[last : match.start()] == "-"
+            )
+        )
         last = match.end()
     return words
 
@@ -119,6 +127,10 @@ def _ruled(words: Sequence[_Word], at: int) -> _Ruled | None:
     for begin in (_phrases, _negated_verb, _no, _neither, _single, _imperative):
         said = begin(words, at)
         if said:
+            if words[at].text == "no" and words[at + 1].joined:  # "a no-people landscape" is one of a landscape
+                return _Ruled(
+                    at, said, next((i for i in range(said + 1, len(words)) if not words[i].joined), len(words))
+                )
             ruled = _scope(words, at, said)
             return _Ruled(_dangling(words, at), ruled.said, ruled.end)
     return None
@@ -213,6 +225,7 @@ def _no(words: Sequence[_Word], at: int) -> int:
     if (
         after in _NO_HARMLESS
         or after[0].isdigit()
+        or (words[at + 1].joined and after in _NO_IN_A_WORD)
         or (at and words[at - 1].text in ("yes", "or", "say", "says", "saying"))
     ):
         return 0

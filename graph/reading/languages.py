@@ -7,7 +7,7 @@ lexicon lacks stays as it is, and is named as not understood.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..embedding import word_ranks
 from .dictionary import is_word
@@ -73,7 +73,7 @@ def in_english(text: str, language: str) -> tuple[str, tuple[Place, ...]]:
     """A text in English, word by word, and which part of it stands for which part of the text."""
     known = lexicon(language)
     items = _unspaced(text, known) if language in UNSPACED else _spaced(text, known)
-    items = _ordered(items, language)
+    items = _ordered(_without_nouns(text, items) if language == "zh" else items, language)
     out = ""
     places: list[Place] = []
     for item in items:
@@ -210,6 +210,28 @@ def _breaks(text: str, start: int, end: int) -> list[_Item]:
         if match
         else []
     )
+
+
+def _without_nouns(text: str, items: list[_Item]) -> list[_Item]:
+    """ "没有树的狐狸", a fox without a tree: what is ruled out ends at 的 where 没有 begins what describes a noun."""
+    out: list[_Item] = []
+    ruled = 0
+    """Words that are ruled out so far; 0 outside."""
+    for at, item in enumerate(items):
+        begins = at == 0 or items[at - 1].english in ("", ",", "and") or not items[at - 1].known
+        if item.english == "without":
+            ruled = 1 if begins else 0
+        elif item.english == ",":
+            ruled = 0
+        elif ruled and text[item.at : item.to] == "的":
+            if ruled > 1 and out[-1].english not in _COLOURS:
+                out[-1] = replace(out[-1], to=item.to)
+                item = _Item(",", item.to, item.to)
+            ruled = 0
+        elif ruled and item.english:
+            ruled += 1
+        out.append(item)
+    return out
 
 
 def _ordered(items: list[_Item], language: str) -> list[_Item]:

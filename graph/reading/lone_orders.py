@@ -56,7 +56,7 @@ def find_lone_orders(marked: Marked, found: OrderSheet) -> None:
             number = images[1].casefold()
             found.number(match.start(), "images", str(COUNTS.get(number, number)), said)
         elif sampler:
-            found.set(match.start(), "sampler", sampler)
+            found.set(match.start(), "sampler", sampler, said)
         if images or sampler:
             stop = marked.free.startswith(".", match.end())  # of a sentence of its own
             marked.mark("order", match.start(), match.end() + stop)

@@ -10,11 +10,22 @@ from .request import Emphasis, ExpertOrder, Marked, Unmet
 from .spoken_orders import find_spoken_orders
 
 _TAG = re.compile(r"<([A-Za-z]{1,20}):([^<>\n]{1,200})>")
+_UNCLOSED = re.compile(
+    r"<(lora|lyco|lycoris|locon|loha|lokr|hypernet):([^<>\s,:|]{1,200}(?::[^<>\s,:|]{1,40}){0,3})", re.I
+)
+"""A tag whose ``>`` is missing ends at the first blank."""
+_BROKEN = re.compile(r"<(?:lora|lyco|lycoris|locon|loha|lokr|hypernet)\s?:[^<>\n,|]{0,300}>?", re.I)
+_STRENGTH = re.compile(rf"(?:(?:te|clip|unet|model)\s?=\s?)?{NUMBER}", re.I)
 _EXPERTS = frozenset(["lora", "lyco", "lycoris", "locon", "loha", "lokr"])
 _EMBEDDING = re.compile(rf"(?<!\w)embedding:([\w.-]{{1,100}})(?::({NUMBER}))?")
-_WEIGHTED = re.compile(rf"[(\[]([^()\[\]<>\n]{{1,400}}?)\s?:\s?({NUMBER})\s?[)\]]")
-_EDITED = re.compile(rf"\[([^\[\]:|\n]{{0,200}}):(?:([^\[\]:|\n]{{0,200}}):)?\s?({NUMBER})\s?\]")
-_TURNS = re.compile(r"\[([^\[\]|\n]{1,100}(?:\|[^\[\]|\n]{0,100}){1,8})\]")
+_WEIGHTED = re.compile(rf"(?<!\\)[(\[]([^()\[\]<>\n]{{1,400}}?)\s?:\s?({NUMBER})\s?[)\]]")
+_NO_WEIGHT = re.compile(
+    r"(?<!\\)[(\[]([^()\[\]<>\n]{1,400}?)\s?:\s?([-+]?(?:\d[\w.+-]{0,60}|nan|inf|infinity))\s?[)\]]", re.I
+)
+_WILDCARD = re.compile(r"(?<!\w)__[\w/*.-]{1,100}?__(?!\w)")
+_CHOICE = re.compile(r"\{(?:[\d-]{1,5}\$\$)?([^{}|\n]{0,200})((?:\|[^{}|\n]{0,200}){1,30})\}")
+_EDITED = re.compile(rf"(?<!\\)\[([^\[\]:|\n]{{0,200}}):(?:([^\[\]:|\n]{{0,200}}):)?\s?({NUMBER})\s?\]")
+_TURNS = re.compile(r"(?<!\\)\[([^\[\]|\n]{1,100}(?:\|[^\[\]|\n]{0,100}){1,8})\]")
 _BARE_WEIGHT = re.compile(r"(?<=[^\W\d_]):(\d(?:\.\d{1,3})?)(?=\s*(?:[,;\n]|$))")
 _PARTED = re.compile(r"(?<=\w)::(-?\d(?:\.\d{1,3})?)?(?!\w)")
 _CHUNK = re.compile(r"(?<![\w-])(?:BREAK|AND|ADDCOMM|ADDBASE|ADDCOL|ADDROW)(?![\w-])")
@@ -33,6 +44,10 @@ _BARE_FLAGS = frozenset(
 _MIDJOURNEY = _BARE_FLAGS | frozenset(
     ["v", "version", "niji", "style", "stylize", "s", "q", "quality", "chaos", "c", "weird", "iw", "cref", "cw", "sref",
      "sw", "oref", "ow", "repeat", "r", "stop", "same", "sameseed", "exp", "p", "profile", "personalize"]
+)  # fmt: skip
+_WITH_VALUE = (
+    dict.fromkeys(_NUMERIC, "20") | dict.fromkeys(_NAMED, "a name")
+    | dict.fromkeys(["ar", "aspect", "aspect-ratio"], "16:9") | dict.fromkeys(["size", "resolution", "res"], "832x1216")
 )  # fmt: skip
 _NEGATIVE = re.compile(r"(?:(?<=\s)|(?<=[.,;|])|^)negative(?:[ _-]prompt)?\s{0,2}[:=]\s{0,2}", re.I)
 _POSITIVE = re.compile(r"^\s{0,4}(?:(?:positive[ _-])?prompt|positive)\s{0,2}:", re.I)
@@ -66,6 +81,7 @@ def find_block(marked: Marked, found: OrderSheet) -> None:
         flag = _FLAG.search(marked.free, match.end(), end)
         end = min(e for e in (end, bar if bar >= 0 else end, flag.start() if flag else end))
         found.excluded += listed(marked.text, match.end(), end)
+        found.weigh_negative(marked.text[match.end() : end])
         marked.mark("exclusion", match.start(), end)
 
 
@@ -82,13 +98,14 @@ def _pairs(block: str, at: int, found: OrderSheet) -> None:
         elif name in BOUNDS and re.fullmatch(NUMBER, value):
             found.number(at, str(name), value, said)
         elif name in ("sampler", "model", "vae"):
-            found.set(at, str(name), value[:200])
+            found.set(at, str(name), value[:200], said)
         elif key == "schedule type":
             spacing = value[:40]
         else:
             found.unmet.append((at, Unmet(text=said[:300], why="tells how another image was made")))
     if spacing and spacing.casefold() != "automatic" and "sampler" in found.values:
-        found.set(at, "sampler", f"{found.values['sampler'][1]} {spacing}")
+        where, sampler, said = found.values["sampler"]
+        found.values["sampler"] = (where, f"{sampler} {spacing}", said)
 
 
 def _flags(marked: Marked, found: OrderSheet) -> None:
@@ -105,14 +122,15 @@ def _flag(marked: Marked, found: OrderSheet, match: re.Match[str], name: str, re
     start, at = match.start(), match.end()
     value = re.match(r"[\s=:]{0,3}([^\s,|]{1,120})", rest)
     number = re.match(rf"[\s=:]{{0,3}}({NUMBER})(?![\w:])", rest)
-    ratio = re.match(r"[\s=:]{0,3}(\d{1,3})\s?[:x/]\s?(\d{1,3})(?!\w)", rest)
-    size = re.match(r"[\s=:]{0,3}(\d{2,5})\s?[x×*]\s?(\d{2,5})(?!\w)", rest)
+    ratio = re.match(r"[\s=:]{0,3}(\d{1,9})\s?[:x/]\s?(\d{1,9})(?!\w)", rest)
+    size = re.match(r"[\s=:]{0,3}(\d{1,9})\s?[x×*]\s?(\d{1,9})(?!\w)", rest)
     if name in ("no", "neg", "negative", "negative-prompt", "not"):
         end = at + (re.search(r"\s(?:--|—|–)[A-Za-z]|[|\n]|$", rest) or match).start()
         found.excluded += listed(marked.text, at, end)
+        found.weigh_negative(marked.text[at:end])
         marked.mark("exclusion", start, end)
-    elif name in ("ar", "aspect", "aspect-ratio") and ratio and int(ratio[1]) and int(ratio[2]):
-        found.set(start, "aspect", (int(ratio[1]), int(ratio[2])))
+    elif name in ("ar", "aspect", "aspect-ratio") and ratio:
+        found.aspect(start, int(ratio[1]), int(ratio[2]), match[0] + ratio[0])
         marked.mark("order", start, at + ratio.end())
     elif name in ("size", "resolution", "res") and size:
         found.size(start, size[1], size[2], match[0] + size[0])
@@ -121,8 +139,15 @@ def _flag(marked: Marked, found: OrderSheet, match: re.Match[str], name: str, re
         found.number(start, _NUMERIC[name], number[1], match[0] + number[0])
         marked.mark("order", start, at + number.end())
     elif name in _NAMED and value:
-        found.set(start, _NAMED[name], value[1])
+        found.set(start, _NAMED[name], value[1], match[0] + value[0])
         marked.mark("order", start, at + value.end())
+    elif name in _WITH_VALUE:
+        end = at + _value_end(rest)
+        if name in _NUMERIC and value and end > at:
+            found.number(start, _NUMERIC[name], value[1], marked.text[start:end])
+        else:
+            found.refuse(start, marked.text[start:end], f"--{match[1]} takes a value such as {_WITH_VALUE[name]}")
+        marked.mark("order", start, end)
     elif name in _MIDJOURNEY:
         end = at + (value.end() if value and name not in _BARE_FLAGS and not value[1].startswith(("--", "—")) else 0)
         found.unmet.append((start, Unmet(text=marked.text[start:end], why="is an order of Midjourney's")))
@@ -130,6 +155,13 @@ def _flag(marked: Marked, found: OrderSheet, match: re.Match[str], name: str, re
     else:
         end = at + (number.end() if number else 0)
         marked.mark("left out", start, end, "there is no such order")
+
+
+def _value_end(rest: str) -> int:
+    """Where what stands behind a flag as its value ends, though it is none: a number, or all up to the next flag."""
+    value = re.match(r"[\s=:]{0,3}(?!--|—|–)([^\s,|]{1,120})", rest)
+    alone = value and re.match(r"\s*(?:$|[,|\n]|--|—|–)", rest[value.end() :])
+    return value.end() if value and (alone or re.match(r"[-+.]?\d", value[1])) else 0
 
 
 def _tags(marked: Marked, found: OrderSheet) -> None:
@@ -143,6 +175,9 @@ def _tags(marked: Marked, found: OrderSheet) -> None:
             return
         first, second = strengths(fields[1:])
         order = ExpertOrder(kind=kind, name=fields[0], weight=first, text_weight=second, text=match[0])
+        odd = [f for f in fields[1:] if not _STRENGTH.fullmatch(f)]
+        if odd and fields[0]:
+            found.refuse(match.start(), match[0], f"{', '.join(map(repr, odd))} is no weight: a number like 0.7 is one")
         if not fields[0] or any(w is not None and not abs(w) <= 10 for w in (first, second)):
             found.unmet.append((match.start(), Unmet(text=match[0], why="a weight is a number from -10 to 10")))
         else:
@@ -154,7 +189,13 @@ def _tags(marked: Marked, found: OrderSheet) -> None:
         marked.mark("order", match.start(), match.end())
         found.experts.append((match.start(), order))
 
+    def broken(match: re.Match[str]) -> None:
+        found.refuse(match.start(), match[0], "names no expert: <lora:NAME:0.7> does")
+        marked.mark("order", match.start(), match.end())
+
     each(_TAG, marked, tag)
+    each(_UNCLOSED, marked, tag)
+    each(_BROKEN, marked, broken)
     each(_EMBEDDING, marked, embedding)
 
 
@@ -196,6 +237,18 @@ def _edits(marked: Marked, found: OrderSheet) -> None:
         marked.mark("order", match.start(), match.start() + 1, bar=False)
         marked.mark("order", end, match.end(), bar=False)
 
+    def wildcard(match: re.Match[str]) -> None:
+        found.refuse(match.start(), match[0], "wildcards are not filled in here: type the words themselves")
+        marked.mark("order", match.start(), match.end())
+
+    def choice(match: re.Match[str]) -> None:
+        why = f"nothing is chosen at random: {match[1].strip()!r} is drawn"
+        found.refuse(match.start(), match[0], why)
+        marked.mark("order", match.start(), match.start(1), bar=False)
+        marked.mark("order", match.start(2), match.end(), bar=False)
+
+    each(_WILDCARD, marked, wildcard)
+    each(_CHOICE, marked, choice)
     each(_EDITED, marked, edit)
     each(_TURNS, marked, turns)
 
@@ -204,7 +257,15 @@ def _edits(marked: Marked, found: OrderSheet) -> None:
 
 
 def _weights(marked: Marked, found: OrderSheet) -> None:
+    def unweighted(match: re.Match[str]) -> None:
+        found.refuse(match.start(), match[0], f"{match[2]!r} is no weight from -10 to 10: the words are drawn without")
+        marked.mark("order", match.start(), match.start(1), bar=False)
+        marked.mark("order", match.end(1), match.end(), bar=False)
+
     def weighted(match: re.Match[str]) -> None:
+        if abs(float(match[2])) > 10:
+            unweighted(match)
+            return
         found.emphasis.append((match.start(), Emphasis(text=match[1].strip(), weight=float(match[2]))))
         marked.blank(match.start(), match.start(1))
         marked.blank(match.end(1), match.end())
@@ -221,6 +282,7 @@ def _weights(marked: Marked, found: OrderSheet) -> None:
         marked.mark("order", match.start(), match.end())
 
     each(_WEIGHTED, marked, weighted)
+    each(_NO_WEIGHT, marked, unweighted)
     _nested(marked, found)
     each(_PARTED, marked, parted)
     each(_BARE_WEIGHT, marked, bare)
@@ -231,6 +293,8 @@ def _nested(marked: Marked, found: OrderSheet) -> None:
     depth: list[int] = []
     pairs: list[tuple[int, int]] = []
     for at, char in enumerate(marked.free):
+        if at and marked.free[at - 1] == "\\":
+            continue
         if char in "([":
             depth.append(at)
         elif char in ")]" and depth and marked.free[depth[-1]] == ("(" if char == ")" else "["):
@@ -254,7 +318,7 @@ def _nested(marked: Marked, found: OrderSheet) -> None:
 
 def _chunks(marked: Marked, found: OrderSheet) -> None:
     """BREAK and AND in capitals, unless all is in capitals."""
-    if marked.text.isupper():
+    if _CHUNK.sub("", marked.text).isupper():
         return
 
     def chunk(match: re.Match[str]) -> None:

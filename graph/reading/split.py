@@ -53,6 +53,7 @@ def split(text: str) -> Request:
 def _tidy(parts: tuple[Part, ...]) -> str:
     """The words in one text, without the commas and blanks that stood around what was taken out."""
     said = "".join(p.text if p.kind in ("words", "quoted") else "\0" for p in parts)
+    said = re.sub(r"^\s*\0[\s\0]*[,;.!?]+", "", said)
     said = re.sub(r"[(\[{]\s*\0[\s\0]*[)\]}]", "\0", said)
     said = re.sub(r"[\s,;]*\0[\s\0]*(?=[,;:.!?)\]])", "", said)
     said = re.sub(r"([,;])\s*\0[\s\0]*", r"\1 ", said)
