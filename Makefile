@@ -18,6 +18,9 @@ export DIFFGRAPH_HOME ?= $(CURDIR)/.diffgraph
 export ANONYMIZED_TELEMETRY = False
 export HF_HUB_DISABLE_TELEMETRY = 1
 
+# As many processes as there are cores, at most four: each holds pipelines of its own.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist worksteal
+
 .PHONY: help setup demo chat test test-all check format eval numbers docs bench world pins clean
 
 help:  ## list the targets
@@ -44,10 +47,10 @@ chat: $(READY)  ## talk to DiffGraph in the terminal
 	@$(BIN)/diffgraph chat $(ARGS)
 
 test: $(READY)  ## the tests (under 10 minutes on 2 cores)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-all: $(READY)  ## the tests, slow ones too
-	@$(BIN)/python -m pytest -m 'slow or not slow' $(ARGS)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'slow or not slow' $(ARGS)
 
 check: $(READY) .venv/src/diffgraph  ## ruff and mypy
 	@$(BIN)/ruff check .
