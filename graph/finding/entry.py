@@ -11,6 +11,10 @@ from .terms import squashed, terms
 
 FIELDS = ("trigger", "title", "file", "tag", "seen", "about")
 """What calls it, its title, its files, its page's tags, the tags of its training pictures, its description."""
+SORTS = frozenset(
+    ["style", "background", "subject", "character", "concept", "clothing", "pose", "object", "tool", "action", "art"]
+)
+"""Tags that say what sort of expert one is, and nothing of what it draws: a prompt that says one asks for none."""
 NAMES = ("trigger", "title", "file", "tag")
 """Fields of names; ``seen`` and ``about`` hold running text."""
 _MOST_PHRASES = 96
@@ -31,7 +35,12 @@ class Entry:
         """What an expert's node says, as it is found by."""
         said = _said(expert)
         fields = tuple(_phrases(said[name], name=name in _GIVEN) for name in FIELDS)
-        names = dict.fromkeys((squashed(text), name) for name in NAMES for text in said[name])
+        names = dict.fromkeys(
+            (squashed(text), name)
+            for name in NAMES
+            for text in said[name]
+            if name != "tag" or text.casefold() not in SORTS
+        )
         return cls(fields, tuple((key, name) for key, name in names if key))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .asked import Asked
-from .entry import FIELDS
+from .entry import FIELDS, SORTS
 from .index import Found
 
 Rows = NDArray[np.float64]
@@ -57,6 +57,8 @@ _AT = {name: i for i, name in enumerate(COLUMNS)}
 def _fill(row: Rows, asked: Asked, one: Found) -> None:
     total = 0.0
     for field, phrases in zip(FIELDS, one.phrases, strict=True):
+        if field == "tag":
+            phrases = [p for p in phrases if not SORTS.issuperset(p)]
         said = _says(field, phrases, asked)
         row[_AT[f"says_{field}"]] = said
         total += _FIELD_WEIGHTS[field] * said

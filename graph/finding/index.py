@@ -21,7 +21,7 @@ from ..experts.expert import Expert
 from .entry import FIELDS, NAMES, Entry
 from .terms import terms, words_of_prompt
 
-VERSION = "2"
+VERSION = "3"
 """Changes with what the tables hold."""
 _FIRST_LOOK = (1.0, 1.2, 1.0, 0.6, 0.4, 0.4)
 """Weights of `FIELDS` in the first look; what is found is weighed with more care afterwards."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .asked import Asked
-from .entry import FIELDS
+from .entry import FIELDS, SORTS
 from .evidence import COLUMNS
 from .index import Found
 
@@ -22,7 +22,7 @@ def reasons(asked: Asked, one: Found, row: NDArray[np.float64]) -> tuple[str, ..
     for field, phrases in zip(FIELDS, one.phrases, strict=True):
         if field not in _SPOKEN:
             continue
-        whole = [p for p in phrases if p in asked.runs]
+        whole = [p for p in phrases if p in asked.runs and not (field == "tag" and SORTS.issuperset(p))]
         if whole:
             best = max(whole, key=asked.weight_of)
             told.append((asked.weight_of(best), f"{_SPOKEN[field]} {' '.join(best)!r} is in the prompt"))

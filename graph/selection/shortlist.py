@@ -20,6 +20,8 @@ WHOLE_UP_TO = 100
 """A graph of so many experts is looked at whole."""
 CALLED_FROM, HINTED_FROM = 0.025, 0.1
 """Chance of being wanted from which an expert is worth a choice: if the words say a name of it, and if they do not."""
+HINTED_AMONG_FEW = 0.3
+"""The latter in a graph that is looked at whole: chances were learnt among many, and the best of few is none yet."""
 PASSED_OVER = 6
 _MOST = 40
 
@@ -57,7 +59,8 @@ def shortlist(request: Request, store: GraphStore, family: str, ordered: Collect
     """
     whole = store.words.count() <= WHOLE_UP_TO
     found = candidates(asked_for(request), store, family, most=_MOST, meaning=not whole)
-    worthy = tuple(c for c in found if c.chance >= (CALLED_FROM if c.called else HINTED_FROM))
+    hinted = HINTED_AMONG_FEW if whole else HINTED_FROM
+    worthy = tuple(c for c in found if c.chance >= (CALLED_FROM if c.called else hinted))
     view = store.view(family) if whole else store.view_of(family, [*(c.id for c in worthy), *ordered])
     passed = [c for c in found if c not in worthy and c.id not in ordered and c.why][:PASSED_OVER]
     told = tuple((c.id, f"{c.why[0]}, yet it is hardly wanted ({c.chance:.0%})") for c in passed)
