@@ -58,7 +58,7 @@ def _fill(row: Rows, asked: Asked, one: Found) -> None:
     total = 0.0
     for field, phrases in zip(FIELDS, one.phrases, strict=True):
         if field == "tag":
-            phrases = [p for p in phrases if not SORTS.issuperset(p)]
+            phrases = tuple(p for p in phrases if not SORTS.issuperset(p))
         said = _says(field, phrases, asked)
         row[_AT[f"says_{field}"]] = said
         total += _FIELD_WEIGHTS[field] * said
