@@ -22,7 +22,7 @@ from diffgraph.evals.suites.image_suite import ImageSuite
 from diffgraph.evals.suites.items import Item
 from diffgraph.merging.plan.merge_plan import MergePlan
 from diffgraph.merging.sampling import pipeline
-from diffgraph.merging.sampling.pipeline import render_all
+from diffgraph.merging.sampling.pipeline import Drawn, draw_all
 from diffgraph.settings import Settings
 
 ITEMS = (
@@ -151,11 +151,11 @@ def test_what_one_arm_has_drawn_no_other_draws_again(
 ) -> None:
     drawn: list[int] = []
 
-    def counted(engine: object, plans: list[MergePlan], *rest: object, **named: object) -> list[list[Image.Image]]:
+    def counted(engine: object, plans: list[MergePlan], *rest: object, **named: object) -> list[list[Drawn]]:
         drawn.extend(seed for plan in plans for seed in plan.seeds)
-        return render_all(engine, plans, *rest, **named)  # type: ignore[arg-type]
+        return draw_all(engine, plans, *rest, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pipeline, "render_all", counted)
+    monkeypatch.setattr(pipeline, "draw_all", counted)
     _run(evaluation, tmp_path, ["base"])
     assert len(drawn) == 4
     _run(evaluation, tmp_path, ["base_best_of_n"])
