@@ -54,20 +54,21 @@ class Drawing:
         return Command(goto="critic", update=State(images=done.images, agent="", messages=(), idle=0))
 
     def compare(self, state: State) -> Command[Literal["__end__"]]:
-        """The same prompt and seed by the base alone and by each expert alone, scored alike; then the page once
-        more.
+        """The same prompt and seed by the base alone and by each expert alone, scored alike if anybody judges; then
+        the page once more.
         """
         plan = self.ctx.load_plan(state.plan_id)
         others = alone(plan)
         if others:
-            wanted = wanted_of(state.activation) if state.activation else []
             paths = [paths[0] for paths in sample_all(self.ctx, [p for _, p in others], batch_size=1)]
-            verdicts = score_files(self.ctx, paths, wanted)
             made: list[Comparison] = []
-            for (label, other), path, verdict in zip(others, paths, verdicts, strict=True):
+            for (label, other), path in zip(others, paths, strict=True):
                 name = folder.put_image(state.run_dir, f"compare_{len(made)}.png", path)
-                scored = summary(other.plan_id, other.seeds, [verdict])
-                made.append(Comparison(label=label, file=name, **dict(scored)))
+                made.append(Comparison(label=label, file=name, plan_id=other.plan_id))
+            if not self.ctx.unjudged:
+                verdicts = score_files(self.ctx, paths, wanted_of(state.activation) if state.activation else [])
+                summaries = (summary(o.plan_id, o.seeds, [v]) for (_, o), v in zip(others, verdicts, strict=True))
+                made = [one.model_copy(update=dict(scored)) for one, scored in zip(made, summaries, strict=True)]
             state = state.changed(State(comparison=tuple(made)))
         page.write(self.ctx, state)
         return Command(goto="__end__", update=State(comparison=state.comparison))

@@ -159,7 +159,7 @@ class Machine:
         folder.write_json(run_dir / "plan.json", plan.model_dump(mode="json"))
         self.ctx.say("written", f"{answer.counted(images)} in {run_dir}", images=images)
         page.write(self.ctx, state.changed(change))
-        return Command(goto="__end__", update=change)
+        return Command(goto="compare" if state.compare and plan.experts else "__end__", update=change)
 
     def _answered(self, ctx: Context, plan_id: str, seed: int) -> tuple[Path, ScoredImage]:
         """A kept image's file and what the critic says of it. Raises PlanError if it is gone."""

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, JsonValue, ValidationError
 from ..errors import UserError
 from ..graph.experts.expert import Frozen
 from ..graph.reading.request import Orders
-from ..tools.results import ActivationResult, CriticDecision, Found, MissingSkills, Proposal, Scores
+from ..tools.results import ActivationResult, CriticDecision, Found, MissingSkills, Proposal, ScoredImage, Scores
 from .brains.messages import Message, Tokens
 
 VERSION = 2
@@ -109,9 +109,15 @@ class AnswerScores(Frozen):
     images: tuple[AnswerImage, ...]
 
 
-class Comparison(Scores):
-    """What the base alone, or one expert alone, made of the same prompt and seed; ``file`` lies in the run folder."""
+class Comparison(Frozen):
+    """What the base alone, or one expert alone, made of the same prompt and seed; ``file`` lies in the run folder.
+    Where nobody judges, ``score`` is None, and ``facets`` and ``images`` are empty.
+    """
 
+    plan_id: str
+    score: float | None = None
+    facets: dict[str, float] = Field(default_factory=dict)
+    images: tuple[ScoredImage, ...] = ()
     label: str
     file: str
 

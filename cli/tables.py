@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..graph.relations.relation import Relation
     from ..merging.export.export import ExportReport
     from ..merging.plan.check import CheckReport
+    from ..merging.plan.merge_plan import MergePlan
 
 
 def table(*columns: str) -> Table:
@@ -226,6 +227,9 @@ def plan(found: PlannedRequest) -> RenderableType:
         rows.add_row("expert", f"{chosen.id} × {chosen.weight:.2f}")
         if chosen.why:
             rows.add_row("", f"because {'; '.join(chosen.why)}")
+    drawn = {facet.text for facet in found.facets}
+    if left := [text for text in found.left_to_base if text not in drawn]:
+        rows.add_row("by the base", ", ".join(left))
     for text in found.uncovered:
         rows.add_row("uncovered", f"nothing here draws {text!r}")
     for text in found.excluded:
@@ -234,12 +238,29 @@ def plan(found: PlannedRequest) -> RenderableType:
         rows.add_row("ordered", f"{what} {value}")
     for order in found.unmet:
         rows.add_row("not obeyed", f"{order.text}: {order.why}")
+    told = {order.text for order in found.unmet}
+    for part in found.aside:
+        if part.why and part.text.strip() not in told:
+            rows.add_row("set aside", f"{part.text.strip()}: {part.why}")
     for refused in found.rejected:
         rows.add_row("left out", f"{refused.id}: {refused.why}")
     for note in found.notes:
         rows.add_row("note", note)
+    if found.plan is not None:
+        _drawn(rows, found.plan)
     rows.add_row("plan", found.plan_id or "none: nothing of this can be drawn")
     return rows
+
+
+def _drawn(rows: Table, made: MergePlan) -> None:
+    """How a plan is sampled."""
+    sampler = made.sampler
+    own = "the base's own"
+    size = f"{sampler.width or 'any'} x {sampler.height or 'any'}" if sampler.width or sampler.height else own
+    rows.add_row("draws", f"{size}, {sampler.steps} steps, guidance {sampler.guidance:g}, sampler {sampler.name}")
+    if made.negative_prompt:
+        rows.add_row("negative", made.negative_prompt)
+    rows.add_row("seeds", some([str(seed) for seed in made.seeds], 8))
 
 
 def check(report: CheckReport) -> None:

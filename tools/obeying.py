@@ -11,12 +11,14 @@ from typing import TypeVar
 from ..errors import DiffGraphError, PlanError, UserError
 from ..graph.reading.order_sheet import listed
 from ..graph.reading.request import Orders, Unmet
+from ..graph.reading.split import split
 from ..merging.methods.method import make
 from ..merging.plan.drawable import Drawability, drawability
 from ..merging.plan.foreign.values import fold
 from ..merging.plan.merge_plan import Method, PlanVae, Sampler
 from ..merging.plan.prompt_fit import clip_skip_problem, text_side
-from ..merging.plan.samplers import canonical, problem
+from ..merging.plan.samplers import DEFAULT, canonical, problem, understood
+from ..merging.plan.samplers import split as sampler_and_spacing
 from ..merging.plan.size_fit import area_size, fitting
 from ..merging.plan.vae import pin_vae
 from .context import Context
@@ -27,6 +29,7 @@ STEP = 64
 """Sides of an image that is ordered by its format are multiples of this, in pixels."""
 MULTIPLE = 8
 """Sides are multiples of this where a base's files do not tell."""
+NO_TEXT = "this base draws only what it lists, and writes no text"
 _T = TypeVar("_T")
 _Answer = tuple[_T | None, str]
 """(what a plan holds of an order, None: nothing; why that is not what was ordered, "" if it is)."""
@@ -96,12 +99,23 @@ def unmet(ctx: Context, activation: ActivationResult) -> tuple[Unmet, ...]:
     named += [Unmet(text=text, why=why) for text, why in reasons.items() if why]
     if orders.images is not None and orders.images != ctx.job.n:
         named.append(Unmet(text=f"{orders.images} images", why="say how many with -n"))
+    named += [Unmet(text=text[:300], why=NO_TEXT) for text in unwritten(ctx, activation.read)]
     why = why_no_negative(ctx, orders)
     if why and orders.negative:
         named.append(Unmet(text=f"negative {orders.negative}", why=why))
     if why and activation.excluded and ctx.profile.vocabulary == "open":
         named.append(Unmet(text=", ".join(activation.excluded), why=why))
     return tuple(named)
+
+
+def unwritten(ctx: Context, read: str) -> tuple[str, ...]:
+    """The text, with its quotation marks, that the image is to show and a base of closed vocabulary cannot write.
+    ``read`` stands for the words where the job has none.
+    """
+    if ctx.profile.vocabulary == "open":
+        return ()
+    parts = split(ctx.job.prompt or read).parts
+    return tuple(dict.fromkeys(part.text.strip() for part in parts if part.kind == "quoted"))
 
 
 def why_no_negative(ctx: Context, orders: Orders) -> str:
@@ -159,13 +173,19 @@ def _sized(orders: Orders) -> str:
 def _sampler(ctx: Context, orders: Orders) -> _Answer[str]:
     if not orders.sampler:
         return None, ""
+    own, why = drawability(ctx.machinery.index.path).scheduler, ""
     try:
         name = canonical(orders.sampler)
+        bare = sampler_and_spacing(name)[0]
     except PlanError as error:
-        return None, str(error)
-    own = drawability(ctx.machinery.index.path).scheduler
-    why = problem(name, own) if own is not None else ""
-    return (None, why) if why else (name, "")
+        name = bare = understood(orders.sampler).name
+        why = str(error)
+    wrong = why or (problem(name, own) if own is not None else "")
+    if not wrong:
+        return name, ""
+    if bare in ("", DEFAULT) or (own is not None and problem(bare, own)):
+        return None, wrong
+    return bare, f"{wrong}; {bare} is drawn with its own spacing"
 
 
 def _guidance(ctx: Context, orders: Orders) -> _Answer[float]:

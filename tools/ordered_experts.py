@@ -123,7 +123,9 @@ def _laid(
     update = {"weight": weight, "text_weight": order.text_weight, "ordered": True}
     if active is not None:
         return active.model_copy(update=update)
-    said = expert.skills[0] if len(expert.skills) == 1 or expert.kind == "textual_inversion" else None
+    pushes = weight > 0 or (order.text_weight or 0.0) > 0
+    one = len(expert.skills) == 1 or expert.kind == "textual_inversion"
+    said = expert.skills[0] if one and pushes else None
     facet = expert.skills[0].facet if expert.skills else ""
     trigger = said.trigger if said else ""
     new = ActiveExpert(id=expert.id, facet=facet, trigger=trigger, triggers=(trigger,) if trigger else ())

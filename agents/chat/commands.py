@@ -10,6 +10,7 @@ from rich.table import Table
 from ...errors import UserError
 from ...plugins import closest
 from ...terminal import styled
+from ...tools.naming import named
 from ..answer import checked_n, checked_seed
 from ..runs.generate import plan
 from .drawing import tell_unmet
@@ -65,10 +66,10 @@ def list_experts(session: Session, rest: str) -> None:
     session.console.print(table)
 
 
-@command("/show", "one expert: /show ID")
+@command("/show", "one expert: /show NAME")
 def show_expert(session: Session, rest: str) -> None:
     store, console = session.ctx.store, session.console
-    expert = store.expert(rest)
+    expert = named(store, rest, session.ctx.family)
     console.print(styled((expert.title, "bold"), f"  {expert.id}"))
     console.print(
         f"  {expert.kind} for {expert.base_family}, rank {expert.rank}, {expert.size_bytes / 1e6:.1f} MB, "

@@ -13,7 +13,7 @@ from langchain_core.language_models import BaseChatModel
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from ...errors import ToolFailed, ToolRetry, UserError
-from ...graph.reading.request import Orders
+from ...graph.reading.request import Orders, Part
 from ...graph.reading.said_orders import Said, orders_of
 from ...graph.reading.split import split
 from ...merging.plan.merge_plan import MergePlan
@@ -22,7 +22,7 @@ from ...tools.activate_experts import ActivateArgs, activate_experts
 from ...tools.check_plan import unread_words
 from ...tools.context import Context, Job
 from ...tools.events import Emit, silent
-from ...tools.obeying import refuse_impossible
+from ...tools.obeying import NO_TEXT, refuse_impossible
 from ...tools.propose_plan import ProposeArgs, propose_plan
 from .. import answer
 from ..brains.brain import make
@@ -192,8 +192,14 @@ def plan(
         unmet=activation.unmet,
         orders=activation.orders,
         notes=notes,
-        aside=tuple(part for part in split(prompt).parts if part.kind not in ("words", "quoted")),
+        aside=_aside(prompt, writes=activation.vocabulary == "open"),
     )
+
+
+def _aside(prompt: str, *, writes: bool) -> tuple[Part, ...]:
+    """The stretches of a prompt that are not sampled; text to write is among them where the base ``writes`` none."""
+    parts = [part for part in split(prompt).parts if part.kind != "words" and not (writes and part.kind == "quoted")]
+    return tuple(p.model_copy(update={"why": NO_TEXT}) if p.kind == "quoted" else p for p in parts)
 
 
 @contextmanager

@@ -102,7 +102,7 @@ def render(ctx: Context, state: State) -> str:
         _picture(run_dir / name, f"seed {image.seed}" + (f", round {image.round}" if several else ""), image)
         for name, image in zip(state.images, answers, strict=False)
     ] or [_picture(run_dir / name, "not judged", None) for name in state.images]
-    others = [_picture(run_dir / c.file, _label(c.label), c.images[0]) for c in state.comparison]
+    others = [_picture(run_dir / c.file, _label(c.label), c.images[0] if c.images else None) for c in state.comparison]
     titles = {e.id: e.title for e in ctx.store.experts(plan.base.family)} if plan else {}
     return _template().render(
         prompt=state.prompt,

@@ -116,7 +116,7 @@ class RunScores(AnswerScores):
 class PlannedRequest(Frozen):
     """What would be merged for a prompt; ``plan`` is None if nothing can be drawn. ``left_to_base`` is what no expert
     covers on a base of open vocabulary, which draws it by itself; ``aside`` are the stretches of the prompt that are no
-    words to draw: orders, exclusions, and what is left out, with the reason.
+    words to draw: orders, exclusions, text that the base does not write, and what is left out, with the reason.
     """
 
     plan: MergePlan | None

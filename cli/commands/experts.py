@@ -82,7 +82,13 @@ def experts(
 
 @app.command()
 def expert(
-    expert_id: Annotated[str, typer.Argument(help="an id, as `diffgraph experts` lists it", show_default=False)],
+    expert_id: Annotated[
+        str,
+        typer.Argument(
+            help="an id, as `diffgraph experts` lists it, or a file's, repository's or other name of it",
+            show_default=False,
+        ),
+    ],
     trigger: Annotated[
         list[str] | None, typer.Option(help="words that call it; repeat it for other groups of words that do")
     ] = None,
@@ -105,14 +111,18 @@ def expert(
 
       diffgraph expert folder/pixelart --off
     """
+    from ...bases import registry
     from ...graph.experts.own_words import OwnWords
     from ...graph.store.opening import open_graph
     from ...settings import Settings
+    from ...tools.naming import named
     from .. import own_words, tables
 
     said = own_words.said(trigger, facet, weight, negative, off)
-    with open_graph(Settings.load()) as store:
-        found = store.expert(expert_id)
+    settings = Settings.load()
+    profile = registry.of_settings(settings)
+    with open_graph(settings, profile) as store:
+        found = named(store, expert_id, profile.architecture)
         if forget or not said.empty:
             before = OwnWords() if forget else store.own_words(found.id)
             found = store.say(found.id, before.and_then(said))

@@ -18,7 +18,7 @@ _BROKEN = re.compile(r"<(?:lora|lyco|lycoris|locon|loha|lokr|hypernet)\s?:[^<>\n
 _STRENGTH = re.compile(rf"(?:(?:te|clip|unet|model)\s?=\s?)?{NUMBER}", re.I)
 _EXPERTS = frozenset(["lora", "lyco", "lycoris", "locon", "loha", "lokr"])
 _EMBEDDING = re.compile(rf"(?<!\w)embedding:([\w.-]{{1,100}})(?::({NUMBER}))?")
-_WEIGHTED = re.compile(rf"(?<!\\)[(\[]([^()\[\]<>\n]{{1,400}}?)\s?:\s?({NUMBER})\s?[)\]]")
+WEIGHTED = re.compile(rf"(?<!\\)[(\[]([^()\[\]<>\n]{{1,400}}?)\s?:\s?({NUMBER})\s?[)\]]")
 _NO_WEIGHT = re.compile(
     r"(?<!\\)[(\[]([^()\[\]<>\n]{1,400}?)\s?:\s?([-+]?(?:\d[\w.+-]{0,60}|nan|inf|infinity))\s?[)\]]", re.I
 )
@@ -281,7 +281,7 @@ def _weights(marked: Marked, found: OrderSheet) -> None:
         found.unmet.append((match.start(), Unmet(text=match[0], why="is how Midjourney weighs parts of a prompt")))
         marked.mark("order", match.start(), match.end())
 
-    each(_WEIGHTED, marked, weighted)
+    each(WEIGHTED, marked, weighted)
     each(_NO_WEIGHT, marked, unweighted)
     _nested(marked, found)
     each(_PARTED, marked, parted)

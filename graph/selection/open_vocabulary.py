@@ -243,7 +243,8 @@ def _active(
         weight = calibration.best_weight
     elif weight is None:
         weight, text_weight = (PRIOR_WEIGHT, None) if expert.weight is None else (expert.weight, expert.clip_weight)
-    triggers = triggers_of(expert, [m.trigger for m in matches], spoken)
+    pushes = weight > 0 or (text_weight or 0.0) > 0
+    triggers = triggers_of(expert, [m.trigger for m in matches], spoken) if pushes else ()
     facet = matches[0].facet if matches else expert.skills[0].facet if expert.skills else ""
     return ActiveExpert(
         id=expert.id,

@@ -11,6 +11,7 @@ from ..reading.read import as_typed, read
 from ..reading.request import ExpertOrder
 from ..reading.rules import NEUTRAL, ReadingRules
 from ..reading.split import split
+from ..reading.unheard import without_unheard
 from ..reading.words import tokenise
 from . import closed_vocabulary, open_vocabulary
 from .activation import Activation
@@ -55,6 +56,8 @@ def activate(
         UserError: an empty prompt.
     """
     request = split(prompt)
+    if vocabulary == "open":
+        request = without_unheard(request)
     found_few = shortlist(request, store, family, ordered or ()) if vocabulary == "open" else None
     view = found_few.view if found_few else store.view(family)
     known = vocabulary_of(ViewKey(view, rules))

@@ -50,11 +50,15 @@ def test_the_users_own_words_are_drawn_once_and_called_unjudged(mine: Context) -
     assert "Never measured here was folder/pixel-art" in result.message
     written = json.loads((result.run_dir / "result.json").read_text())
     assert (written["status"], written["scores"], written["left_to_base"]) == ("unjudged", {}, ["cat", "old house"])
+    assert [(c["label"], c["score"], c["images"]) for c in written["comparison"]] == [("base alone", None, [])]
+    assert (result.run_dir / written["comparison"][0]["file"]).is_file()
     again = read_result(result.run_dir)
+    assert again.comparison == result.comparison
     assert (again.status, again.left_to_base) == ("unjudged", ("cat", "old house"))
     page = result.page.read_text()
     assert "nobody has judged" in page
     assert "not judged" in page
+    assert "base alone" in page
     assert [r for r in mine.store.runs() if r.accepted] == []
 
 

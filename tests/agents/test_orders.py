@@ -155,3 +155,9 @@ def test_a_plan_that_cannot_be_drawn_says_all_that_is_wrong(ctx: Context, tmp_pa
 def test_seeds_of_a_plan_at_hand(ctx: Context, n: int | None, seed: int | None, seeds: tuple[int, ...]) -> None:
     made = MergePlan(base=ctx.machinery.base, prompt="x", seeds=(3, 8))
     assert with_seeds(made, n, seed).seeds == seeds
+
+
+def test_text_that_the_base_does_not_write_is_set_aside(ctx: Context) -> None:
+    found = plan('a crab that says "hello", as pixel art', context=ctx)
+    assert [(p.kind, p.text) for p in found.aside] == [("quoted", '"hello"')]
+    assert "writes no text" in found.aside[0].why

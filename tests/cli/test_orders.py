@@ -118,3 +118,14 @@ def test_help_teaches_every_order(command: str) -> None:
     for flag in flags:
         assert f"--{flag}" in text
     assert "Example" in text
+
+
+def test_a_plan_in_the_terminal_says_what_is_drawn_and_what_is_set_aside(run: Run) -> None:
+    said = " ".join(run("plan", "a cat --zork", "--steps", 3, "--seed", 7).stdout.split())
+    for part in ("by the base cat", "set aside --zork: there is no such order", "3 steps, guidance", "seeds 7"):
+        assert part in said
+
+
+@pytest.mark.parametrize("name", ["axolotl-sdxl", "axolotl.safetensors"])
+def test_an_expert_is_shown_by_the_names_that_it_is_ordered_by(run: Run, name: str) -> None:
+    assert json.loads(run("expert", name, "--json").stdout)["expert"]["id"].startswith("folder/axolotl-sdxl")

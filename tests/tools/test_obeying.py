@@ -22,6 +22,7 @@ from diffgraph.merging.plan.vae import pin_vae
 from diffgraph.settings import Settings
 from diffgraph.tools.activate_experts import ActivateArgs, activate_experts
 from diffgraph.tools.context import Context, Job
+from diffgraph.tools.naming import called, named
 from diffgraph.tools.obeying import refuse_impossible
 from diffgraph.tools.propose_plan import Choice, ProposeArgs, propose_plan
 from diffgraph.tools.results import ActivationResult
@@ -105,6 +106,12 @@ def test_a_closed_base_names_size_and_negative_prompt(ctx: Context) -> None:
     assert "only" in why(activation, "size 3:4")
     assert "negative prompt" in why(activation, "negative hats")
     assert (plan.sampler.name, plan.negative_prompt, plan.sampler.width) == ("dpmpp_2m_karras", "", None)
+
+
+def test_text_that_a_closed_base_does_not_write_is_named(ctx: Context) -> None:
+    activation, plan = planned(ctx, 'an octopus that says "hello there"')
+    assert "hello" not in plan.prompt
+    assert "writes no text" in why(activation, '"hello there"')
 
 
 def test_an_expert_that_is_ruled_out_is_nobodys_choice(ctx: Context) -> None:
@@ -225,6 +232,29 @@ def test_a_pasted_block_is_obeyed(open_base: Callable[..., Context]) -> None:
     assert "--base" in why(activation, "model other")
 
 
+@pytest.mark.parametrize("spacing", ["Karras", "Align Your Steps"])
+def test_a_sampler_is_kept_whose_spacing_cannot_be_had(open_base: Callable[..., Context], spacing: str) -> None:
+    text = f"a fox\nSteps: 24, Sampler: Euler a, Schedule type: {spacing}, CFG scale: 6, Seed: 99"
+    activation, plan = planned(open_base("sdxl"), text)
+    assert plan.sampler.name == "euler_a"
+    assert "euler_a is drawn with its own spacing" in why(activation, f"sampler Euler a {spacing}")
+
+
+def test_a_weight_below_nought_says_no_trigger(open_base: Callable[..., Context]) -> None:
+    for name, prompt in (("starry-sdxl:-0.5", "a cat"), ("starry-sdxl:0.3:-0.5", "starry night background, a cat")):
+        _, plan = planned(open_base("sdxl"), f"a cat <lora:{name}>")
+        assert [e.weight for e in plan.experts] == [-0.5]
+        assert plan.prompt == prompt
+
+
+def test_an_emphasis_of_nought_calls_no_expert(open_base: Callable[..., Context]) -> None:
+    ctx = open_base("sdxl")
+    for typed, names in (("axolotl (pixel art:0)", ["axolotl"]), ("axolotl (pixel art:0.5)", ["axolotl", "pixel"])):
+        activation, plan = planned(ctx, typed)
+        assert [e.id.rpartition("/")[2].split("-")[0].split("_")[0] for e in plan.experts] == names
+        assert ("pixel" in str(activation.left_to_base)) is False
+
+
 def test_no_brain_changes_what_is_ordered(open_base: Callable[..., Context]) -> None:
     ctx = open_base("sdxl")
     said: Said = {"experts": ["axolotl-sdxl:0.7"], "method": "ties", "guidance": 4, "steps": 5}
@@ -265,6 +295,24 @@ def test_an_expert_is_known_by_id_file_repository_or_title(open_base: Callable[.
         for weight in ("", ":0.25"):
             (one,) = planned(ctx, "a fox", {"experts": [name + weight]})[1].experts
             assert (one.id, one.weight) == (expert.id, 0.25 if weight else 0.8)
+
+
+def test_a_name_spelled_to_the_letter_goes_before_one_that_is_like_it(open_base: Callable[..., Context]) -> None:
+    ctx = open_base("flux1")
+    axolotl = next(e for e in ctx.store.experts() if "axolotl" in e.id)
+    for name, sha in (("twin-flux1", "cd"), ("twin_flux1", "ef")):
+        ref = SourceRef(source="folder", repo=name, revision="0", file=f"{name}.safetensors")
+        more = {"id": f"folder/{name}-{sha}", "title": "Twin", "ref": ref, "sha256": sha * 32}
+        ctx.store.add_experts([axolotl.model_copy(update=more)])
+    for name, found in (("twin-flux1", "folder/twin-flux1-cd"), ("twin_flux1.safetensors", "folder/twin_flux1-ef")):
+        expert, _ = called(ctx, name)
+        assert expert is not None
+        assert expert.id == named(ctx.store, name, ctx.family).id == found
+    assert "several" in called(ctx, "Twin FLUX1")[1]
+    with pytest.raises(UserError, match="Several experts are called 'Twin'"):
+        named(ctx.store, "Twin", ctx.family)
+    with pytest.raises(UserError, match="There is no expert 'nobody'"):
+        named(ctx.store, "nobody", ctx.family)
 
 
 def test_an_id_may_end_like_a_weight(open_base: Callable[..., Context]) -> None:
