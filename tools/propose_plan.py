@@ -221,7 +221,8 @@ def _prompt(ctx: Context, activation: ActivationResult, called: list[_Called], u
     """
     triggers = {t for _, t, _ in called}
     if activation.vocabulary == "open":
-        return sampled_prompt(split(activation.words), [t for _, t, _ in called], ctx.profile.trigger_position)
+        typed = split(ctx.job.prompt or activation.read)
+        return sampled_prompt(typed, [t for _, t, _ in called], ctx.profile.trigger_position)
     asked = {f.trigger for f in activation.facets}
     if not unsaid and triggers <= asked and triggers == {t for e in activation.experts for t in e.triggers}:
         return activation.prompt

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from diffgraph.agents.runs.generate import plan
@@ -66,6 +66,7 @@ _TEXTS = st.lists(_PIECES | st.text(max_size=12), min_size=1, max_size=8)
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_TEXTS, st.sampled_from([", ", " ", "\n", " | "]))
+@example(["a red fox", "without a hat", "ein Hund ohne Hut"], ", ").via("what is left is of another language")
 def test_no_word_of_any_text_is_lost(opened: Context, pieces: list[str], joint: str) -> None:
     prompt = " ".join("".join(c if c.isprintable() else " " for c in joint.join(pieces)).split())
     if prompt:
