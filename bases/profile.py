@@ -27,10 +27,9 @@ class Size(Frozen):
 
 
 class MemoryPolicy(Frozen):
-    """How the weights may be held: the dtype that the family was released in, and what may leave the device."""
+    """How the weights may be held: the dtype that the family was released in."""
 
     dtype: Dtype = "float32"
-    offload: Literal["none", "component", "layer"] = "none"
 
 
 class Reference(Frozen):

@@ -14,11 +14,11 @@ AURAFLOW = family(
         guidance=3.5,
         prediction="flow",
         prompt_limit=256,
-        memory=MemoryPolicy(dtype="float16", offload="component"),
+        memory=MemoryPolicy(dtype="float16"),
     )
 )
 variant(
     AURAFLOW, "pony_v7", "pony",
     sizes=sizes((1024, 1024), (1536, 1536), (1280, 1024), (1024, 1280), (1536, 1024), (1024, 1536)),
-    steps=40, quality_words="score_9", memory=MemoryPolicy(dtype="bfloat16", offload="component"),
+    steps=40, quality_words="score_9", memory=MemoryPolicy(dtype="bfloat16"),
 )  # fmt: skip

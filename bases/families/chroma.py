@@ -14,7 +14,7 @@ CHROMA = family(
         guidance=3.0,
         prediction="flow",
         prompt_limit=512,
-        memory=MemoryPolicy(dtype="bfloat16", offload="component"),
+        memory=MemoryPolicy(dtype="bfloat16"),
     )
 )
 variant(

@@ -16,7 +16,7 @@ FLUX1 = family(
         negative_prompt=False,
         prediction="flow",
         prompt_limit=512,
-        memory=MemoryPolicy(dtype="bfloat16", offload="component"),
+        memory=MemoryPolicy(dtype="bfloat16"),
     )
 )
 variant(FLUX1, "flux1_schnell", "schnell", steps=4, guidance=0.0, guidance_kind="none", prompt_limit=256)

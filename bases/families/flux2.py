@@ -17,7 +17,7 @@ FLUX2 = family(
         prediction="flow",
         prompt_limit=512,
         languages=("en", "de", "fr", "es", "it", "pt", "ru", "ja", "zh"),
-        memory=MemoryPolicy(dtype="bfloat16", offload="component"),
+        memory=MemoryPolicy(dtype="bfloat16"),
     )
 )
 variant(FLUX2, "flux2_klein", "klein", steps=4, guidance=1.0, guidance_kind="none")

@@ -14,7 +14,7 @@ HIDREAM = family(
         guidance=5.0,
         prediction="flow",
         prompt_limit=128,
-        memory=MemoryPolicy(dtype="bfloat16", offload="component"),
+        memory=MemoryPolicy(dtype="bfloat16"),
     )
 )
 _DISTILLED = {"guidance": 0.0, "guidance_kind": "none", "negative_prompt": False}

@@ -15,6 +15,6 @@ family(
         prediction="epsilon",
         prompt_limit=256,
         languages=("zh", "en"),
-        memory=MemoryPolicy(dtype="float16", offload="component"),
+        memory=MemoryPolicy(dtype="float16"),
     )
 )

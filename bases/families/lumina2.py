@@ -15,6 +15,6 @@ family(
         prediction="flow",
         prompt_limit=256,
         languages=("en", "zh"),
-        memory=MemoryPolicy(dtype="bfloat16", offload="component"),
+        memory=MemoryPolicy(dtype="bfloat16"),
     )
 )

@@ -15,7 +15,7 @@ SANA = family(
         prediction="flow",
         prompt_limit=300,
         languages=("en", "zh"),
-        memory=MemoryPolicy(dtype="bfloat16", offload="component"),
+        memory=MemoryPolicy(dtype="bfloat16"),
     )
 )
 variant(SANA, "sana_512", "512", sizes=sizes((512, 512), (576, 448), (448, 576)))

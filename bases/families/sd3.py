@@ -14,10 +14,10 @@ SD3 = family(
         guidance=7.0,
         prediction="flow",
         prompt_limit=256,
-        memory=MemoryPolicy(dtype="float16", offload="component"),
+        memory=MemoryPolicy(dtype="float16"),
     )
 )
-_BF16 = MemoryPolicy(dtype="bfloat16", offload="component")
+_BF16 = MemoryPolicy(dtype="bfloat16")
 variant(SD3, "sd35_medium", "3.5-medium", steps=40, guidance=4.5, memory=_BF16)
 variant(SD3, "sd35_large", "3.5-large", guidance=3.5, memory=_BF16)
 variant(

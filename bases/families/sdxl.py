@@ -13,7 +13,7 @@ SDXL = family(
         guidance=5.0,
         prediction="epsilon",
         prompt_limit=77,
-        memory=MemoryPolicy(dtype="float16", offload="component"),
+        memory=MemoryPolicy(dtype="float16"),
     )
 )
 

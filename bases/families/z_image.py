@@ -15,7 +15,7 @@ Z_IMAGE = family(
         prediction="flow",
         prompt_limit=512,
         languages=("en", "zh"),
-        memory=MemoryPolicy(dtype="bfloat16", offload="component"),
+        memory=MemoryPolicy(dtype="bfloat16"),
     )
 )
 variant(
