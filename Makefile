@@ -19,7 +19,7 @@ export ANONYMIZED_TELEMETRY = False
 export HF_HUB_DISABLE_TELEMETRY = 1
 
 # As many processes as there are cores, at most four: each holds pipelines of its own.
-SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist worksteal
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help setup demo chat test test-all check format eval numbers docs bench world pins clean
 

@@ -32,7 +32,9 @@ def test_the_shapes_are_sdxls() -> None:
 
 # What these libraries say of themselves is not ours to mend.
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("engine", ["diffgraph", "diffusers", "peft"])
+@pytest.mark.parametrize(
+    "engine", ["diffgraph", *(pytest.param(e, marks=pytest.mark.slow) for e in ("diffusers", "peft"))]
+)
 def test_every_engine_merges_the_same(folder: Path, engine: str) -> None:
     found = run(Task(engine, str(folder), "pico", KNOWN, switches=1, threads=0))
     assert set(found["switch_s"]) == {"4", "9"}
@@ -53,6 +55,7 @@ def test_a_switch_ends_where_a_fresh_merge_of_that_plan_does(folder: Path) -> No
     assert all(bool((weight == two.engine.weights[target]).all()) for target, weight in one.engine.weights.items())
 
 
+@pytest.mark.slow
 def test_the_bench_writes_what_it_measured(tmp_path: Path) -> None:
     out, said = tmp_path / "bench" / "merge.json", []
     merge_bench.REPEATS, before = 1, merge_bench.REPEATS
@@ -74,6 +77,7 @@ def test_the_bench_writes_what_it_measured(tmp_path: Path) -> None:
     assert all(len(row) == len(columns) for row in rows)
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_the_engines_that_were_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def engine(name: str, *_: object) -> dict[str, object]:
         if name == "peft":

@@ -48,6 +48,7 @@ def test_ties_by_hand() -> None:
     assert full_size.ties([one, two], 0.5).tolist() == [4.0, -3.0, 2.0, 3.0]
 
 
+@pytest.mark.slow
 def test_a_finished_method_is_kept_when_the_next_is_interrupted(tmp_path: Path) -> None:
     out, (first, second, _) = tmp_path / "span.json", list(span_bench.FULL)
 
