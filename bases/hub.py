@@ -10,8 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -19,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ExternalError, UserError
 from ..files.hashing import file_sha256
 from ..files.header import is_safetensors
+from .hub_errors import TIMEOUT, HubErrors
 from .locations import LISTING
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
 
-_TIMEOUT = 20.0
 _CONFIG = re.compile(r"\.(json|txt|model|jinja)$")
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx", ".pb")
 _WEIGHTS = re.compile(
@@ -63,9 +62,9 @@ def fetch(repo: str, revision: str, tell: Callable[[str], None]) -> OnHub:
     if kept is not None and (re.fullmatch(r"[0-9a-f]{40}", revision) or _offline()):
         return kept
     try:
-        with _errors(repo):
+        with HubErrors(_endpoint()).errors(repo):
             info = HfApi(endpoint=_endpoint()).model_info(
-                repo, revision=revision or None, files_metadata=True, timeout=_TIMEOUT
+                repo, revision=revision or None, files_metadata=True, timeout=TIMEOUT
             )
     except ExternalError:
         if kept is not None:
@@ -96,8 +95,8 @@ def configs(repo: str) -> Path:
         if isinstance(found, str):
             return Path(found).parent
         raise UserError("it is not in the Hub's cache, and HF_HUB_OFFLINE is set")
-    with _errors(repo):
-        info = HfApi(endpoint=_endpoint()).model_info(repo, files_metadata=True, timeout=_TIMEOUT)
+    with HubErrors(_endpoint()).errors(repo):
+        info = HfApi(endpoint=_endpoint()).model_info(repo, files_metadata=True, timeout=TIMEOUT)
     if not info.sha:
         raise ExternalError(f"{_endpoint()} names no revision of {repo}.")
     folder = _one(repo, info.sha, LISTING).parent
@@ -227,8 +226,8 @@ def _download(repo: str, revision: str, sibling: RepoSibling, tell: Callable[[st
 def _one(repo: str, revision: str, name: str) -> Path:
     from huggingface_hub import hf_hub_download
 
-    how: dict[str, Any] = {"cache_dir": cache_folder(), "endpoint": _endpoint(), "etag_timeout": _TIMEOUT}
-    with _errors(repo):
+    how: dict[str, Any] = {"cache_dir": cache_folder(), "endpoint": _endpoint(), "etag_timeout": TIMEOUT}
+    with HubErrors(_endpoint()).errors(repo):
         return Path(hf_hub_download(repo, name, revision=revision, **how))
 
 
@@ -249,48 +248,3 @@ def _offline() -> bool:
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)
-
-
-@contextmanager
-def _errors(repo: str) -> Iterator[None]:
-    """Turn the client's errors into ours."""
-    from huggingface_hub import errors
-
-    where = _endpoint()
-    try:
-        yield
-    except errors.GatedRepoError as error:
-        raise UserError(
-            f"{repo} is gated. Accept its terms at {where}/{repo}, then set HF_TOKEN or run: hf auth login"
-        ) from error
-    except errors.DisabledRepoError as error:
-        raise UserError(f"{repo} has been disabled by the Hub.") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise ExternalError(f"{where} cannot be reached, and {repo} is not whole in the cache.") from error
-    except (
-        errors.RepositoryNotFoundError,
-        errors.RevisionNotFoundError,
-        errors.EntryNotFoundError,
-        errors.HFValidationError,
-    ) as error:
-        raise UserError(
-            f"{repo} was not found at {where}. Check the name and the revision; a private one needs HF_TOKEN."
-        ) from error
-    except errors.OfflineModeIsEnabled as error:
-        raise UserError(
-            f"HF_HUB_OFFLINE is set, so the Hub is not asked, and {repo} is not whole in the cache. Unset it, or name "
-            "a folder."
-        ) from error
-    except errors.HfHubHTTPError as error:
-        raise _failed(where, repo, error.response) from error
-    except errors.HTTPError as error:
-        raise ExternalError(f"{where} cannot be reached ({type(error).__name__}). Is there a network?") from error
-    except (OSError, ValueError) as error:
-        raise ExternalError(f"Reading {repo} from {where} failed: {str(error)[:300]}") from error
-
-
-def _failed(where: str, repo: str, response: Any) -> ExternalError:
-    after = response.headers.get("Retry-After", "")
-    seconds = float(after) if after.isdigit() else None
-    hint = f" Try again in {seconds:.0f} s." if seconds is not None else " Try again later."
-    return ExternalError(f"{where} answered {response.status_code} for {repo}.{hint}", retry_after=seconds)

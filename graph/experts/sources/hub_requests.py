@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from ....errors import AccessDenied, ExternalError, Unreachable, UserError
+from ....bases.hub_errors import TIMEOUT, HubErrors
+from ....errors import ExternalError
 from ....files.header import MAX_HEADER_BYTES
 from .answers import BUSY, MAX_JSON_BYTES, busy, document, retry_after
 
 STORAGE_HOSTS = ("huggingface.co", "hf.co")
-TIMEOUT = 20.0
 MAX_REDIRECTS = 6
-_XET = "Set HF_HUB_DISABLE_XET=1 to download without it, or try again."
-_BAD_TOKEN = ("invalid credentials", "invalid username or password", "invalid user token", "token is expired")
 
 
-class HubRequests:
+class HubRequests(HubErrors):
     """Who asks: an endpoint, a token (None: whatever the Hub's client finds; False: none), trusted storage hosts."""
 
     def __init__(self, endpoint: str, token: str | bool | None, storage_hosts: tuple[str, ...] = ()) -> None:
-        self.endpoint = endpoint
-        self.token = token
+        super().__init__(endpoint, token)
         self._hosts = (*STORAGE_HOSTS, *storage_hosts)
-
-    @property
-    def has_token(self) -> bool:
-        """Whether requests carry one."""
-        return "authorization" in self._headers()
 
     def json(self, path: str, query: str, what: str) -> tuple[Any, str]:
         """A document of the API, and the query of the page after it (empty if there is none).
@@ -44,7 +35,7 @@ class HubRequests:
         for _ in range(MAX_REDIRECTS):
             if urlsplit(url).netloc != urlsplit(self.endpoint).netloc:
                 raise ExternalError(f"{self.endpoint} sends {what} to another host: not followed.")
-            answer, body = self._answer(url, self._headers(), MAX_JSON_BYTES, what)
+            answer, body = self._answer(url, self.headers(), MAX_JSON_BYTES, what)
             if answer.is_redirect:
                 to = urljoin(url, answer.headers.get("Location", ""))
                 url = to if urlsplit(to).query or not query else f"{to}?{query}"
@@ -57,7 +48,7 @@ class HubRequests:
     def read(self, url: str, start: int, count: int, what: str) -> bytes:
         """``count`` bytes of a remote file from ``start``; never more, whatever the server sends."""
         count = min(count, MAX_HEADER_BYTES + 8)
-        headers = self._headers()
+        headers = self.headers()
         headers |= {"Range": f"bytes={start}-{start + count - 1}", "Accept-Encoding": "identity"}
         for _ in range(MAX_REDIRECTS):
             self.check_host(url)
@@ -81,47 +72,6 @@ class HubRequests:
                 "own, name it in DIFFGRAPH_HUGGINGFACE_STORAGE."
             )
 
-    @contextmanager
-    def errors(self, what: str) -> Iterator[None]:
-        """Turn the client's errors into ours."""
-        from huggingface_hub import errors
-
-        try:
-            yield
-        except errors.GatedRepoError as error:
-            raise self._gated(what) from error
-        except errors.DisabledRepoError as error:
-            raise UserError(f"{what} has been disabled by the Hub.") from error
-        except errors.LocalEntryNotFoundError as error:
-            raise Unreachable(f"{self.endpoint} cannot be reached, and {what} is not in the cache.") from error
-        except (
-            errors.RepositoryNotFoundError,
-            errors.RevisionNotFoundError,
-            errors.EntryNotFoundError,
-            errors.HFValidationError,
-        ) as error:
-            self._check_token(getattr(error, "response", None))
-            raise UserError(
-                f"{what} was not found at {self.endpoint}. Check the name; a private one needs HF_TOKEN."
-            ) from error
-        except errors.OfflineModeIsEnabled as error:
-            raise UserError("HF_HUB_OFFLINE is set, so the Hub is not asked. Unset it, or ask another one.") from error
-        except errors.HfHubHTTPError as error:
-            raise self._failed(what, error.response) from error
-        except errors.HTTPError as error:
-            raise Unreachable(
-                f"{self.endpoint} cannot be reached ({type(error).__name__}). Is there a network?"
-            ) from error
-        except (OSError, ValueError) as error:
-            raise ExternalError(f"Reading {what} from {self.endpoint} failed: {str(error)[:300]}") from error
-        except RuntimeError as error:  # hf_xet knows no other
-            raise ExternalError(f"The Hub's transfer of {what} (hf_xet) failed: {str(error)[:300]}. {_XET}") from error
-
-    def _headers(self) -> dict[str, str]:
-        from huggingface_hub.utils import build_hf_headers
-
-        return dict(build_hf_headers(token=self.token))
-
     def _answer(self, url: str, headers: Mapping[str, str], most: int, what: str) -> tuple[Any, bytes]:
         """A response with at most ``most`` bytes of its body; an error raises."""
         from huggingface_hub.utils import get_session, hf_raise_for_status
@@ -142,43 +92,14 @@ class HubRequests:
                     break
         return response, bytes(kept[:most])
 
-    def _failed(self, what: str, response: Any) -> Exception:
+    def failed(self, what: str, response: Any) -> Exception:
+        """As `HubErrors.failed`; a hub that asks for patience is `Busy`, with how long."""
         status = response.status_code
         if status in BUSY:
             return busy(self.endpoint, status, what, _seconds(response.headers))
         if status in (401, 403):
-            self._check_token(response)
-            return self._gated(what)
+            return super().failed(what, response)
         return ExternalError(f"{self.endpoint} answered {status} for {what}.", retry_after=_seconds(response.headers))
-
-    def _gated(self, what: str) -> UserError:
-        return UserError(
-            f"{what} is gated or private. Accept its terms at {self.endpoint}/{what}, then set HF_TOKEN or run: "
-            "hf auth login"
-        )
-
-    def _check_token(self, response: Any) -> None:
-        """Raise AccessDenied if a 401 is for the token and not for what was asked."""
-        if response is None or response.status_code != 401 or not self.has_token:
-            return
-        said = f"{response.headers.get('X-Error-Message', '')} {response.text[:500]}".casefold()
-        if any(words in said for words in _BAD_TOKEN) or self._nobody():
-            raise AccessDenied(
-                f"{self.endpoint} refuses the token: it is wrong or has expired. Set HF_TOKEN to another, or run: "
-                "hf auth login. Without one, public repositories can be read."
-            )
-
-    def _nobody(self) -> bool:
-        """Whether the Hub says that the token belongs to nobody."""
-        from huggingface_hub.errors import HTTPError
-        from huggingface_hub.utils import get_session
-
-        try:
-            url = f"{self.endpoint}/api/whoami-v2"
-            answer = get_session().get(url, headers=self._headers(), timeout=TIMEOUT, follow_redirects=False)
-        except HTTPError:
-            return False
-        return bool(answer.status_code == 401)
 
 
 def _next_query(answer: Any) -> str:

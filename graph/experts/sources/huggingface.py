@@ -17,6 +17,7 @@ from urllib.parse import quote
 from pydantic import Field
 
 from ....bases.architecture import UNKNOWN, family_of_model_id, family_of_words
+from ....bases.hub_errors import TIMEOUT
 from ....errors import ExpertError, ExternalError, UserError
 from ....files.hashing import file_sha256
 from ....files.header import Header, header_length, is_safetensors, parse_header, read_header
@@ -25,7 +26,7 @@ from ..card import MAX_CARD_BYTES, clean
 from ..expert import SourceRef
 from ..words.plain import count, listed, mapping
 from . import Listing, Page, RepoFile, RepoInfo, Search, source
-from .hub_requests import TIMEOUT, HubRequests, query_of
+from .hub_requests import HubRequests, query_of
 
 MAX_FILE_BYTES = 24 * 2**30
 PAGE = 100
