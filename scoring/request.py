@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -25,8 +26,9 @@ class Wanted(BaseModel):
 class Verdict(BaseModel):
     """What a critic says of one image.
 
-    ``facets`` maps each wanted text to the probability (0..1) that the image shows it; ``score`` is their harmonic
-    mean, so one missing facet sinks the image; ``findings`` are sentences a planner can act upon.
+    ``facets`` maps each wanted text to the probability (0..1) that the image shows it; ``score`` is a mean of them that
+    one missing thing sinks (harmonic or geometric); ``findings`` are sentences a planner can act upon; ``seen`` maps a
+    wanted text that is missing to what the image shows instead, where the critic can say; ``by`` is who judged.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,6 +36,8 @@ class Verdict(BaseModel):
     score: float = Field(ge=0.0, le=1.0)
     facets: dict[str, FiniteFloat] = Field(default_factory=dict)
     findings: tuple[str, ...] = ()
+    seen: dict[str, str] = Field(default_factory=dict)
+    by: str = ""
 
 
 def normal(text: str, facet: str) -> str:
@@ -51,3 +55,13 @@ def harmonic_mean(values: Iterable[float]) -> float:
     if min(numbers) == 0:
         return 0.0
     return len(numbers) / sum(1.0 / v for v in numbers)
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    """Geometric mean of numbers in [0, inf); 0 if any is 0. Raises ValueError for none or a negative number."""
+    numbers = list(values)
+    if not numbers or min(numbers) < 0:
+        raise ValueError("a geometric mean needs at least one number and no negative ones")
+    if min(numbers) == 0:
+        return 0.0
+    return math.exp(sum(math.log(v) for v in numbers) / len(numbers))

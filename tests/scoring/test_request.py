@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffgraph.scoring.request import harmonic_mean, normal
+from diffgraph.scoring.request import geometric_mean, harmonic_mean, normal
 
 POSITIVE = st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=8)
 
@@ -44,3 +44,15 @@ def test_a_zero_sinks_it_and_nothing_has_no_mean() -> None:
         harmonic_mean([])
     with pytest.raises(ValueError, match="negative"):
         harmonic_mean([-0.1])
+
+
+@given(POSITIVE)
+def test_geometric_mean_lies_between_harmonic_mean_and_mean(values: list[float]) -> None:
+    found = geometric_mean(values)
+    assert harmonic_mean(values) * (1 - 1e-9) <= found <= sum(values) / len(values) * (1 + 1e-9)
+
+
+def test_geometric_mean_sinks_with_its_weakest_part() -> None:
+    assert geometric_mean([1.0, 0.0]) == 0.0
+    with pytest.raises(ValueError, match="at least one"):
+        geometric_mean([])
