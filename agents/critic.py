@@ -108,7 +108,14 @@ class Critic(Agent):
             decision="again" if content and enough else "revise",
             sent_back=enough and not content,
             images=tuple(
-                RoundImage(slot=slot, seed=image.seed, score=image.score, facets=image.facets)
+                RoundImage(
+                    slot=slot,
+                    seed=image.seed,
+                    score=image.score,
+                    facets=image.facets,
+                    seen=image.seen,
+                    by=image.by,
+                )
                 for slot, image in zip(drawn, scores.images, strict=True)
             ),
         )

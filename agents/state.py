@@ -47,12 +47,23 @@ class RoundExpert(Frozen):
 
 
 class RoundImage(Frozen):
-    """An image of a round, and which of the request's images (from 0) it is for."""
+    """An image of a round, and which of the request's images (from 0) it is for.
+
+    Attributes:
+        facets: each wanted text -> the probability (0..1) that the image shows it.
+        seen: a wanted text that is missing -> what is there instead, where the critic can say.
+        by: who judged.
+        preferred: the probability (0..1) that it is better than the best image of its slot before it, by a critic that
+            can choose between two; None where nobody chose.
+    """
 
     slot: int
     seed: int
     score: float
     facets: dict[str, float]
+    seen: dict[str, str] = Field(default_factory=dict)
+    by: str = ""
+    preferred: float | None = None
 
 
 class Round(Frozen):
@@ -90,12 +101,16 @@ class Problem(Frozen):
 
 
 class AnswerImage(Frozen):
-    """An image of the answer: what the critic says of it, the plan that drew it, and that plan's round (from 1)."""
+    """An image of the answer: what the critic says of it, the plan that drew it, and that plan's round (from 1).
+    ``facets``, ``seen`` and ``by`` are as in `RoundImage`.
+    """
 
     seed: int
     score: float
     facets: dict[str, float]
     findings: tuple[str, ...]
+    seen: dict[str, str] = Field(default_factory=dict)
+    by: str = ""
     plan_id: str
     round: int
 

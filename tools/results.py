@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from ..graph.experts.expert import Frozen
 from ..graph.reading.request import Orders, Unmet
 from ..graph.selection.activation import ActiveExpert, FacetMatch
@@ -127,12 +129,16 @@ class SearchHits(Result):
 
 
 class ScoredImage(Result):
-    """What the critic says of one image: ``facets`` maps each wanted text to a probability (0..1)."""
+    """What the critic says of one image: ``facets`` maps each wanted text to a probability (0..1), ``seen`` a wanted
+    text that is missing to what is there instead, where the critic can say; ``by`` is who judged.
+    """
 
     seed: int
     score: float
     facets: dict[str, float]
     findings: tuple[str, ...]
+    seen: dict[str, str] = Field(default_factory=dict)
+    by: str = ""
 
 
 class Scores(Result):

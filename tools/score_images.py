@@ -101,6 +101,8 @@ def summary(plan_id: str, seeds: Sequence[int], verdicts: Sequence[Verdict]) -> 
                 score=round(v.score, 4),
                 facets={t: round(p, 4) for t, p in v.facets.items()},
                 findings=v.findings,
+                seen=v.seen,
+                by=v.by,
             )
             for seed, v in zip(seeds, verdicts, strict=True)
         ),
