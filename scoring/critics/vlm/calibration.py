@@ -1,0 +1,133 @@
+"""Per facet, what a model's P(yes) is worth: curves fitted on labelled images, kept in a small JSON file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
+from ....errors import UserError
+from ....files.atomic import write_bytes
+
+LEAST = 1e-6
+"""A probability is at least this and at most one minus this before its logit is taken."""
+_MOST_BYTES = 2**20
+
+
+class Curve(BaseModel):
+    """Platt's curve: p becomes sigmoid(slope · logit(p) + shift). It never changes which of two p is higher."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    slope: FiniteFloat = Field(default=1.0, gt=0)
+    shift: FiniteFloat = 0.0
+
+    def __call__(self, p: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Probabilities (any shape; nan stays nan) -> calibrated ones."""
+        return expit(self.slope * logit(p) + self.shift)
+
+
+class Calibration(BaseModel):
+    """Curves by facet; a facet without one is left as the model says it. ``critic`` is whom they were fitted for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    critic: str = ""
+    facets: dict[str, Curve] = Field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        """Hash of the curves."""
+        return hashlib.sha256(self.model_dump_json(include={"facets"}).encode()).hexdigest()
+
+    def of(self, facet: str, p: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Probabilities of one facet -> calibrated ones."""
+        return self.facets[facet](p) if facet in self.facets else p
+
+    @classmethod
+    def read(cls, path: Path) -> Calibration:
+        """What a file holds. Raises UserError if it is not there or holds no calibration."""
+        try:
+            if path.stat().st_size > _MOST_BYTES:
+                raise UserError(f"{path} is larger than any calibration.")
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise UserError(f"The calibration {path} cannot be read ({error.strerror}).") from error
+        except ValidationError as error:
+            raise UserError(f"{path} holds no calibration of a critic; `diffgraph critic fit` writes one.") from error
+
+    def write(self, path: Path) -> None:
+        """Write the file. Raises UserError if it cannot be."""
+        write_bytes(path, (self.model_dump_json(indent=1) + "\n").encode())
+
+
+def logit(p: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """log(p / (1 - p)), with p kept from 0 and 1."""
+    inside = np.clip(np.asarray(p, dtype=np.float64), LEAST, 1 - LEAST)
+    return np.asarray(np.log(inside) - np.log1p(-inside))
+
+
+def expit(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """1 / (1 + exp(-x)) for finite x, without overflow."""
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * np.asarray(x, dtype=np.float64))))
+
+
+def fit(p: Sequence[float], shown: Sequence[bool]) -> Curve:
+    """The curve that makes labels likeliest (Platt 1999, with his targets, which keep it finite where labels part
+    cleanly).
+
+    Args:
+        p: what the model said.
+        shown: what is true.
+
+    Raises:
+        UserError: the labels are all yes or all no, or the model says yes where the truth is no more often than not.
+    """
+    said, truth = logit(np.asarray(p)), np.asarray(shown, dtype=bool)
+    right, wrong = int(truth.sum()), int((~truth).sum())
+    if not right or not wrong:
+        raise UserError("it needs labels of both sorts, shown and not shown")
+    target = np.where(truth, (right + 1) / (right + 2), 1 / (wrong + 2))
+    slope, shift = 1.0, 0.0
+    for _ in range(100):  # Newton's steps; the loss is convex
+        now = expit(slope * said + shift)
+        first = np.array([((now - target) * said).sum() + 1e-6 * (slope - 1), (now - target).sum()])
+        weight = now * (1 - now) + 1e-12
+        mixed = (weight * said).sum()
+        second = np.array([[(weight * said * said).sum() + 1e-6, mixed], [mixed, weight.sum()]])
+        step = np.linalg.solve(second, first)
+        step *= min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-12))
+        slope, shift = slope - float(step[0]), shift - float(step[1])
+        if float(np.abs(step).max()) < 1e-9:
+            break
+    if slope <= 0:
+        raise UserError("the model is no better than chance on it")
+    return Curve(slope=slope, shift=shift)
+
+
+def auroc(p: Sequence[float], shown: Sequence[bool]) -> float:
+    """Probability that an image that shows it gets more than one that does not, ties half; nan without both sorts."""
+    values, truth = np.asarray(p, dtype=np.float64), np.asarray(shown, dtype=bool)
+    right, wrong = int(truth.sum()), int((~truth).sum())
+    if not right or not wrong:
+        return float("nan")
+    _, place, times = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(times) - (times - 1) / 2)[place]
+    return float((ranks[truth].sum() - right * (right + 1) / 2) / (right * wrong))
+
+
+def ece(p: Sequence[float], shown: Sequence[bool], bins: int = 10) -> float:
+    """Expected calibration error: over bins of equal width, how far the mean p lies from the share that is true."""
+    values, truth = np.asarray(p, dtype=np.float64), np.asarray(shown, dtype=np.float64)
+    place = np.minimum((values * bins).astype(int), bins - 1)
+    gaps = [abs(float(values[place == b].sum() - truth[place == b].sum())) for b in range(bins)]
+    return sum(gaps) / len(values)
+
+
+def merged(curves: Mapping[str, Curve], critic: str) -> Calibration:
+    """Curves by facet as what a critic reads."""
+    return Calibration(critic=critic, facets=dict(sorted(curves.items())))
