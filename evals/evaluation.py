@@ -128,6 +128,14 @@ class Evaluation:
     @cached_property
     def digest(self) -> str:
         """Hash over everything but plans that decides a result: base, graph, scorers, sampling settings."""
+        return self._digest([self.critic.identity, self.judge.digest])
+
+    @cached_property
+    def drawing_digest(self) -> str:
+        """Hash over everything but plans that decides an image that no critic chose."""
+        return self._digest([])
+
+    def _digest(self, scorers: Sequence[str]) -> str:
         settings = self.ctx.settings
         samplers = [self.ctx.sampler(experts) for experts in (1, 2)]
         guidance = str([sampler.guidance for sampler in samplers])
@@ -135,7 +143,7 @@ class Evaluation:
         dtype = "float32" if settings.dtype == "auto" else settings.dtype
         parts += [dtype, str(settings.rounds), str(settings.accept), str(settings.sure)]
         parts.append(settings.brain)
-        parts += [self.critic.identity, self.judge.digest]
+        parts += scorers
         for e in self.experts.values():
             found = self.calibrations.get(e.id)
             looks = (sorted(found.unasked.items()), found.coarse) if found else ()

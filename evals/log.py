@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import UserError
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class Row(BaseModel):
@@ -54,16 +57,17 @@ class Row(BaseModel):
         return self.arm, self.item, self.seed
 
 
-class Log:
-    """A JSONL file that only grows. A last line that an interruption cut short is dropped when it is opened again.
+class Lines(Generic[M]):
+    """A JSONL file of models that only grows. A last line that an interruption cut short is dropped when it is opened
+    again.
 
     Raises:
-        UserError: a line is no answer.
+        UserError: a line is no such model.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, model: type[M]) -> None:
         self.path = path
-        self.rows: list[Row] = []
+        self.rows: list[M] = []
         if path.exists():
             whole = path.read_bytes()
             kept = whole[: whole.rfind(b"\n") + 1]
@@ -71,14 +75,21 @@ class Log:
                 with path.open("r+b") as file:
                     file.truncate(len(kept))
             try:
-                self.rows = [Row.model_validate_json(line) for line in kept.splitlines()]
+                self.rows = [model.model_validate_json(line) for line in kept.splitlines()]
             except ValidationError as error:
                 raise UserError(f"{path} is damaged ({error}); move it away to start afresh.") from error
 
-    def add(self, row: Row) -> None:
-        """Append one row and see it on the disk before going on."""
+    def add(self, *rows: M) -> None:
+        """Append rows and see them on the disk before going on."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(row.model_dump_json(exclude_none=True) + "\n")
+            file.write("".join(row.model_dump_json(exclude_none=True) + "\n" for row in rows))
             file.flush()
             os.fsync(file.fileno())
-        self.rows.append(row)
+        self.rows += rows
+
+
+class Log(Lines[Row]):
+    """The answers of an evaluation's arms."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, Row)

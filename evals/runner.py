@@ -25,6 +25,9 @@ def run_suite(
     joint: Path | None = None,
     truths: Truths | None = None,
     data: Path | None = None,
+    critics: Sequence[str] | None = None,
+    images: Path | None = None,
+    metrics: Sequence[str] | None = None,
     on_progress: Progress | None = None,
 ) -> SuiteResult:
     """Run, or go on with, a suite and write its report.
@@ -40,6 +43,9 @@ def run_suite(
         joint: a LoRA trained jointly on the true combinations; the world's own by default.
         truths: gives the true images for the similarity column.
         data: a folder that the suite reads, for one that reads people's own.
+        critics: the critics to measure, as in DIFFGRAPH_CRITIC, for the suite of the eyes; the base's own by default.
+        images: a folder of images that it measures them on, instead of drawing its own.
+        metrics: what else is measured of every image, ``name:argument`` each; the suite's by default.
         on_progress: told after every answer.
 
     Raises:
@@ -51,7 +57,10 @@ def run_suite(
         raise UserError(f"The limit must be at least 1, not {limit}.")
     root = user_path(out or settings.root / "evals")
     kind = KINDS.get(suite.kind)
-    options = Options(root, arms, seeds, limit, joint, truths, on_progress, user_path(data) if data else None)
+    options = Options(
+        root, arms, seeds, limit, joint, truths, on_progress, user_path(data) if data else None, critics,
+        user_path(images) if images else None, metrics,
+    )  # fmt: skip
     if kind.alone is not None:
         alone: SuiteResult = kind.alone(suite, options)
         return alone

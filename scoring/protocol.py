@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
@@ -55,6 +55,15 @@ class Embeds(Protocol):
 
     def embed(self, images: Sequence[Image.Image]) -> np.ndarray[Any, Any]:
         """Images -> float32 (n, dimensions), unit vectors."""
+        ...
+
+
+@runtime_checkable
+class HasParts(Protocol):
+    """A critic that asks several and weighs what they say; evaluations measure each of them too."""
+
+    def parts(self) -> Mapping[str, Critic]:
+        """Name -> critic."""
         ...
 
 

@@ -31,6 +31,15 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option(help="a folder of experts.jsonl and recipes*.jsonl, for the suite wild")
     ] = None,
+    critics: Annotated[
+        str, typer.Option(help="for the suite eyes: the critics to measure, as in DIFFGRAPH_CRITIC, commas between")
+    ] = "",
+    images: Annotated[
+        Path | None, typer.Option(help="for the suite eyes: a folder of images with their list, drawn before")
+    ] = None,
+    metrics: Annotated[
+        str, typer.Option(help="measure every image by these too, NAME or NAME:ARGUMENT, commas between")
+    ] = "",
     json_: Json = False,
 ) -> None:
     """Run an eval suite, or go on with one: log, tables, page with images. Controls run beside ours.
@@ -42,6 +51,8 @@ def evaluate(
       diffgraph eval compose --arms ours,base --seeds 1 --limit 4
 
       diffgraph eval wild --data ~/recipes
+
+      diffgraph eval eyes --critics world,vlm:openai:MODEL
     """
     from ...evals.runner import run_suite
     from ...evals.suites.suite import names
@@ -56,11 +67,14 @@ def evaluate(
             suite,
             settings=Settings.load(),
             out=out_,
-            arms=[arm.strip() for arm in arms.split(",") if arm.strip()] or None,
+            arms=_listed(arms),
             seeds=range(seeds) if seeds else None,
             limit=limit,
             joint=joint,
             data=data,
+            critics=_listed(critics),
+            images=images,
+            metrics=_listed(metrics),
             on_progress=progress.count,
         )
     if json_:
@@ -70,6 +84,11 @@ def evaluate(
         return
     out.lines(done.markdown.read_text(encoding="utf-8"))
     out.line_of(f"page {done.html}")
+
+
+def _listed(said: str) -> list[str] | None:
+    """What stands between commas; None for nothing."""
+    return [one.strip() for one in said.split(",") if one.strip()] or None
 
 
 @app.command()

@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+from ...errors import ExpertError, PlanError
 from ...merging.plan.merge_plan import MergePlan, Method, PlanExpert
 from ..evaluation import Evaluation
 from ..suites.items import Item
-from .arm import Answer
+from .arm import Answer, Arm
 
 TRIES = 3
 """Images that the arms which take the best of several make: more than ours makes on average, which stops at the first
 that is surely good enough, or where another try brings nothing better. Reports show how many each arm made.
 """
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What an arm could not answer, because the merge was refused, and why."""
+
+    item: Item
+    seed: int
+    why: str
+
+
+def asked(evaluation: Evaluation, arm: Arm, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer | Refused]:
+    """An arm's answers to a few items. If a merge is refused, item by item, so that only the guilty one is a miss."""
+    try:
+        found = list(arm.run(evaluation, items, seeds))
+    except (PlanError, ExpertError) as error:
+        if len(items) > 1:
+            for item in items:
+                yield from asked(evaluation, arm, [item], seeds)
+            return
+        yield from (Refused(items[0], seed, str(error)) for seed in seeds)
+        return
+    yield from found
 
 
 def answers(evaluation: Evaluation, items: Sequence[Item], plans: Sequence[MergePlan]) -> Iterator[Answer]:

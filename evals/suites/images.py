@@ -9,12 +9,12 @@ from pathlib import Path
 from PIL import Image
 
 from ...bases.profile import BaseProfile
-from ...errors import ExpertError, PlanError
 from ...merging.sampling.png_record import save_png
 from ...scoring import metrics
 from ...tools.context import Context
 from ..arms import arm as arm_table
 from ..arms.arm import Answer, Arm
+from ..arms.drawing import Refused, asked
 from ..evaluation import Evaluation
 from ..judges.protocol import judge_for
 from ..log import Log, Row
@@ -31,7 +31,8 @@ CHUNK = 8
 def run(suite: ImageSuite, ctx: Context, options: Options) -> SuiteResult:
     """Run, or go on with, a suite of images. ``joint_lora`` runs unasked only if there is such a LoRA."""
     judge = judge_for(ctx.profile, suite.judge)
-    measures = {name: metrics.make(name) for name in suite.metrics}
+    named = suite.metrics if options.metrics is None else options.metrics
+    measures = {name: metrics.make(name) for name in named}
     evaluation = Evaluation(ctx, judge, options.joint or _oracle(ctx.profile), options.truths, measures)
     chosen = [arm_table.get(a) for a in arm_table.expanded(suite.arms if options.arms is None else options.arms)]
     if evaluation.joint is None and options.arms is None:
@@ -75,32 +76,25 @@ def run_images(
                 count += 1
                 if on_progress is not None:
                     on_progress(count, total, f"{arm.name}: {row.item}")
-    asked = {i.id for i in items}
-    rows = [r for r in log.rows if r.item in asked]
+    wanted = {i.id for i in items}
+    rows = [r for r in log.rows if r.item in wanted]
     answered: dict[str, set[str]] = {}
     for row in rows:
         answered.setdefault(row.arm, set()).add(row.item)
     # Groups run one after the other, the easy ones first: what an interruption left of an arm would flatter it.
-    shown = [name for name in dict.fromkeys([*suite.arms, *answered]) if answered.get(name) == asked]
+    shown = [name for name in dict.fromkeys([*suite.arms, *answered]) if answered.get(name) == wanted]
     return write_report(suite, folder, log.path, [r for r in rows if r.arm in shown], shown)
 
 
 def _answered(
     evaluation: Evaluation, arm: Arm, items: Sequence[Item], seeds: Sequence[int], folder: Path
 ) -> Iterator[Row]:
-    """Log rows of one chunk. If a merge in it is refused, item by item, so that only the guilty one is a miss."""
-    try:
-        answers = list(arm.run(evaluation, items, seeds))
-    except (PlanError, ExpertError) as error:
-        if len(items) > 1:
-            for item in items:
-                yield from _answered(evaluation, arm, [item], seeds, folder)
-            return
-        for seed in seeds:
-            yield _miss(arm, items[0], seed).model_copy(update={"error": str(error)})
-        return
-    for answer in answers:
-        yield judged(evaluation, arm, answer, folder)
+    """Log rows of one chunk."""
+    for answer in asked(evaluation, arm, items, seeds):
+        if isinstance(answer, Refused):
+            yield _miss(arm, answer.item, answer.seed).model_copy(update={"error": answer.why})
+        else:
+            yield judged(evaluation, arm, answer, folder)
 
 
 def judged(evaluation: Evaluation, arm: Arm, answer: Answer, folder: Path) -> Row:

@@ -77,6 +77,9 @@ class Options:
         truths: gives true images for the similarity column.
         on_progress: told after every answer.
         data: a folder that the suite reads.
+        critics: settings of the critics that are measured, ``NAME=`` before one that is to be called otherwise.
+        images: a folder of images that were drawn before.
+        metrics: what else is measured of every image; None: the suite's.
     """
 
     root: Path
@@ -87,6 +90,9 @@ class Options:
     truths: Truths | None = None
     on_progress: Progress | None = None
     data: Path | None = None
+    critics: Sequence[str] | None = None
+    images: Path | None = None
+    metrics: Sequence[str] | None = None
 
 
 S = TypeVar("S", bound=Suite)
