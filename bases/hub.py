@@ -108,6 +108,36 @@ def configs(repo: str) -> Path:
     return folder
 
 
+def model(repo: str, revision: str = "") -> Path:
+    """A folder with a model's configs, tokenizer and weights (one precision, safetensors), downloaded unless they are
+    here. For what is no pipeline: encoders that score images. Raises as `fetch` does.
+    """
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    kept = try_to_load_from_cache(repo, "config.json", cache_dir=cache_folder(), revision=revision or None)
+    if isinstance(kept, str) and (_offline() or re.fullmatch(r"[0-9a-f]{40}", revision)):
+        return Path(kept).parent
+    try:
+        with HubErrors(_endpoint()).errors(repo):
+            info = HfApi(endpoint=_endpoint()).model_info(
+                repo, revision=revision or None, files_metadata=True, timeout=TIMEOUT
+            )
+    except ExternalError:
+        if isinstance(kept, str):
+            return Path(kept).parent
+        raise
+    top = [s for s in info.siblings or [] if "/" not in s.rfilename]
+    weights = _weights([s for s in top if s.rfilename.startswith("model")])
+    if not info.sha or not weights:
+        raise UserError(
+            f"{repo} has no model.safetensors. Pickles are not opened, because they can run code: take a repository or "
+            "a revision with .safetensors files."
+        )
+    small = [s for s in top if _CONFIG.search(s.rfilename) and (s.size or 0) <= _MAX_CONFIG]
+    paths = [_download(repo, info.sha, s, lambda text: None) for s in [*small, *weights]]
+    return paths[0].parent
+
+
 def cache_folder() -> Path:
     """Where the Hub's client keeps repositories."""
     from huggingface_hub import constants

@@ -71,10 +71,12 @@ def _answers(asked: Asked, batch: Batch) -> Iterator[Answer]:
         item = one.listed.item
         for questions, decoy in ((batch.wanted, False), (batch.decoys, True)):
             given = asked.said(one, questions)
-            for want in questions if given is not None else ():
+            if given is None:
+                continue
+            for want in questions:
                 if want in truth and want.text in given.facets:
                     yield batch, want.facet, decoy, Said(item, given.facets[want.text], truth[want])
-            if given is not None and not decoy and all(w in truth for w in questions):
+            if not decoy and all(w in truth for w in questions):
                 yield batch, WHOLE, False, Said(item, given.score, all(truth[w] for w in questions))
 
 

@@ -30,8 +30,8 @@ class Batch:
 def batches(shown: Sequence[Shown], judge: Judge | None) -> Iterator[Batch]:
     """The images with their questions, in the order of their first appearance."""
     texts: dict[str, dict[str, str]] = {}
-    for wanted in (w for s in shown for w in s.listed.wanted):
-        texts.setdefault(wanted.facet, {}).setdefault(normal(wanted.text, wanted.facet), wanted.text)
+    for want in (w for s in shown for w in s.listed.wanted):
+        texts.setdefault(want.facet, {}).setdefault(normal(want.text, want.facet), want.text)
     groups: dict[tuple[object, ...], list[Shown]] = {}
     for one in shown:
         groups.setdefault((one.listed.asked, one.listed.wanted), []).append(one)

@@ -76,7 +76,7 @@ def details(measured: Mapping[str, Measured], images: Images) -> dict[str, JsonV
                     if (g, q) == (group, questions)
                 }
             found = one.pairs.get(group)
-            kinds["pairs"] = found and {
+            kinds["pairs"] = None if found is None else {
                 "right": round(found.mean, 4), "low": round(found.low, 4), "high": round(found.high, 4),
                 "prompts": found.n, "n": one.choices[group],
             }  # fmt: skip

@@ -23,7 +23,10 @@ from diffgraph.evals.suites.items import Item
 from diffgraph.merging.plan.merge_plan import MergePlan
 from diffgraph.merging.sampling import pipeline
 from diffgraph.merging.sampling.pipeline import Drawn, draw_all
+from diffgraph.scoring import metrics
 from diffgraph.settings import Settings
+from diffgraph.tests.pico import tiny_clip
+from diffgraph.tools.context import Context
 
 ITEMS = (
     Item(id="a/cat", group="a", prompt="a cat", canonical="cat", subject="cat"),
@@ -78,6 +81,19 @@ def test_what_metrics_measure_stands_in_rows_and_report(evaluation: Evaluation, 
     page = result.html.read_text()
     assert "<th>width</th>" in page
     assert f"<td>{widths['a/cat']:.3f}</td>" in page
+
+
+def test_metrics_can_be_named_for_one_run(ctx: Context, tmp_path: Path) -> None:
+    folder = tiny_clip.clip(tmp_path / "clip")
+    named = f"clip_score:{folder}"
+    result = images.run(SUITE, ctx, suite.Options(tmp_path / "out", arms=["base"], seeds=(0,), metrics=[named]))
+    rows = Log(result.log).rows
+    pictures = []
+    for row in rows:
+        with Image.open(result.folder / str(row.image)) as image:
+            pictures.append(image.convert("RGB"))
+    wanted = metrics.make(named).measure(pictures, [item.prompt for item in ITEMS])
+    assert [row.metrics for row in rows] == [{named: round(value, 4)} for value in wanted]
 
 
 def test_every_arm_answers_every_item_and_seed(evaluation: Evaluation, world: Path, tmp_path: Path) -> None:
