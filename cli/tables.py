@@ -299,6 +299,8 @@ def merged(report: ExportReport) -> None:
 
 def run(result: RunResult) -> None:
     """How a request ended: notes on stderr, the rest on stdout."""
+    from ..agents.runs.verdict_table import judge, rows
+
     for note in result.notes:
         say(note)
     for order in result.unmet:
@@ -307,8 +309,12 @@ def run(result: RunResult) -> None:
     if result.plan and result.plan.experts:
         used = ", ".join(f"{e.id} × {e.weight:.2f}" for e in result.plan.experts)
         out.line_of(f"experts  {used}")
-    for path in result.images:
+    for number, path in enumerate(result.images):
         out.line_of(f"image    {path}")
+        if (told := rows(result, number, indent=9)) is not None:
+            out.print(told)
+    if result.images:
+        out.line_of(f"judged   by {judge(result)}")
     out.line_of(f"page     {result.page}")
 
 

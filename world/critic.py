@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..scoring.critics.dual_encoder import Critic
     from ..scoring.critics.dual_encoder_net import CriticConfig
 
+NAME = "world"
 FOLDER = "scorers/critic"
 FACETS = ("subject", "style", "background")
 PLACED = ("subject",)
@@ -34,7 +35,7 @@ def config(**sizes: Any) -> CriticConfig:
     return CriticConfig(facets=FACETS, placed=PLACED, size=SIZE, **sizes)
 
 
-@critic("world")
+@critic(NAME)
 class WorldCritic:
     """The critic in a world's folder. Its weights are verified and loaded when the first image is scored."""
 
@@ -58,7 +59,9 @@ class WorldCritic:
 
         verify(self._world, f"{FOLDER}/")
         try:
-            return Critic.load(self._world / FOLDER, embed_text=self._setup.embed_text, device=self._setup.device)
+            return Critic.load(
+                self._world / FOLDER, embed_text=self._setup.embed_text, device=self._setup.device, by=NAME
+            )
         except UserError as error:
             raise WorldMissing(f"{error} {_HINT}") from error
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
 
 from ...errors import UserError
+from ...graph.selection.activation import ActiveExpert, FacetMatch
 from ...plugins import closest
 from ...terminal import styled
 from ...tools.naming import named
+from ...tools.results import Rejected
 from ..answer import checked_n, checked_seed
 from ..runs.generate import plan
-from .drawing import tell_unmet
+from .drawing import tell_unmet, tell_verdict
 from .session import Session
 
 NEAR = 0.05
@@ -101,17 +103,39 @@ def show_plan(session: Session, rest: str) -> None:
         session.console.print(f"  prompt {found.plan.prompt}")
 
 
-@command("/why", "why these experts, and what was passed over: /why PROMPT")
+@command("/why", "why these experts, and what was passed over: /why PROMPT; alone: of the last images")
 def show_why(session: Session, rest: str) -> None:
+    if not rest:
+        _why_the_last(session)
+        return
     found = plan(rest, n=session.n, seed=session.seed, orders=session.orders, context=session.ctx)
-    drawn = {f.by: f for f in found.facets}
-    for e in found.experts:
+    _why(session, found.facets, found.experts, found.rejected)
+
+
+def _why_the_last(session: Session) -> None:
+    """Why the last images are as they are: who drew them, what the critic sees in them, and how the rounds went."""
+    last = session.last
+    if last is None:
+        raise UserError("Nothing was drawn yet. Type what to draw, or /why PROMPT to hear what would be merged for it.")
+    session.console.print(styled((last.status, "bold"), f" {last.message}"))
+    if last.activation is not None:
+        _why(session, last.activation.facets, last.activation.experts, last.activation.rejected)
+    tell_verdict(session, last)
+    for number, each in enumerate(last.rounds, 1):
+        session.console.print(f"  round {number}: {each.score:.2f}; {' '.join(each.findings) or 'nothing was amiss'}")
+
+
+def _why(
+    session: Session, facets: Sequence[FacetMatch], experts: Sequence[ActiveExpert], rejected: Sequence[Rejected]
+) -> None:
+    drawn = {f.by: f for f in facets}
+    for e in experts:
         said = f"it draws {drawn[e.id].text!r}" if e.id in drawn else "it was ordered" if e.ordered else ""
         measured = "measured" if e.calibrated else "not measured yet"
         session.console.print(f"  {e.id} × {e.weight:.2f}: {'; '.join(w for w in (said, *e.why, measured) if w)}")
-    if not found.experts:
+    if not experts:
         session.console.print("  the base alone")
-    for one in found.rejected:
+    for one in rejected:
         session.console.print(f"  passed over {one.id}: {one.why}")
 
 

@@ -11,6 +11,7 @@ from ...terminal import styled
 from ...tools.events import Event
 from ..runs.generate import generate
 from ..runs.result import RunResult
+from ..runs.verdict_table import headline, judge, rows
 from .session import Session
 
 AT_WORK = {
@@ -41,6 +42,7 @@ def draw(session: Session, prompt: str) -> None:
             context=session.ctx,
             on_event=lambda event: _tell(session, event, status),
         )
+    session.last = result
     _show(session, result)
 
 
@@ -67,4 +69,15 @@ def _show(session: Session, result: RunResult) -> None:
     console.print(styled((result.status, COLOURS.get(result.status, "yellow")), f" {result.message}"))
     if result.plan and result.plan.experts:
         console.print("  " + ", ".join(f"{e.id} × {e.weight:.2f}" for e in result.plan.experts))
+    tell_verdict(session, result)
     console.line_of(styled("  ", (str(result.page), "bold")))
+
+
+def tell_verdict(session: Session, result: RunResult) -> None:
+    """Say of each image what the critic sees in it, and who judged."""
+    for number in range(len(result.images)):
+        session.console.print(styled("  ", (headline(result, number), "bold")))
+        if (told := rows(result, number, indent=4)) is not None:
+            session.console.print(told)
+    if result.images:
+        session.console.print(styled(("  judged by ", "dim"), judge(result)))

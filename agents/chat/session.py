@@ -11,6 +11,7 @@ from ...graph.reading.request import Orders
 from ...settings import Settings
 from ...terminal import CleanConsole
 from ...tools.context import Context
+from ..runs.result import RunResult
 
 
 @dataclass
@@ -21,6 +22,7 @@ class Session:
         seed: of the first image of every prompt; None: what the prompt says, else any.
         n: how many images a prompt; None: what the prompt says, else one.
         orders: hold for every prompt, over what is ordered in it.
+        last: what was drawn last.
     """
 
     settings: Settings
@@ -28,6 +30,7 @@ class Session:
     seed: int | None = None
     n: int | None = None
     orders: Orders = field(default_factory=Orders)
+    last: RunResult | None = None
 
     def __enter__(self) -> Session:
         self._stack = ExitStack()

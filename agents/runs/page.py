@@ -20,6 +20,7 @@ from ...tools.context import Context
 from ...tools.results import ScoredImage
 from ..state import AnswerImage, AnswerScores, State
 from . import folder
+from .atoms import SURE, Atom, atoms, facets_of, judges, summary
 
 COLOURS = {
     "subject": "--c1",
@@ -35,7 +36,7 @@ SHOWN_PIXELS = 256
 @dataclass(frozen=True)
 class Picture:
     """An image for the page: a data URI and the size at which it is shown (a whole multiple of its own if it is
-    small).
+    small); what a critic says of it, and who that was, "" where it is not known or nobody.
     """
 
     uri: str
@@ -44,8 +45,11 @@ class Picture:
     crisp: bool
     label: str
     score: float | None
-    facets: dict[str, float]
-    findings: tuple[str, ...] = ()
+    atoms: tuple[Atom, ...]
+    summary: str
+    findings: tuple[str, ...]
+    by: str
+    alt: str
 
 
 @dataclass(frozen=True)
@@ -98,11 +102,14 @@ def render(ctx: Context, state: State) -> str:
     trace = folder.read_trace(run_dir / folder.TRACE)
     answers = state.scores.images if isinstance(state.scores, AnswerScores) else ()
     several = len({image.round for image in answers}) > 1
+    facets = facets_of(state.activation)
     pictures = [
-        _picture(run_dir / name, f"seed {image.seed}" + (f", round {image.round}" if several else ""), image)
+        _picture(run_dir / name, f"seed {image.seed}" + (f", round {image.round}" if several else ""), image, facets)
         for name, image in zip(state.images, answers, strict=False)
-    ] or [_picture(run_dir / name, "not judged", None) for name in state.images]
-    others = [_picture(run_dir / c.file, _label(c.label), c.images[0] if c.images else None) for c in state.comparison]
+    ] or [_picture(run_dir / name, _of_seed(name), None, facets) for name in state.images]
+    others = [
+        _picture(run_dir / c.file, _label(c.label), c.images[0] if c.images else None, facets) for c in state.comparison
+    ]
     titles = {e.id: e.title for e in ctx.store.experts(plan.base.family)} if plan else {}
     return _template().render(
         prompt=state.prompt,
@@ -121,6 +128,9 @@ def render(ctx: Context, state: State) -> str:
         titles=titles,
         pictures=[p for p in pictures if p],
         others=[p for p in others if p],
+        judges=judges(answers),
+        judged=bool(answers),
+        half=SURE,
         graph=subgraph(state, plan, titles) if plan else None,
         unsaid=state.rounds[state.best].unsaid if state.rounds else "",
         rounds=state.rounds,
@@ -162,13 +172,21 @@ def _label(label: str) -> str:
     return label if label == "base alone" else f"{label.rsplit('/', 1)[-1]} alone"
 
 
-def _picture(path: Path, label: str, scored: AnswerImage | ScoredImage | None) -> Picture | None:
+def _of_seed(name: str) -> str:
+    """What an image is called whose seed only its file's name tells."""
+    return Path(name).stem.replace("image_", "seed ")
+
+
+def _picture(
+    path: Path, label: str, scored: AnswerImage | ScoredImage | None, facets: dict[str, str]
+) -> Picture | None:
     try:
         data = path.read_bytes()
     except OSError:
         return None
     width, height = png_size(path, data)
     times = max(1, SHOWN_PIXELS // max(width, height))
+    said = atoms(scored, facets)
     return Picture(
         uri="data:image/png;base64," + base64.b64encode(data).decode("ascii"),
         width=width * times,
@@ -176,9 +194,21 @@ def _picture(path: Path, label: str, scored: AnswerImage | ScoredImage | None) -
         crisp=times > 1,
         label=label,
         score=scored.score if scored else None,
-        facets=scored.facets if scored else {},
-        findings=scored.findings if scored else (),
+        atoms=said,
+        summary=summary(said) or "not judged",
+        # A critic that says what it sees instead has its findings in the rows.
+        findings=scored.findings if scored and not scored.seen else (),
+        by=scored.by if scored else "",
+        alt=_alt(label, said),
     )
+
+
+def _alt(label: str, said: tuple[Atom, ...]) -> str:
+    """What a reader who does not see the image is told of it."""
+    missing = [atom.text for atom in said if atom.shown is False]
+    there = [atom.text for atom in said if atom.shown]
+    parts = [f"shows {', '.join(there)}" if there else "", f"misses {', '.join(missing)}" if missing else ""]
+    return f"{label}: " + (", ".join(p for p in parts if p) or "nobody has judged it")
 
 
 def png_size(path: Path, data: bytes) -> tuple[int, int]:

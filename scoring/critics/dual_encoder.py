@@ -92,6 +92,7 @@ class Critic:
         *,
         embed_text: EmbedText | None = None,
         device: str = "cpu",
+        by: str = "",
     ) -> None:
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -102,6 +103,7 @@ class Critic:
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise UserError(f"The critic in {folder} cannot be read ({error}).") from error
         self.folder = folder
+        self.by = by or f"dual_encoder:{folder.name}"
         self.facets = facets
         self.embed_text = embed_text
         self.device = torch.device(device)
@@ -117,9 +119,11 @@ class Critic:
         self.net.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
-    def load(cls, folder: Path, *, embed_text: EmbedText | None = None, device: str = "cpu") -> Critic:
-        """Read a critic from ``folder``. Raises UserError if a file is absent or damaged."""
-        return cls(folder, embed_text=embed_text, device=device)
+    def load(cls, folder: Path, *, embed_text: EmbedText | None = None, device: str = "cpu", by: str = "") -> Critic:
+        """Read a critic from ``folder``; ``by`` is what its verdicts call it. Raises UserError if a file is absent or
+        damaged.
+        """
+        return cls(folder, embed_text=embed_text, device=device, by=by)
 
     @property
     def identity(self) -> str:
@@ -147,6 +151,7 @@ class Critic:
         parts = self._images(images)
         rows: list[dict[str, float]] = [{} for _ in images]
         findings: list[list[str]] = [[] for _ in images]
+        seen: list[dict[str, str]] = [{} for _ in images]
         for want in wanted:
             if want.facet not in self.facets:
                 for found in findings:
@@ -164,13 +169,16 @@ class Critic:
                 if not known:
                     findings[i].append(f"{want.text!r} is outside the critic's bank: its {p:.2f} is a guess.")
                 if p < _UNSURE:
-                    findings[i].append(self._complaint(want, parts[want.facet][i], p))
+                    instead = self._instead(want, parts[want.facet][i], p)
+                    findings[i].append(_complaint(want, p, instead))
+                    if instead:
+                        seen[i][want.text] = instead
         verdicts = []
-        for row, found in zip(rows, findings, strict=True):
+        for row, found, other in zip(rows, findings, seen, strict=True):
             score = harmonic_mean(row.values()) if row else 0.0
             if not row:
                 found.append("Nothing in the request can be judged.")
-            verdicts.append(Verdict(score=min(1.0, score), facets=row, findings=tuple(found)))
+            verdicts.append(Verdict(score=min(1.0, score), facets=row, findings=tuple(found), seen=other, by=self.by))
         return verdicts
 
     @torch.inference_mode()
@@ -207,11 +215,15 @@ class Critic:
                 break
         return list(best.items())
 
-    def _complaint(self, want: Wanted, image: Tensor, p: float) -> str:
+    def _instead(self, want: Wanted, image: Tensor, p: float) -> str:
+        """What the image rather looks like than what is wanted; "" if nothing stands out."""
         seen = [(n, q) for n, q in self._nearest(want.facet, image, 2) if n != normal(want.text, want.facet)]
-        if seen and seen[0][1] > max(p, 0.3):
-            return f"The {want.facet} {want.text!r} is hardly there ({p:.2f}); it looks like {seen[0][0]!r} instead."
-        return f"The {want.facet} {want.text!r} is hardly there ({p:.2f})."
+        return seen[0][0] if seen and seen[0][1] > max(p, 0.3) else ""
+
+
+def _complaint(want: Wanted, p: float, instead: str) -> str:
+    other = f"; it looks like {instead!r} instead" if instead else ""
+    return f"The {want.facet} {want.text!r} is hardly there ({p:.2f}){other}."
 
 
 @critic("dual_encoder")

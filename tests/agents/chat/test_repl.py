@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import re
 import sys
 import termios
 from collections.abc import Callable
@@ -124,3 +125,17 @@ def test_a_full_disk_is_a_line_too(make_settings: Callable[..., Settings], monke
         text = say(settings, "octopus", "/seed 3")
     assert "The disk is full (/x)" in text
     assert text.rstrip().endswith("seed 3")
+
+
+def test_the_chat_says_what_the_critic_sees_and_why(make_settings: Callable[..., Settings]) -> None:
+    text = say(make_settings(), "/why", "octopus, blueprint style", "/why", "/why whale")
+    drawn, after = text.split("index.html")
+    assert "Nothing was drawn yet" in drawn
+    for told in (drawn, after):
+        assert re.search(r"✓ +octopus +subject +█+░* +0\.\d\d", told)
+        assert re.search(r"[✓✗] +blueprint style +style +█+░* +0\.\d\d", told)
+        assert "judged by world" in told
+        assert "image_0.png" in told
+    assert "world/blueprint × 0.90: it draws 'blueprint style'; measured" in after
+    assert "round 1:" in after
+    assert "it draws 'whale'" in after

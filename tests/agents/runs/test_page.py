@@ -7,12 +7,15 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from diffgraph.agents.runs import folder
+from diffgraph.agents.runs import page as page_of_run
 from diffgraph.agents.runs.generate import generate
 from diffgraph.agents.scout import scout
+from diffgraph.agents.state import State
 from diffgraph.errors import UserError
 from diffgraph.settings import Settings
 from diffgraph.tools.context import Context
@@ -23,16 +26,24 @@ VOID = {"meta", "img", "br", "rect", "path", "link", "input"}
 
 
 class Checked(HTMLParser):
-    """Every tag is closed in order; what the page loads is collected."""
+    """Every tag is closed in order; what the page loads is collected, and the cells of tables of atoms."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
+        self.rows: list[list[str]] = []
+        self.atoms = False
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        if tag == "table":
+            self.atoms = dict(attrs).get("class") == "atoms"
+        elif tag == "tr" and self.atoms:
+            self.rows.append([])
+        elif tag in ("td", "th") and self.atoms:
+            self.rows[-1].append("")
         if tag not in VOID:
             self.open.append(tag)
 
@@ -42,6 +53,8 @@ class Checked(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+        if self.atoms and {"td", "th"} & set(self.open):
+            self.rows[-1][-1] = " ".join(f"{self.rows[-1][-1]} {data}".split())
 
 
 def checked(html: str) -> Checked:
@@ -80,6 +93,9 @@ def test_the_page_holds_everything_and_loads_nothing(ctx: Context) -> None:
     assert 'name="viewport"' in html
     drawn = [a for t, a in page.tags if t == "rect"]
     assert len(drawn) == 1 + 2 + 2 + 1  # prompt, facets, experts, merge
+    assert result.scores is not None
+    assert {image.by for image in result.scores.images} == {"world"}
+    assert page.text.count("Judged by world") == 2 + 3
 
 
 def test_strangers_cannot_write_markup(
@@ -163,3 +179,67 @@ def test_what_strangers_wrote_is_shown_without_controls(ctx: Context) -> None:
     html = generate("octopus", context=ctx, compare=False).page.read_text(encoding="utf-8")
     assert "Sea &lt;b&gt;life&lt;/b&gt;" in html
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", html)
+
+
+WANTED = "octopus, blueprint style"
+
+
+def judged(ctx: Context, facets: dict[str, float], **said: Any) -> str:
+    """The page of a drawn prompt as it is with this said of its image by a critic."""
+    result = generate(WANTED, context=ctx, compare=False)
+    assert result.scores is not None
+    image = result.scores.images[0].model_copy(update={"facets": facets, **said})
+    scores = result.scores.model_copy(update={"images": (image,), "facets": facets})
+    state = State(
+        prompt=WANTED,
+        run_dir=str(result.run_dir),
+        activation=result.activation,
+        plan_id=result.plan.plan_id if result.plan else "",
+        images=tuple(path.name for path in result.images),
+        scores=scores,
+        status="best effort",
+        rounds=result.rounds,
+    )
+    return page_of_run.render(ctx, state)
+
+
+def test_a_row_for_each_thing_that_was_asked_for(ctx: Context) -> None:
+    facets = {"octopus": 0.93, "blueprint style": 0.21}
+    seen = {"blueprint style": "a pencil sketch"}
+    html = judged(ctx, facets, seen=seen, by="vlm:openai:eyes", score=0.44)
+    page = checked(html)
+    assert page.rows == [
+        ["verdict", "what was asked for", "probability"],
+        ["✓ shown", "octopus subject", "0.93"],
+        ["✗ missing", "blueprint style style seen instead: a pencil sketch", "0.21"],
+    ]
+    assert "score 0.44 · 1 of 2 shown" in page.text
+    assert "Judged by vlm:openai:eyes" in page.text
+    (image,) = [a for t, a in page.tags if t == "img"]
+    assert image["alt"] == "seed 0: shows octopus, misses blueprint style"
+    widths = [a["style"] for t, a in page.tags if t == "i"]
+    assert widths == ["width:93%", "width:21%"]
+    # Marks and bars are for the eye: a screen reader has them as words and numbers.
+    hidden = [t for t, a in page.tags if a.get("aria-hidden") == "true"]
+    assert hidden == ["span"] * 4
+
+
+def test_what_nobody_judged_is_said_to_be_unjudged(ctx: Context) -> None:
+    page = checked(judged(ctx, {"octopus": 0.93}, by=""))
+    assert page.rows[1:] == [
+        ["✓ shown", "octopus subject", "0.93"],
+        ["○ not judged", "blueprint style style", "not judged"],
+    ]
+    assert "Judged by a critic whose name was not kept" in page.text
+
+
+def test_what_a_critic_writes_is_only_text(ctx: Context) -> None:
+    evil = '</td><script>alert(1)</script><img src=x onerror="x">'
+    html = judged(ctx, {"octopus": 0.1, evil: 0.2}, seen={"octopus": f"\x1b[2J{evil}" + "x" * 999}, by=evil)
+    page = checked(html)
+    assert not {"script", "iframe"} & {t for t, _ in page.tags}
+    assert len([t for t, _ in page.tags if t == "img"]) == 1
+    assert not any(name.startswith("on") for _, a in page.tags for name in a)
+    assert "x" * 200 not in html
+    assert "\x1b" not in html
+    assert f"seen instead: {evil[:30]}" in page.text

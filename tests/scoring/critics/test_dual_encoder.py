@@ -42,6 +42,25 @@ def test_a_verdict_is_the_harmonic_mean_of_its_facets(critic_dir: Path, images: 
         assert verdict.score == pytest.approx(harmonic_mean(verdict.facets.values()))
 
 
+def test_a_verdict_says_what_is_seen_instead_and_who_judged(critic_dir: Path, images: list[Image.Image]) -> None:
+    critic = Critic.load(critic_dir)
+    critic.calibration = dict.fromkeys(critic.facets, (100.0, 0.0))  # its random weights are sure of nothing
+    wanted = [Wanted(facet=facet, text=name) for facet, bank in critic.banks.items() for name in bank.names]
+    told = 0
+    for image, verdict in zip(images, critic.score(images, wanted), strict=True):
+        assert verdict.by == f"dual_encoder:{critic_dir.name}"
+        for want in wanted:
+            likest = critic.sees(image, want.facet, 1)[0]
+            if want.text not in verdict.seen:
+                continue
+            told += 1
+            assert verdict.facets[want.text] < 0.5
+            assert verdict.seen[want.text] == likest[0] != want.text
+            assert any(repr(want.text) in f and f"looks like {likest[0]!r}" in f for f in verdict.findings)
+    assert told
+    assert Critic.load(critic_dir, by="somebody").score(images[:1], wanted[:1])[0].by == "somebody"
+
+
 def test_images_are_judged_one_by_one(critic_dir: Path, images: list[Image.Image]) -> None:
     critic = Critic.load(critic_dir)
     wanted = [Wanted(facet="subject", text="cat")]
