@@ -21,7 +21,7 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 # As many processes as there are cores, at most four: each holds pipelines of its own.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help setup demo chat test test-all check format eval numbers docs bench world pins clean
+.PHONY: help setup demo chat test test-all vllm-env test-vllm check format eval numbers docs bench world pins clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -51,6 +51,12 @@ test: $(READY)  ## the tests (under 10 minutes on 2 cores)
 
 test-all: $(READY)  ## the tests, slow ones too
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'slow or not slow' $(ARGS)
+
+vllm-env:  ## set up .venv-vllm, a vLLM server that runs on a CPU (2.5 GB; Linux)
+	@PYTHON=$(PYTHON) TORCH_INDEX=$(TORCH_INDEX) tests/vllm/install.sh
+
+test-vllm: $(READY)  ## the vision critic through that server: images, logprobs, JSON, errors
+	@$(BIN)/python -m pytest -m vllm -rs $(ARGS) tests/vllm
 
 check: $(READY) .venv/src/diffgraph  ## ruff and mypy
 	@$(BIN)/ruff check .
