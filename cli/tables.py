@@ -299,7 +299,7 @@ def merged(report: ExportReport) -> None:
 
 def run(result: RunResult) -> None:
     """How a request ended: notes on stderr, the rest on stdout."""
-    from ..agents.runs.verdict_table import judge, rows
+    from ..agents.runs.verdict_table import by_whom, rows
 
     for note in result.notes:
         say(note)
@@ -314,7 +314,7 @@ def run(result: RunResult) -> None:
         if (told := rows(result, number, indent=9)) is not None:
             out.print(told)
     if result.images:
-        out.line_of(f"judged   by {judge(result)}")
+        out.line_of(f"judged   by {by_whom(result)}")
     out.line_of(f"page     {result.page}")
 
 

@@ -11,7 +11,7 @@ from ...terminal import styled
 from ...tools.events import Event
 from ..runs.generate import generate
 from ..runs.result import RunResult
-from ..runs.verdict_table import headline, judge, rows
+from ..runs.verdict_table import by_whom, headline, rows
 from .session import Session
 
 AT_WORK = {
@@ -80,4 +80,4 @@ def tell_verdict(session: Session, result: RunResult) -> None:
         if (told := rows(result, number, indent=4)) is not None:
             session.console.print(told)
     if result.images:
-        session.console.print(styled(("  judged by ", "dim"), judge(result)))
+        session.console.print(styled(("  judged by ", "dim"), by_whom(result)))

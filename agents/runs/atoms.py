@@ -93,7 +93,7 @@ def _facet(name: str) -> str:
     return "whole prompt" if name == WHOLE else name
 
 
-def judges(images: Iterable[Judged]) -> tuple[str, ...]:
+def critics_of(images: Iterable[Judged]) -> tuple[str, ...]:
     """Who judged these images, each once; nothing where that was not kept."""
     return tuple(dict.fromkeys(image.by for image in images if image.by))
 

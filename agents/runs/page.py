@@ -20,7 +20,7 @@ from ...tools.context import Context
 from ...tools.results import ScoredImage
 from ..state import AnswerImage, AnswerScores, State
 from . import folder
-from .atoms import SURE, Atom, atoms, facets_of, judges, summary
+from .atoms import SURE, Atom, atoms, critics_of, facets_of, summary
 
 COLOURS = {
     "subject": "--c1",
@@ -128,7 +128,7 @@ def render(ctx: Context, state: State) -> str:
         titles=titles,
         pictures=[p for p in pictures if p],
         others=[p for p in others if p],
-        judges=judges(answers),
+        judges=critics_of(answers),
         judged=bool(answers),
         half=SURE,
         graph=subgraph(state, plan, titles) if plan else None,

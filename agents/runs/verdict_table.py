@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...cleaning import clean
-from .atoms import Atom, atoms, facets_of_result, judges
+from .atoms import Atom, atoms, critics_of, facets_of_result
 from .result import RunResult
 
 LONGEST = 160
@@ -56,11 +56,11 @@ def _short(text: str) -> str:
     return tidy if len(tidy) <= LONGEST else tidy[: LONGEST - 1] + "…"
 
 
-def judge(result: RunResult) -> str:
+def by_whom(result: RunResult) -> str:
     """Who judged, as a line says it."""
     if result.scores is None:
         return "nobody"
-    return clean(", ".join(judges(result.scores.images)) or "a critic whose name was not kept")
+    return clean(", ".join(critics_of(result.scores.images)) or "a critic whose name was not kept")
 
 
 def headline(result: RunResult, number: int) -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from diffgraph.agents.runs.atoms import Atom, atoms, judges, summary
+from diffgraph.agents.runs.atoms import Atom, atoms, critics_of, summary
 from diffgraph.agents.runs.result import RunResult
-from diffgraph.agents.runs.verdict_table import headline, judge, rows
+from diffgraph.agents.runs.verdict_table import by_whom, headline, rows
 from diffgraph.agents.state import AnswerImage, AnswerScores
 from diffgraph.graph.selection.activation import FacetMatch
 from diffgraph.terminal import CleanConsole
@@ -51,15 +51,15 @@ def test_one_row_an_atom() -> None:
         "✓ octopus subject █████████░ 0.93",
         "✗ blueprint style ██░░░░░░░░ 0.24 seen instead: a pencil sketch",
     ]
-    assert (judge(found), headline(found, 0)) == ("vlm:local:eyes", "image_0.png 0.50".replace(" ", "  "))
+    assert (by_whom(found), headline(found, 0)) == ("vlm:local:eyes", "image_0.png 0.50".replace(" ", "  "))
 
 
 def test_who_judged_is_named_once_and_nobody_is_said_to_be_nobody() -> None:
     several = result(image(0, octopus=0.9), image(1, octopus=0.8), image(2, by="world", octopus=0.7))
-    assert judge(several) == "vlm:local:eyes, world"
-    assert judges([image(by="", octopus=0.1)]) == ()
-    assert "not kept" in judge(result(image(by="", octopus=0.1)))
-    assert judge(result()) == "nobody"
+    assert by_whom(several) == "vlm:local:eyes, world"
+    assert critics_of([image(by="", octopus=0.1)]) == ()
+    assert "not kept" in by_whom(result(image(by="", octopus=0.1)))
+    assert by_whom(result()) == "nobody"
     assert rows(result(), 0) is None
     assert headline(result(), 0) == "image_0.png"
 
@@ -77,7 +77,7 @@ def test_strangers_words_stay_words() -> None:
     assert "[bold]octopus[/bold]" in joined
     assert "\x1b" not in joined
     assert "y" * 200 not in joined
-    assert "\x1b" not in judge(found)
+    assert "\x1b" not in by_whom(found)
 
 
 @pytest.mark.parametrize(("p", "shown"), [(0.5, True), (0.4999, False), (None, None)])
