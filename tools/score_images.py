@@ -12,6 +12,9 @@ from pydantic import ValidationError
 from ..errors import ToolFailed
 from ..files.atomic import write_bytes
 from ..files.hashing import file_sha256
+from ..graph.reading.languages import is_read
+from ..graph.reading.split import split
+from ..scoring.atoms import atoms
 from ..scoring.request import WHOLE, Verdict, Wanted
 from .check_plan import PlanArgs
 from .context import Context
@@ -35,15 +38,25 @@ def score_images(ctx: Context, args: PlanArgs) -> Scores:
 
 
 def wanted_of(activation: ActivationResult) -> list[Wanted]:
-    """What the critic must find: every facet of the request that somebody can draw, whatever the plan left out; on a
-    base of open vocabulary the user's words as a whole besides.
+    """What the critic must find. On a base of closed vocabulary: every facet of the request that somebody can draw,
+    whatever the plan left out. On an open one: the atoms of what the user typed (`scoring.atoms`), never those of a
+    brain's paraphrase; of another language the words as a whole, and what experts claim of them.
+
+    What is ruled out is not asked after: it stands in the negative prompt.
     """
+    if activation.vocabulary == "open" and activation.words:
+        request = split(activation.words)
+        if is_read(request) and not request.language:
+            return list(atoms(activation.words, {f.text: f.facet for f in activation.facets}))
+        return [*_claimed(activation), Wanted(facet=WHOLE, text=activation.words)]
+    return _claimed(activation)
+
+
+def _claimed(activation: ActivationResult) -> list[Wanted]:
     seen: dict[tuple[str, str], Wanted] = {}
     for found in activation.facets:
         text = found.trigger if found.skill in found.trigger else found.skill
         seen.setdefault((found.facet, text), Wanted(facet=found.facet, text=text))
-    if activation.vocabulary == "open" and activation.words:
-        seen[WHOLE, activation.words] = Wanted(facet=WHOLE, text=activation.words)
     return list(seen.values())
 
 

@@ -95,15 +95,15 @@ def test_with_a_critic_the_image_is_judged_for_the_users_own_words(
     critic = f"dual_encoder:{shared_world / 'scorers' / 'critic'}"
     with Context.open(_settings(small, home, critic=critic, rounds=1)) as ctx:
         scout(ctx)
-        result = generate("a pizza in pixel art style --size 64x64", context=ctx, compare=False)
+        result = generate("two pizzas in pixel art style --size 64x64", context=ctx, compare=False)
         assert ctx.store.calibrations() == []
     assert result.status in ("accepted", "best effort")
     assert result.scores is not None
-    assert set(result.scores.facets) == {"pixel art style"}
+    assert set(result.scores.facets) == {"pizza", "pixel art"}
     said = " ".join(finding for image in result.scores.images for finding in image.findings)
-    assert "does not judge the facet 'prompt' ('a pizza in pixel art style')" in said
+    assert "does not judge the facet 'count' ('two pizzas')" in said
     assert result.plan is not None
-    assert result.plan.prompt == "a pizza in pixel art style"
+    assert result.plan.prompt == "two pizzas in pixel art style"
     assert {r.plan_id for r in result.rounds} >= {result.plan.plan_id}
 
 
