@@ -116,7 +116,13 @@ class Settings(FromEnvironment):
     rounds: int = Field(default=5, ge=0, le=20, description="how often the critic may send a plan back")
     accept: float = Field(default=0.8, ge=0, le=1, description="critic score from which an image is accepted")
     sure: float = Field(
-        default=0.95, ge=0, le=1, description="under this score another seed is tried for as long as that helps"
+        default=0.95,
+        ge=0,
+        le=1,
+        description="under this score another seed is tried for as long as that helps (closed bases)",
+    )
+    image_cost: float = Field(
+        default=0.02, ge=0, le=1, description="critic score that one more image must be expected to gain (open bases)"
     )
     step_budget: int = Field(default=40, ge=1, description="graph steps an agent run may take")
     chroma_url: str | None = Field(default=None, description="http://host:port of a Chroma server; none: embedded")

@@ -36,6 +36,8 @@ def job_of(state: State) -> Job:
         scouted=state.scouted,
         slots=tuple(open_slots(state)),
         orders=state.orders,
+        atoms=state.atoms,
+        judged=bool(state.rounds) or state.scores is not None,
     )
 
 

@@ -6,11 +6,16 @@ from collections.abc import Sequence
 
 from ..errors import UserError
 from ..merging.plan.merge_plan import MergePlan
+from ..tools.score_images import wanted_by
+from . import best_images
+from .agent import job_of
 from .state import AnswerScores, State, Status
 
 MAX_WORDS = 300
 MAX_CHARS = 4000
 MAX_IMAGES = 64
+_MOST = 6
+"""Things that a sentence lists."""
 
 
 def checked_prompt(prompt: object) -> str:
@@ -74,6 +79,8 @@ def of_images(
         after = f"after {count} rounds{rest}. This is the best of them." if count > 1 else f"after one round{rest}."
         if min(each) < accept:
             why = "which is under the mark"
+        elif any(best.lacks for _, best in best_images.kept(state.rounds, state.n)):
+            why = "but something that was asked for is missing"
         elif any(state.rounds[image.round - 1].sent_back for image in scores.images):
             why = "which is good enough, but the brain that judges sent it back"
         else:
@@ -88,12 +95,38 @@ def of_images(
         scores=scores,
         uncovered=uncovered,
         status=status,
-        message=f"{message}{_of_experts(state, plan)}",
+        message=f"{message}{_not_shown(state, scores)}{_of_experts(state, plan)}",
     )
     read = state.activation.read if state.activation else state.prompt
     if " ".join(read.split()) != state.prompt:
         change = change.changed(State(notes=state.with_notes(f"The planner read the prompt as: {read}")))
     return change
+
+
+def _not_shown(state: State, scores: AnswerScores) -> str:
+    """On a base of open vocabulary: which of the wanted things an image lacks, what is there instead where the critic
+    says, and what nobody judged.
+    """
+    if state.activation is None or state.activation.vocabulary == "closed":
+        return ""
+    lacking: dict[str, str] = {}
+    for image in scores.images:
+        for text, p in image.facets.items():
+            if p < 0.5:
+                seen = image.seen.get(text, "")
+                lacking.setdefault(text, f"{text[:80]!r}" + (f" (there is {seen[:80]!r} instead)" if seen else ""))
+    asked = [wanted.text for wanted in wanted_by(job_of(state))]
+    unjudged = [text for text in asked if all(text not in image.facets for image in scores.images)]
+    said = ""
+    if lacking:
+        every = all(text in image.facets and image.facets[text] < 0.5 for image in scores.images for text in lacking)
+        who = "It does" if len(scores.images) == 1 else "They do" if every else "Some of them do"
+        shown = list(lacking.values())
+        more = f" and {len(shown) - _MOST} more" if len(shown) > _MOST else ""
+        said += f" {who} not show {', '.join(shown[:_MOST])}{more}."
+    if unjudged:
+        said += f" The critic cannot tell about {quoted(unjudged)}."
+    return said
 
 
 def of_unjudged(state: State, plan: MergePlan, images: Sequence[str], why: str) -> State:
@@ -154,7 +187,7 @@ def counted(images: Sequence[object]) -> str:
     return f"{len(images)} image{'' if len(images) == 1 else 's'}"
 
 
-def quoted(texts: Sequence[str], most: int = 6) -> str:
+def quoted(texts: Sequence[str], most: int = _MOST) -> str:
     """``'a', 'b' and 2 more``."""
     shown = ", ".join(repr(text[:80]) for text in texts[:most])
     return shown + (f" and {len(texts) - most} more" if len(texts) > most else "")

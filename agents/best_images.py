@@ -16,20 +16,60 @@ def open_slots(state: State) -> list[int]:
     return list(state.open or range(state.n))
 
 
+def good(image: RoundImage, accept: float) -> bool:
+    """Whether an image will do: its score reaches ``accept``, and it lacks nothing that was asked for."""
+    return image.score >= accept and not image.lacks
+
+
 def kept(rounds: Sequence[Round], n: int) -> list[tuple[int, RoundImage]]:
     """For each slot the number of the round (from 0) whose image is its answer, and that image's entry there.
 
-    It is the highest score's, the earlier one on a tie; but an image that a brain sent back gives way to a later one
-    that it was content with.
+    It is the best one so far (`replaces`); without such a word the highest score's, the earlier one on a tie; but an
+    image that a brain sent back gives way to a later one that it was content with.
     """
     best: dict[int, tuple[int, RoundImage]] = {}
     for number, this in enumerate(rounds):
         for image in this.images:
             before = best.get(image.slot)
             content = this.decision != "revise"
-            if before is None or image.score > before[1].score or (content and rounds[before[0]].sent_back):
+            if before is None or _is_better(image, before[1]) or (content and rounds[before[0]].sent_back):
                 best[image.slot] = (number, image)
     return [best[slot] for slot in range(n)]
+
+
+def _is_better(image: RoundImage, before: RoundImage) -> bool:
+    return image.score > before.score if image.better is None else image.better
+
+
+def replaces(candidate: RoundImage, incumbent: RoundImage, preferred: float | None, accept: float) -> bool:
+    """Whether an image takes the place of the best one so far: one that will do, that of one that will not; of two
+    alike the one that the critic prefers when it is shown both (``preferred``), else the higher score.
+    """
+    will, did = good(candidate, accept), good(incumbent, accept)
+    if will != did:
+        return will
+    if preferred is not None and preferred != 0.5:
+        return preferred > 0.5
+    return candidate.score > incumbent.score
+
+
+def expected_gain(tries: int, best: float) -> float:
+    """What one more image is expected to add to the best score of ``tries`` images.
+
+    Of images drawn alike each is the best with the same chance, so the next one is with 1 / (tries + 1), whatever the
+    scores are distributed like; and one that is better lies between the best and 1, in the middle on average.
+    """
+    return (1.0 - best) / 2.0 / (tries + 1)
+
+
+def worth_drawing(rounds: Sequence[Round], n: int, cost: float) -> list[int]:
+    """Slots to draw again by cost: those where another image is expected to gain at least ``cost``."""
+    out = []
+    for slot, (_, image) in enumerate(kept(rounds, n)):
+        tries = sum(one.slot == slot for this in rounds for one in this.images)
+        if expected_gain(tries, 0.0 if image.lacks else image.score) >= cost:
+            out.append(slot)
+    return out
 
 
 def leading(rounds: Sequence[Round], n: int) -> int:
@@ -39,20 +79,22 @@ def leading(rounds: Sequence[Round], n: int) -> int:
 
 
 def weak(rounds: Sequence[Round], n: int, accept: float) -> list[int]:
-    """Slots without an image that scores at least ``accept``."""
-    return [slot for slot, (_, image) in enumerate(kept(rounds, n)) if image.score < accept]
+    """Slots without an image that will do (`good`)."""
+    return [slot for slot, (_, image) in enumerate(kept(rounds, n)) if not good(image, accept)]
 
 
 def unsure(rounds: Sequence[Round], n: int, accept: float, sure: float) -> list[int]:
-    """Slots to draw again: those under ``accept``, and those under ``sure`` whose best image is the last one drawn.
+    """Slots to draw again as it was measured to pay on the embedded world: those without an image that will do, and
+    those under ``sure`` whose best image is the last one drawn.
 
     What is good enough gets another try, and one more for as long as that brings a better image.
     """
     out = []
     for slot in range(n):
-        *before, last = [image.score for this in rounds for image in this.images if image.slot == slot]
-        best = max([*before, last])
-        if best < accept or (best < sure and last > max(before, default=-1.0)):
+        *before, last = [image for this in rounds for image in this.images if image.slot == slot]
+        best = max(image.score for image in [*before, last])
+        improved = last.score > max((i.score for i in before), default=-1.0) if last.better is None else last.better
+        if not any(good(image, accept) for image in [*before, last]) or (best < sure and improved):
             out.append(slot)
     return out
 

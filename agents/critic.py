@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from langgraph.types import Command
 
 from .. import prompts
+from ..merging.plan.merge_plan import MergePlan
 from ..tools.check_plan import PlanArgs
 from ..tools.layout_share import coarse_of
+from ..tools.merge_and_sample import image_path
 from ..tools.results import CriticDecision, Scores
-from ..tools.score_images import score_images
+from ..tools.score_images import preferred, score_images, wanted_by
 from . import best_images
-from .agent import Agent
+from .agent import Agent, job_of
 from .requests import CriticTurn, Shown
 from .state import Round, RoundExpert, RoundImage, State
 
@@ -26,8 +29,11 @@ class Critic(Agent):
         return prompts.load("critic", accept=f"{self.ctx.settings.accept:g}", budget=str(self.budget_left(state)))
 
     def turn(self, state: State) -> CriticTurn:
-        facets = state.activation.facets if state.activation else ()
-        wanted = tuple(Shown(facet=f.facet, text=f.trigger) for f in facets)
+        if self.ctx.profile.vocabulary == "open":
+            wanted = tuple(Shown(facet=w.facet, text=w.text) for w in wanted_by(job_of(state)))
+        else:
+            facets = state.activation.facets if state.activation else ()
+            wanted = tuple(Shown(facet=f.facet, text=f.trigger) for f in facets)
         return CriticTurn(wanted=wanted, accept=self.ctx.settings.accept, round=len(state.rounds))
 
     def critic(self, state: State) -> Command[Literal["critic", "tools", "planner", "record"]]:
@@ -49,8 +55,9 @@ class Critic(Agent):
         )
 
     def _decide(self, state: State, verdict: CriticDecision, also: State) -> Command[Any]:
-        """Nothing is accepted while one of the request's images is under the mark, whatever a brain says; images above
-        it may still go back, and get another try where that may pay (`best_images.unsure`).
+        """Nothing is accepted while one of the request's images is under the mark or lacks something, whatever a brain
+        says. Images that will do may still go back; and another is drawn only where that may pay: by `unsure` on a base
+        of closed vocabulary, by `worth_drawing` on an open one, which also ends a request that is not expected to gain.
         """
         settings, n, drawn = self.ctx.settings, state.n, best_images.open_slots(state)
         this = self._round(state, self._scores(state), verdict, drawn)
@@ -58,9 +65,14 @@ class Critic(Agent):
         kept = best_images.kept(rounds, n)
         disliked = any(rounds[number].sent_back for number, _ in kept)
         good = not disliked and not best_images.weak(rounds, n, settings.accept)
-        unsure = best_images.unsure(rounds, n, settings.accept, settings.sure)
-        left = len(rounds) <= settings.rounds
-        accepted = good and not (unsure and left)
+        if self.ctx.profile.vocabulary == "closed":
+            again = best_images.unsure(rounds, n, settings.accept, settings.sure)
+            pays = bool(again) or not good
+        else:
+            again = best_images.worth_drawing(rounds, n, settings.image_cost)
+            pays = bool(again) or disliked
+        goes_on = pays and len(rounds) <= settings.rounds
+        accepted = good and not goes_on
         if accepted:
             better = any(rounds[number] is this for number, _ in kept)
             word = "accepted" if better else "no better, what was there before is accepted"
@@ -72,14 +84,14 @@ class Critic(Agent):
         change = State(
             rounds=rounds,
             best=best_images.leading(rounds, n),
-            open=tuple(unsure or drawn),
+            open=tuple(again or drawn),
             scores=None,
             verdict=None,
             proposal=None,
             messages=(),
             idle=0,
         )
-        return Command(goto="planner" if left and not accepted else "record", update=also.changed(change))
+        return Command(goto="planner" if goes_on else "record", update=also.changed(change))
 
     def _scores(self, state: State) -> Scores:
         """What the critic says of this round's images, asked for if the brain did not."""
@@ -90,7 +102,8 @@ class Critic(Agent):
     def _round(self, state: State, scores: Scores, verdict: CriticDecision, drawn: list[int]) -> Round:
         """This round, as if it did not end the request."""
         plan = self.ctx.load_plan(state.plan_id)
-        enough = all(image.score >= self.ctx.settings.accept for image in scores.images)
+        images = tuple(self._compared(state, plan, one) for one in self._images(scores, drawn))
+        enough = all(best_images.good(image, self.ctx.settings.accept) for image in images)
         content = verdict.decision == "accept"
         seen = [finding for image in scores.images for finding in image.findings]
         return Round(
@@ -107,15 +120,29 @@ class Critic(Agent):
             findings=tuple(dict.fromkeys([*verdict.findings, *seen]))[:20],
             decision="again" if content and enough else "revise",
             sent_back=enough and not content,
-            images=tuple(
-                RoundImage(
-                    slot=slot,
-                    seed=image.seed,
-                    score=image.score,
-                    facets=image.facets,
-                    seen=image.seen,
-                    by=image.by,
-                )
-                for slot, image in zip(drawn, scores.images, strict=True)
-            ),
+            images=images,
         )
+
+    def _compared(self, state: State, plan: MergePlan, image: RoundImage) -> RoundImage:
+        """The image, held against the best of its slot so far: by the critic's eye where it can choose between two."""
+        if not any(one.slot == image.slot for this in state.rounds for one in this.images):
+            return image
+        number, incumbent = best_images.kept(state.rounds, state.n)[image.slot]
+        ctx, before = self.ctx_for(state), state.rounds[number].plan_id
+        chosen = None
+        if best_images.good(image, ctx.settings.accept) == best_images.good(incumbent, ctx.settings.accept):
+            paths = image_path(ctx, plan.plan_id, image.seed), image_path(ctx, before, incumbent.seed)
+            chosen = preferred(ctx, *paths, wanted_by(ctx.job))
+        better = best_images.replaces(image, incumbent, chosen, ctx.settings.accept)
+        return image.model_copy(update={"preferred": chosen, "better": better})
+
+    def _images(self, scores: Scores, drawn: Sequence[int]) -> list[RoundImage]:
+        mark = min(0.5, self.ctx.settings.accept) if self.ctx.profile.vocabulary == "open" else 0.0
+        return [
+            RoundImage(
+                slot=slot,
+                **image.model_dump(include={"seed", "score", "facets", "seen", "by"}),
+                lacks=tuple(text for text, p in image.facets.items() if p < mark),
+            )
+            for slot, image in zip(drawn, scores.images, strict=True)
+        ]

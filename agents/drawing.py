@@ -11,7 +11,7 @@ from ..merging.plan.merge_plan import MergePlan
 from ..tools.check_plan import PlanArgs
 from ..tools.context import Context
 from ..tools.merge_and_sample import image_paths, merge, merge_and_sample, sample_all
-from ..tools.score_images import score_files, summary, wanted_of
+from ..tools.score_images import score_files, summary, wanted_by
 from .agent import job_of
 from .answer import counted
 from .planner import blame, sent_back
@@ -66,7 +66,7 @@ class Drawing:
                 name = folder.put_image(state.run_dir, f"compare_{len(made)}.png", path)
                 made.append(Comparison(label=label, file=name, plan_id=other.plan_id))
             if not self.ctx.unjudged:
-                verdicts = score_files(self.ctx, paths, wanted_of(state.activation) if state.activation else [])
+                verdicts = score_files(self.ctx, paths, wanted_by(job_of(state)))
                 summaries = (summary(o.plan_id, o.seeds, [v]) for (_, o), v in zip(others, verdicts, strict=True))
                 made = [one.model_copy(update=dict(scored)) for one, scored in zip(made, summaries, strict=True)]
             state = state.changed(State(comparison=tuple(made)))

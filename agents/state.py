@@ -13,7 +13,16 @@ from pydantic import BeforeValidator, Field, JsonValue, ValidationError
 from ..errors import UserError
 from ..graph.experts.expert import Frozen
 from ..graph.reading.request import Orders
-from ..tools.results import ActivationResult, CriticDecision, Found, MissingSkills, Proposal, ScoredImage, Scores
+from ..tools.results import (
+    ActivationResult,
+    Atoms,
+    CriticDecision,
+    Found,
+    MissingSkills,
+    Proposal,
+    ScoredImage,
+    Scores,
+)
 from .brains.messages import Message, Tokens
 
 VERSION = 2
@@ -55,6 +64,8 @@ class RoundImage(Frozen):
         by: who judged.
         preferred: the probability (0..1) that it is better than the best image of its slot before it, by a critic that
             can choose between two; None where nobody chose.
+        lacks: what the critic says it does not show; on a base of closed vocabulary the score alone decides.
+        better: whether it took the place of that image; None for the first, and where the scores decide.
     """
 
     slot: int
@@ -64,6 +75,8 @@ class RoundImage(Frozen):
     seen: dict[str, str] = Field(default_factory=dict)
     by: str = ""
     preferred: float | None = None
+    better: bool | None = None
+    lacks: tuple[str, ...] = ()
 
 
 class Round(Frozen):
@@ -147,8 +160,8 @@ _EMPTY = BeforeValidator(_empty_is_none)  # version 1 wrote {} for what is not t
 class State(Frozen):
     """Everything the machine remembers between two steps; what is checkpointed.
 
-    The fields ``activation``, ``proposal``, ``missing``, ``found``, ``scores`` and ``verdict`` take the results of
-    the tools that are registered with that field.
+    The fields ``activation``, ``proposal``, ``missing``, ``found``, ``atoms``, ``scores`` and ``verdict`` take the
+    results of the tools that are registered with that field.
 
     Attributes:
         version: of this form.
@@ -191,6 +204,7 @@ class State(Frozen):
     plan_id: str = ""
     problems: tuple[Problem, ...] = ()
     dropped: tuple[str, ...] = ()
+    atoms: Annotated[Atoms | None, _EMPTY] = None
     scores: Annotated[Scores | AnswerScores | None, _EMPTY] = None
     verdict: Annotated[CriticDecision | None, _EMPTY] = None
     rounds: tuple[Round, ...] = ()

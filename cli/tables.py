@@ -192,7 +192,9 @@ def _said(rows: Table, found: Expert) -> None:
 
 
 def _measured(rows: Table, seen: Calibration) -> None:
-    figures = f"best weight {seen.best_weight:.2f}, consistency {seen.consistency:.2f}"
+    figures = f"best weight {seen.best_weight:.2f}"
+    if seen.consistency is not None:
+        figures += f", consistency {seen.consistency:.2f}"
     rows.add_row("calibrated", f"{seen.verdict}; {figures}")
     gains = sorted(seen.gain.items(), key=lambda pair: (-pair[1], pair[0]))
     if seen.unasked:

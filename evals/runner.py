@@ -64,14 +64,14 @@ def run_suite(
     if kind.alone is not None:
         alone: SuiteResult = kind.alone(suite, options)
         return alone
-    with _context(settings, root, {e for item in suite.all_items() for e in item.experts}) as ctx:
+    with open_home(settings, root, {e for item in suite.all_items() for e in item.experts}) as ctx:
         assert kind.run is not None
         result: SuiteResult = kind.run(suite, ctx, options)
         return result
 
 
 @contextmanager
-def _context(settings: Settings, root: Path, named: Set[str]) -> Iterator[Context]:
+def open_home(settings: Settings, root: Path, named: Set[str]) -> Iterator[Context]:
     """A context whose graph and caches lie beside the results: evaluations neither read nor change the user's graph.
 
     Weights of another dtype draw other images from the same plan, so each dtype has a home. A suite that names experts

@@ -127,7 +127,7 @@ def noun_phrase(phrase: Sequence[str]) -> tuple[str, str, list[str]]:
     elif len(words) > 1 and (count := number(words[0])):
         words = words[2:] if words[1].casefold() == "of" and len(words) > 2 else words[1:]
     told: list[str] = []
-    while len(words) > 1 and tells(words[0]) and words[1].casefold() != "of":
+    while len(words) > 1 and tells(words[0]) and words[1].casefold() != "of" and not _is_compound(words):
         if words[1].casefold() in ("and", "&") and len(words) > 3:
             told, words = [*told, f"{words[0]} and {words[2]}"], words[3:]
         else:
@@ -135,6 +135,17 @@ def noun_phrase(phrase: Sequence[str]) -> tuple[str, str, list[str]]:
     if not words:
         return "", "", []
     return _of_one(words), f"{count} {' '.join(words)}" if count else "", told
+
+
+def _is_compound(words: Sequence[str]) -> bool:
+    low = [w.casefold() for w in words]
+    return any(" ".join([*low[: n - 1], singular(low[n - 1])]) in lists.COMPOUNDS for n in (2, 3) if n <= len(low))
+
+
+def style_in_front(phrase: Sequence[str]) -> int:
+    """How many words at the front of a phrase name a style of the thing that follows; 0: none."""
+    low = [w.casefold() for w in phrase]
+    return next((n for n in (3, 2, 1) if n < len(low) and " ".join(low[:n]) in lists.STYLES_IN_FRONT), 0)
 
 
 def _of_one(words: Sequence[str]) -> str:

@@ -11,10 +11,11 @@ def _phrases(text: str) -> frozenset[str]:
     return frozenset(phrase.strip() for phrase in text.split(","))
 
 
-DETERMINERS = _words("a an the some this that these those his her its their my your our another each every")
+DETERMINERS = _words("single a an the some this that these those his her its their my your our another each every")
+VAGUE = _words("several many few dozens hundreds countless")
 NUMBERS = {
     **{w: w for w in _words("two three four five six seven eight nine ten eleven twelve twenty")},
-    **{w: w for w in _words("several many few dozens hundreds countless")},
+    **{w: w for w in VAGUE},
     "both": "two",
     "dozen": "twelve",
 }
@@ -90,7 +91,7 @@ STYLES = _phrases(
 TIMES = _phrases(
     "night, day, daytime, nighttime, dawn, dusk, sunrise, sunset, noon, midday, midnight, twilight, golden hour, "
     "blue hour, morning, evening, afternoon, winter, summer, autumn, spring, fall, christmas, halloween, rain, "
-    "snow, fog, mist, storm, the rain, the snow, the fog, the dark, moonlight, sunlight, starlight, daylight"
+    "snow, fog, mist, storm, dark, darkness, moonlight, sunlight, starlight, daylight"
 )
 PLACES = _words(
     "beach forest woods jungle desert city town village street road alley highway mountain mountains hill hills "
@@ -103,6 +104,17 @@ PLACES = _words(
     "basement hallway corridor dungeon snow rain night tokyo paris london york venice"
 )
 """Where things are rather than what is beside them: heads of backgrounds."""
+COMPOUNDS = _phrases(
+    "hot air balloon, polar bear, brown bear, black bear, red panda, hot dog, golden retriever, black hole, "
+    "white wine, red wine, stained glass, crystal ball, paper boat, paper plane, glass bottle, wild boar, green tea, "
+    "soft drink, open book, red cross, red carpet, black belt, snow leopard, wild flower, stone age, steel drum"
+)
+"""Names of things that begin with what looks like a word about them."""
+STYLES_IN_FRONT = _phrases(
+    "pixel art, pixelart, low poly, low-poly, anime, manga, cyberpunk, steampunk, isometric, watercolor, watercolour, "
+    "cartoon, voxel, origami, chibi, 3d, vector, claymation, ukiyo-e, art deco, art nouveau, vaporwave, photorealistic"
+)
+"""Styles that stand in front of the thing: "a pixel art castle"."""
 LIGHT = _words("light lighting lights backlight backlighting shadows glow bokeh sunlight moonlight candlelight rays")
 
 QUALITY = _phrases(

@@ -10,7 +10,18 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from . import atom_words as lists
-from .atom_phrases import bare, is_verb, joined, last_phrase, noun_phrase, number, segments, singular, tells
+from .atom_phrases import (
+    bare,
+    is_verb,
+    joined,
+    last_phrase,
+    noun_phrase,
+    number,
+    segments,
+    singular,
+    style_in_front,
+    tells,
+)
 from .request import WHOLE, Wanted
 
 MOST = 12
@@ -58,7 +69,7 @@ def atoms(words: str, known: Mapping[str, str] | None = None) -> tuple[Wanted, .
 
     - subject: a thing, in the singular ("fox", "bowl of fruit"); count: "three cats"; attribute: the thing with what is
       said of it ("red fox", "cat with a hat"); relation: "dog on a chair", "man riding a horse"; clothing: "red scarf";
-      pose: "running".
+      action: "running".
     - style: "watercolor", "oil painting"; background: "beach", "night"; concept: "close-up", "soft lighting".
     - text: what is to be written, from quotation marks. `WHOLE`: all words, asked only where no atom covers a word that
       asks for something.
@@ -259,7 +270,7 @@ class _Sorter:
             return ""
         if not phrase or low in lists.POSITIONS | lists.PRONOUNS:
             if verb:
-                self.add("pose", f"{joint} {low}")
+                self.add("action", f"{joint} {low}")
             return ""
         if low in self.known:
             self.add(self.known[low], low)
@@ -275,6 +286,9 @@ class _Sorter:
             return ""
         placed = self._place(joint, low)
         if placed and not verb:
+            return ""
+        if joint in ("in", "under", "by") and low.split()[-1] in lists.LIGHT:
+            self.add("concept", low)
             return ""
         self.add("relation", f"{subject} {joint} {' '.join(phrase)}")
         vague = verb and len(joint.split()) == 1 and low == " ".join(phrase).casefold() and singular(low) == low
@@ -318,9 +332,13 @@ class _Sorter:
 
     def _noun(self, phrase: Sequence[str]) -> str:
         """A thing with its count and what is said of it; returns the thing, in the singular."""
-        noun, count, told = noun_phrase(phrase)
+        rest = [w for i, w in enumerate(phrase) if i or w.casefold() not in lists.DETERMINERS]
+        if named := style_in_front(rest):
+            self.add("style", " ".join(rest[:named]))
+            rest = rest[named:]
+        noun, count, told = noun_phrase(rest)
         self.add("subject", noun)
-        self.add("count", count)
+        self.add("attribute" if count.split(" ")[0] in lists.VAGUE else "count", count)
         for word in told[:3]:
             if word.casefold() in lists.ADJECTIVES or word.casefold() not in lists.QUALITY:
                 self.add("attribute", f"{word} {noun}")

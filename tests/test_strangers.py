@@ -255,7 +255,7 @@ def test_the_critic_measures_and_judges(run: dict[str, Any]) -> None:
     # embed, so there is no fingerprint.
     assert all((c["verdict"], c["best_weight"]) == ("works", 1.0) for c in found.values())
     assert all(
-        (c["direction"], c["strength_shift"], c["gain"]["style" if "blue" in i else "subject"]) == ([], 0, 0)
+        (c["direction"], c["strength_shift"], c["gain"]["style" if "blue" in i else "subject"]) == ([], None, 0)
         for i, c in found.items()
     )
 

@@ -11,8 +11,9 @@ from .tool import Agent, Tool, call, tools
 
 
 def bindable(ctx: Context, agent: Agent) -> list[BaseTool]:
-    """The tools that an agent's brain may call, bound to ``ctx``."""
-    return [_structured(ctx, tool, agent) for tool in tools(agent).values()]
+    """The tools that an agent's brain may call on the context's base, bound to ``ctx``."""
+    here = (None, ctx.profile.vocabulary)
+    return [_structured(ctx, tool, agent) for tool in tools(agent).values() if tool.vocabulary in here]
 
 
 def _structured(ctx: Context, tool: Tool, agent: Agent) -> BaseTool:

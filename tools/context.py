@@ -28,7 +28,7 @@ from ..scoring import protocol
 from ..scoring.protocol import Critic, CriticSetup
 from ..settings import Settings
 from .events import Emit, Event, silent
-from .results import ActivationResult
+from .results import ActivationResult, Atoms
 
 if TYPE_CHECKING:
     from ..merging.engine.engine import Engine
@@ -46,6 +46,7 @@ class Job:
         scouted: whether the scout has looked for missing skills already.
         slots: which of the n images a plan is to draw; empty: all of them.
         orders: what the user ordered outside the prompt; it wins over what is ordered in it.
+        atoms: the request as a brain split it, or None: the rule does. judged: whether images of it were scored.
     """
 
     prompt: str = ""
@@ -56,6 +57,8 @@ class Job:
     scouted: bool = False
     slots: tuple[int, ...] = ()
     orders: Orders = field(default_factory=Orders)
+    atoms: Atoms | None = None
+    judged: bool = False
 
 
 class Machinery:

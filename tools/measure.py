@@ -19,10 +19,12 @@ from PIL import Image
 from ..bases.profile import MeasureRules
 from ..errors import ExpertError, PlanError, ToolFailed
 from ..graph.calibration.record import Calibration, ReferenceScore, Verdict
-from ..graph.calibration.reference_prompts import EVERYDAY, ReferencePrompt, from_base
+from ..graph.calibration.reference_prompts import ReferencePrompt, from_base, from_pool
 from ..graph.experts.expert import THINGS, Expert, Skill
+from ..graph.reading.split import split
 from ..graph.relations.relation import Relation
 from ..merging.plan.merge_plan import MergePlan, PlanExpert
+from ..scoring.atoms import atoms
 from ..scoring.protocol import embedded
 from ..scoring.request import Verdict as Judged
 from ..scoring.request import Wanted
@@ -36,41 +38,52 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 VERSION = 3
+ATOMS = 1
+"""Of how prompts are split into what the critic is asked, where the base does not say it."""
 SEED = 0
 MAX_SKILLS = 24
 DUPLICATE = 0.99
+MAX_EXAMPLE = 300
+"""Characters of a prompt that an author shows."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One prompt that an expert is measured on; ``skill`` is the claim it tests, None for a reference prompt
-    without a claim.
+    """One prompt that an expert is measured on.
+
+    Attributes:
+        skill: the claim it tests; None for a reference prompt without a claim.
+        words: what its image must show besides ``prompt.wanted``: the atoms of these words.
     """
 
     prompt: ReferencePrompt
     skill: Skill | None = None
+    words: str = ""
 
     @property
     def wanted(self) -> list[Wanted]:
-        return [Wanted(facet=facet, text=text) for facet, text in sorted(self.prompt.wanted.items())]
+        """What the critic is asked, none twice."""
+        said = [Wanted(facet=facet, text=text) for facet, text in sorted(self.prompt.wanted.items())]
+        known = {one.text.casefold() for one in said}
+        words = self.words or ("" if said else self.prompt.text)
+        return said + [one for one in (atoms(words) if words else ()) if one.text.casefold() not in known]
 
 
 def references(ctx: Context) -> list[ReferencePrompt]:
     """The shared reference prompts: the graph's; if it has none yet, the base's own, else chosen from what the base
-    says it can draw. A base of open vocabulary is asked for its own, else for things that every such base draws, and
-    never for what another base's graph brought along.
+    says it can draw. A base of open vocabulary is asked for its own, else the most diverse of our pool are taken, and
+    never what another base's graph brought along.
 
     Raises:
         ToolFailed: the base is not registered, so nobody knows what it can draw.
     """
     most = ctx.profile.measure.references
+    own = [ReferencePrompt.of(one.text, dict(one.wanted)) for one in ctx.profile.reference_prompts]
     if ctx.profile.vocabulary == "open":
-        return [ReferencePrompt.of(one.text, dict(one.wanted)) for one in ctx.profile.reference_prompts[:most]] or list(
-            EVERYDAY[:most]
-        )
+        return own[:most] or from_pool(most, ctx.store.embedder)
     known = ctx.store.reference_prompts()
-    if not known and (own := ctx.profile.reference_prompts):
-        known = [ReferencePrompt.of(one.text, dict(one.wanted)) for one in own]
+    if not known and own:
+        known = own
         ctx.store.add_reference_prompts(known)
     if not known:
         base = ctx.store.base(ctx.family)
@@ -83,26 +96,50 @@ def references(ctx: Context) -> list[ReferencePrompt]:
     return known[:most]
 
 
-def probes(expert: Expert, shared: Sequence[ReferencePrompt]) -> list[Probe]:
-    """The expert's own prompts (each claimed skill, on reference subjects unless it is a subject) and the shared
-    ones.
+def probes(expert: Expert, shared: Sequence[ReferencePrompt], examples: int = 0) -> list[Probe]:
+    """The expert's own prompts (prompts that its author shows, ``examples`` at most, then each claimed skill, on
+    reference subjects unless it is a subject) and the shared ones.
     """
     step = max(1, -(-len(expert.skills) // MAX_SKILLS))
-    own: dict[str, Probe] = {}
+    own = {probe.prompt.id: probe for probe in shown_by_author(expert, examples)}
     tested = expert.skills[::step]
     others = [skill for skill in tested if skill.facet not in THINGS]
     for skill in tested:
+        said = skill.trigger or skill.name
         if skill.facet in THINGS:
-            made = [ReferencePrompt.of(skill.trigger or skill.name, {"subject": skill.name})]
+            made = [Probe(ReferencePrompt.of(said, {"subject": skill.name}), skill)]
         else:
             # Several looks in one expert share the reference subjects; one look is tried on all of them.
             some = shared[:: max(1, len(others) // 2)] if len(others) > 1 else shared
             made = [
-                ReferencePrompt.of(f"{r.text}, {skill.trigger or skill.name}", {**r.wanted, skill.facet: skill.name})
+                Probe(
+                    ReferencePrompt.of(f"{r.text}, {said}", {**r.wanted, skill.facet: skill.name}),
+                    skill,
+                    "" if r.wanted else r.text,
+                )
                 for r in some
             ]
-        own.update({p.id: Probe(p, skill) for p in made})
+        own.update({probe.prompt.id: probe for probe in made})
     return [*own.values(), *(Probe(p) for p in shared if p.id not in own)]
+
+
+def shown_by_author(expert: Expert, most: int) -> list[Probe]:
+    """Prompts of the pictures that the expert came with, each as a test of the skill that it calls; its trigger is put
+    in where it is lacking.
+    """
+    found: list[Probe] = []
+    for example in expert.examples:
+        words = (
+            split(example).words[:MAX_EXAMPLE].rpartition(" ")[0]
+            if len(example) > MAX_EXAMPLE
+            else split(example).words
+        )
+        low = words.casefold()
+        called = [s for s in expert.skills if low and (s.trigger or s.name).casefold() in low]
+        for skill in called[:1] or expert.skills[:1] if low else ():
+            text = words if called else f"{skill.trigger or skill.name}, {words}"
+            found.append(Probe(ReferencePrompt.of(text, {skill.facet: skill.name}), skill, words))
+    return list({probe.prompt.id: probe for probe in found}.values())[:most]
 
 
 def context_hash(ctx: Context, shared: Sequence[ReferencePrompt]) -> str:
@@ -116,6 +153,8 @@ def context_hash(ctx: Context, shared: Sequence[ReferencePrompt]) -> str:
         "strengths": list(ctx.profile.measure.strengths),
         "seed": SEED,
     }
+    if ctx.profile.vocabulary == "open":
+        circumstances["atoms"] = ATOMS
     return hashlib.sha256(json.dumps(circumstances, sort_keys=True).encode()).hexdigest()
 
 
@@ -132,7 +171,8 @@ def measure(ctx: Context, expert: Expert) -> Calibration:
     """Generate, score and sum up. Images are kept by plan id, so an interrupted measurement goes on where it stopped.
 
     Raises:
-        ToolFailed: another base family, no skill to test, or a file that cannot be merged.
+        ToolFailed: another base family, no skill to test, a file that cannot be merged, or claims that the critic does
+            not judge.
     """
     if expert.kind == "base":
         raise ToolFailed(f"{expert.id} is a base, which is measured against nothing")
@@ -141,7 +181,7 @@ def measure(ctx: Context, expert: Expert) -> Calibration:
     if not expert.skills:
         raise ToolFailed(f"the card of {expert.id} claims no skill, so there is nothing to test")
     shared = references(ctx)
-    todo = probes(expert, shared)
+    todo = probes(expert, shared, len(shared) // 2 if ctx.profile.vocabulary == "open" else 0)
     scored: dict[float, list[Judged]] = {}
     vectors: dict[float, NDArray[np.float32]] = {}
     strengths = ctx.profile.measure.strengths
@@ -179,11 +219,17 @@ def unasked(
     for skill in dict.fromkeys(probe.skill for probe in todo):
         if skill is None or skill.facet in THINGS or not bare:
             continue
-        said = [v.facets[skill.name] for v, probe in zip(scored, todo, strict=True) if probe.skill == skill]
-        unsaid = [v.facets[skill.name] for v in score_files(ctx, paths, [Wanted(facet=skill.facet, text=skill.name)])]
+        said = _told(skill.name, [v for v, probe in zip(scored, todo, strict=True) if probe.skill == skill])
+        unsaid = _told(skill.name, score_files(ctx, paths, [Wanted(facet=skill.facet, text=skill.name)]))
+        if not (said and unsaid):
+            continue  # the critic does not judge its facet
         level = float(np.mean(said))
         left[skill.name] = round(min(1.0, float(np.mean(unsaid)) / level), 4) if level > 0 else 0.0
     return left
+
+
+def _told(text: str, verdicts: Sequence[Judged]) -> list[float]:
+    return [v.facets[text] for v in verdicts if text in v.facets]
 
 
 def plan_of(ctx: Context, expert: Expert, probe: Probe, strength: float) -> MergePlan:
@@ -221,12 +267,17 @@ def summed_up(
         skill = todo[i].skill
         assert skill is not None
         for wanted in todo[i].wanted:
-            value, before = (scored[s][i].facets.get(wanted.text, 0.0) for s in (best, 0.0))
+            if wanted.text not in scored[best][i].facets or wanted.text not in scored[0.0][i].facets:
+                continue  # nobody can tell: that is no zero
+            value, before = (scored[s][i].facets[wanted.text] for s in (best, 0.0))
             gains.setdefault(wanted.facet, []).append(value - before)
-            if wanted.facet == skill.facet:
+            if wanted.text == skill.name:
                 gains.setdefault(skill.name, []).append(value - before)
                 claimed.append((value, before))
-    shift, consistency, direction = _fingerprint(vectors[best] - vectors[0.0]) if vectors else (None, 0.0, ())
+    if not claimed:
+        facets = ", ".join(sorted({skill.facet for skill in expert.skills}))
+        raise ToolFailed(f"the critic cannot tell about what {expert.id} claims ({facets}), so nothing is known of it")
+    shift, consistency, direction = _fingerprint(vectors[best] - vectors[0.0]) if vectors else (None, None, ())
     level, gain = float(np.mean([v for v, _ in claimed])), float(np.mean([v - b for v, b in claimed]))
     return Calibration(
         expert_id=expert.id,
@@ -245,7 +296,7 @@ def summed_up(
         ),
         gain={name: round(float(np.mean(values)), 4) for name, values in sorted(gains.items())},
         direction=direction,
-        strength_shift=round(shift or 0.0, 4),
+        strength_shift=None if shift is None else round(shift, 4),
         consistency=consistency,
         best_weight=best,
         verdict=verdict(shift, level, gain, rules),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Sequence
@@ -59,18 +60,25 @@ def image_paths(ctx: Context, plan: MergePlan) -> list[Path] | None:
     """The kept images of a plan in order of its seeds, each checked against the plan it carries; None unless all
     are there and can be made again to the bit.
     """
+    return None if undrawn(ctx, plan) else [image_path(ctx, plan.plan_id, seed) for seed in plan.seeds]
+
+
+def undrawn(ctx: Context, plan: MergePlan) -> list[int]:
+    """Which of a plan's images (from 0, in order of its seeds) are not kept, or cannot be made again to the bit."""
+    return [at for at, seed in enumerate(plan.seeds) if not _is_kept(plan, image_path(ctx, plan.plan_id, seed))]
+
+
+def _is_kept(plan: MergePlan, path: Path) -> bool:
     from ..merging.sampling.batch import is_repeatable
     from ..merging.sampling.png_record import read_png
 
-    paths = [image_path(ctx, plan.plan_id, seed) for seed in plan.seeds]
-    if not all(path.is_file() for path in paths):
-        return None
+    if not path.is_file():
+        return False
     try:
-        records = [read_png(path) for path in paths]
+        record = read_png(path)
     except UserError:
-        return None  # damaged or edited: it is made again
-    good = all(one.plan.plan_id == plan.plan_id and is_repeatable(one.extra) for one in records)
-    return paths if good else None
+        return False  # damaged or edited: it is made again
+    return record.plan.plan_id == plan.plan_id and is_repeatable(record.extra)
 
 
 def merge(ctx: Context, plan: MergePlan) -> MergeReport:
@@ -104,33 +112,34 @@ def sample_all(
 ) -> list[list[Path]]:
     """Images of many plans, those that were made before left as they are; plans that merge alike share batches.
 
+    Each image is kept as soon as its batch is drawn, so that a process that ends loses no finished one.
     ``batch_size`` is by default what the device has room for; ``locate`` finds an expert's file, by default the
     context's own way.
     """
     from ..merging.sampling.batch import TILED
-    from ..merging.sampling.pipeline import draw_all
+    from ..merging.sampling.pipeline import draw_each
     from ..merging.sampling.png_record import save_png
 
-    found = [image_paths(ctx, plan) for plan in plans]
-    missing = [plan for plan, paths in zip(plans, found, strict=True) if paths is None]
-    if missing:
-        held = ctx.machinery.drawing(missing[0].sampler)
+    todo = [(index, at) for index, plan in enumerate(plans) for at in undrawn(ctx, plan)]
+    if todo:
+        held = ctx.machinery.drawing(plans[todo[0][0]].sampler)
+        dtype = str(ctx.engine.dtype).removeprefix("torch.")
+        machine: dict[str, JsonValue] = {"device": ctx.engine.device.type, "dtype": dtype}
+        machine |= {TILED: True} if held.vae_tiling else {}
+        names = functools.cache(lambda index: png_names(ctx, plans[index], locate or ctx.locate)._asdict())
         with ctx.machinery.lock:
-            drawn = draw_all(
+            drawn = draw_each(
                 ctx.engine,
-                missing,
+                plans,
+                todo,
                 locate or ctx.locate,
                 lambda done, total: ctx.say("step", f"sampling step {done} of {total}", done=done, total=total),
                 batch_size=batch_size or held.batch,
                 vae_tiling=held.vae_tiling,
             )
-        dtype = str(ctx.engine.dtype).removeprefix("torch.")
-        machine: dict[str, JsonValue] = {"device": ctx.engine.device.type, "dtype": dtype}
-        machine |= {TILED: True} if held.vae_tiling else {}
-        for plan, made in zip(missing, drawn, strict=True):
-            make_folder(ctx.images_dir(plan.plan_id))
-            names = png_names(ctx, plan, locate or ctx.locate)
-            for seed, (image, batch) in zip(plan.seeds, made, strict=True):
-                record = machine | batch.recorded()
-                save_png(image, image_path(ctx, plan.plan_id, seed), plan, seed, record, **names._asdict())
+            for (index, at), (image, batch) in drawn:
+                plan = plans[index]
+                seed, record = plan.seeds[at], machine | batch.recorded()
+                make_folder(ctx.images_dir(plan.plan_id))
+                save_png(image, image_path(ctx, plan.plan_id, seed), plan, seed, record, **names(index))
     return [[image_path(ctx, plan.plan_id, seed) for seed in plan.seeds] for plan in plans]

@@ -9,6 +9,7 @@ from pydantic import Field
 from ..graph.experts.expert import Frozen
 from ..graph.reading.request import Orders, Unmet
 from ..graph.selection.activation import ActiveExpert, FacetMatch
+from ..scoring.request import Wanted
 
 
 class Result(Frozen):
@@ -150,6 +151,12 @@ class Scores(Result):
     images: tuple[ScoredImage, ...]
 
 
+class Atoms(Result):
+    """The user's request split into single things that an image must show."""
+
+    atoms: tuple[Wanted, ...]
+
+
 class CriticDecision(Result):
     """What the critic's brain makes of a round."""
 
@@ -158,15 +165,17 @@ class CriticDecision(Result):
 
 
 class Measured(Result):
-    """What a calibration found; ``fresh`` is false if it was known already."""
+    """What a calibration found; ``fresh`` is false if it was known already. ``strength_shift`` and ``consistency`` are
+    None where the critic embeds no images.
+    """
 
     expert: str
     fresh: bool
     verdict: str
     best_weight: float
     gain: dict[str, float]
-    strength_shift: float
-    consistency: float
+    strength_shift: float | None
+    consistency: float | None
     duplicates: tuple[str, ...]
 
 

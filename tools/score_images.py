@@ -6,8 +6,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from ..errors import ToolFailed
 from ..files.atomic import write_bytes
@@ -15,12 +16,16 @@ from ..files.hashing import file_sha256
 from ..graph.reading.languages import is_read
 from ..graph.reading.split import split
 from ..scoring.atoms import atoms
+from ..scoring.protocol import Prefers
 from ..scoring.request import WHOLE, Verdict, Wanted
 from .check_plan import PlanArgs
-from .context import Context
+from .context import Context, Job
 from .merge_and_sample import image_paths
-from .results import ActivationResult, ScoredImage, Scores
+from .results import ActivationResult, Result, ScoredImage, Scores
 from .tool import tool
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 @tool("score_images", agents=("critic",), writes="scores")
@@ -32,9 +37,15 @@ def score_images(ctx: Context, args: PlanArgs) -> Scores:
     paths = image_paths(ctx, plan)
     if paths is None:
         raise ToolFailed(f"plan {plan.plan_id[:12]}… has no images yet")
-    wanted = wanted_of(ctx.job.activation) if ctx.job.activation else []
-    verdicts = score_files(ctx, paths, wanted)
+    verdicts = score_files(ctx, paths, wanted_by(ctx.job))
     return summary(plan.plan_id, plan.seeds, verdicts)
+
+
+def wanted_by(job: Job) -> list[Wanted]:
+    """What the critic must find for a request: its atoms as a brain split it, else `wanted_of`."""
+    if job.atoms is not None:
+        return list(job.atoms.atoms)
+    return wanted_of(job.activation) if job.activation else []
 
 
 def wanted_of(activation: ActivationResult) -> list[Wanted]:
@@ -60,17 +71,37 @@ def _claimed(activation: ActivationResult) -> list[Wanted]:
     return list(seen.values())
 
 
+def preferred(ctx: Context, candidate: Path, incumbent: Path, wanted: Sequence[Wanted]) -> float | None:
+    """The probability (0..1) that ``candidate`` shows what is wanted better than ``incumbent``; None where the critic
+    cannot choose between two. Kept beside the candidate, as verdicts are.
+    """
+    critic = ctx.critic
+    if not isinstance(critic, Prefers) or not wanted:
+        return None
+    kept = candidate.with_name(f"{candidate.stem}.over-{_key(ctx, candidate, wanted, incumbent)}.json")
+    try:
+        return Preference.model_validate_json(kept.read_bytes()).probability
+    except (FileNotFoundError, ValidationError):
+        pass
+    a, b = _opened([candidate, incumbent])
+    with ctx.machinery.lock:
+        chosen = Preference(probability=critic.prefer(a, b, list(wanted)))
+    write_bytes(kept, chosen.model_dump_json().encode())
+    return chosen.probability
+
+
+class Preference(Result):
+    """The probability that one image is better than another."""
+
+    probability: float = Field(ge=0.0, le=1.0)
+
+
 def score_files(ctx: Context, paths: Sequence[Path], wanted: Sequence[Wanted]) -> list[Verdict]:
     """Verdicts of image files; kept beside each image, keyed by the critic, the request and the file's content."""
     out: list[Verdict | None] = [_kept(path, key) for path in paths for key in [_key(ctx, path, wanted)]]
     todo = [i for i, verdict in enumerate(out) if verdict is None]
     if todo:
-        from PIL import Image
-
-        images = []
-        for i in todo:
-            with Image.open(paths[i], formats=["PNG"]) as image:
-                images.append(image.convert("RGB"))
+        images = _opened([paths[i] for i in todo])
         with ctx.machinery.lock:
             scored = ctx.critic.score(images, list(wanted))
         for i, verdict in zip(todo, scored, strict=True):
@@ -84,9 +115,20 @@ def critic_id(ctx: Context) -> str:
     return ctx.critic.identity
 
 
-def _key(ctx: Context, path: Path, wanted: Sequence[Wanted]) -> str:
+def _opened(paths: Sequence[Path]) -> list[Image.Image]:
+    from PIL import Image
+
+    images = []
+    for path in paths:
+        with Image.open(path, formats=["PNG"]) as image:
+            images.append(image.convert("RGB"))
+    return images
+
+
+def _key(ctx: Context, path: Path, wanted: Sequence[Wanted], *others: Path) -> str:
     request = json.dumps([w.model_dump() for w in wanted], sort_keys=True)
-    return hashlib.sha256(f"{critic_id(ctx)}\n{file_sha256(path)}\n{request}".encode()).hexdigest()[:16]
+    told = [critic_id(ctx), file_sha256(path), request, *(file_sha256(other) for other in others)]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
 
 
 def _score_path(path: Path, key: str) -> Path:

@@ -37,6 +37,7 @@ class Tool:
     Attributes:
         agents: whose brain may call it; none: only the machine itself and the command line do.
         writes: the field of the machine's state that takes the result, or None.
+        vocabulary: of the bases that it is for; None: of all.
     """
 
     name: str
@@ -45,13 +46,20 @@ class Tool:
     run: Callable[[Context, Any], BaseModel]
     agents: tuple[Agent, ...] = ()
     writes: str | None = None
+    vocabulary: Literal["open", "closed"] | None = None
 
 
 _F = TypeVar("_F", bound=Callable[..., BaseModel])
 _TOOLS: Registry[Tool] = Registry("tool", "diffgraph.tools", __package__ or "", error=ToolRetry)
 
 
-def tool(name: str, *, agents: tuple[Agent, ...] = (), writes: str | None = None) -> Callable[[_F], _F]:
+def tool(
+    name: str,
+    *,
+    agents: tuple[Agent, ...] = (),
+    writes: str | None = None,
+    vocabulary: Literal["open", "closed"] | None = None,
+) -> Callable[[_F], _F]:
     """Register a function as a tool. A taken name, a missing docstring, other parameters, or a result that is no model
     fail at import.
     """
@@ -67,7 +75,8 @@ def tool(name: str, *, agents: tuple[Agent, ...] = (), writes: str | None = None
             raise TypeError(f"tool {name!r} must say which model it returns, such as a Result")
         if not function.__doc__:
             raise TypeError(f"tool {name!r} has no docstring for the model to read")
-        _TOOLS.add(name, Tool(name, inspect.cleandoc(function.__doc__), args, function, agents, writes))
+        described = inspect.cleandoc(function.__doc__)
+        _TOOLS.add(name, Tool(name, described, args, function, agents, writes, vocabulary))
         return function
 
     return add

@@ -79,9 +79,9 @@ def show_expert(session: Session, rest: str) -> None:
     )
     console.print("  " + ", ".join(f"{s.trigger} ({s.facet})" for s in expert.skills))
     for c in store.calibrations(expert.id)[-1:]:
-        console.print(
-            f"  {c.verdict}; best at {c.best_weight:g}; shift {c.strength_shift:.2f}, consistency {c.consistency:.2f}"
-        )
+        shift = f"; shift {c.strength_shift:.2f}" if c.strength_shift is not None else ""
+        steady = f", consistency {c.consistency:.2f}" if c.consistency is not None else ""
+        console.print(f"  {c.verdict}; best at {c.best_weight:g}{shift}{steady}")
         if c.coarse != 1.0:
             console.print(f"  beside a subject best with {c.coarse:.0%} of its weight in the coarsest blocks")
     for r in store.relations(expert.id):

@@ -47,16 +47,15 @@ def answers(evaluation: Evaluation, items: Sequence[Item], plans: Sequence[Merge
             yield Answer(item, seed, image, plan)
 
 
-def tries(seeds: Sequence[int]) -> list[int]:
-    """For each seed `TRIES`, the seed itself first."""
-    return [seed + 1000 * t for seed in seeds for t in range(TRIES)]
+def tries(seeds: Sequence[int], n: int = TRIES) -> list[int]:
+    """For each seed ``n`` of them, the seed itself first."""
+    return [seed + 1000 * t for seed in seeds for t in range(n)]
 
 
 def best_of(
-    evaluation: Evaluation, items: Sequence[Item], plans: Sequence[MergePlan], seeds: Sequence[int]
+    evaluation: Evaluation, items: Sequence[Item], plans: Sequence[MergePlan], seeds: Sequence[int], n: int = TRIES
 ) -> Iterator[Answer]:
-    """For each seed the image of `tries` that the critic scores highest, the earlier one on a tie."""
-    n = TRIES
+    """For each seed the image of its `tries` that the critic scores highest, the earlier one on a tie."""
     for item, plan, images in zip(items, plans, evaluation.render(plans), strict=True):
         scores = [v.score for v in evaluation.critic.score(images, item.wanted)]
         for k, seed in enumerate(seeds):

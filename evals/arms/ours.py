@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from PIL import Image
 
 from ...agents.runs.generate import generate
+from ...tools.context import Context
 from ..evaluation import Evaluation
 from ..suites.items import Item
 from .arm import Answer, arm
@@ -23,13 +24,16 @@ def ours_no_loop(evaluation: Evaluation, items: Sequence[Item], seeds: Sequence[
 def ours(evaluation: Evaluation, items: Sequence[Item], seeds: Sequence[int]) -> Iterator[Answer]:
     for item in items:
         for seed in seeds:
-            yield _answer(evaluation, item, seed)
+            yield answered(evaluation, evaluation.ctx, item, seed, "eval-runs")
 
 
-def _answer(evaluation: Evaluation, item: Item, seed: int) -> Answer:
-    """Ask for the user's own words. Where no image comes of it, image is None and the plan the bare base's."""
-    run_dir = evaluation.ctx.settings.root / "eval-runs" / f"{item.id.replace('/', '__')}-{seed}"
-    result = generate(item.prompt, n=1, first_seed=seed, out=run_dir, compare=False, context=evaluation.ctx)
+def answered(evaluation: Evaluation, ctx: Context, item: Item, seed: int, runs: str) -> Answer:
+    """Ask for the user's own words. Where no image comes of it, image is None and the plan the bare base's.
+
+    ``ctx`` holds the settings that are in force; ``runs`` is the folder of the runs in its home.
+    """
+    run_dir = ctx.settings.root / runs / f"{item.id.replace('/', '__')}-{seed}"
+    result = generate(item.prompt, n=1, first_seed=seed, out=run_dir, compare=False, context=ctx)
     made = max(1, len(result.rounds))
     if result.plan is None or not result.images:
         return Answer(item, seed, None, evaluation.plan(item, (), (seed,)), made)

@@ -31,9 +31,10 @@ class Calibration(Frozen):
         base: key of the base that it was measured on (`bases.key`); "" where nobody wrote it down.
         critic: identity of the critic that judged; "" where nobody wrote it down.
         gain: facet or skill name -> mean score gained over the base at ``best_weight`` (same unit as the metric, 0..1).
-        direction: unit vector, the mean shift of the image embedding against the base (CARLoS fingerprint).
-        strength_shift: mean length of that shift at ``best_weight``.
-        consistency: mean cosine between single shifts and ``direction``, -1..1.
+        direction: unit vector, the mean shift of the image embedding against the base (CARLoS fingerprint); empty
+            where the critic embeds no images, and no fingerprint is known.
+        strength_shift: mean length of that shift at ``best_weight``; None where none is known.
+        consistency: mean cosine between single shifts and ``direction``, -1..1; None where none is known.
         best_weight: the strength at which the expert did best.
         unasked: skill name -> share of its level (0..1) that is left when the prompt does not say its trigger; measured
             for all but subjects.
@@ -49,8 +50,8 @@ class Calibration(Frozen):
     scores: tuple[ReferenceScore, ...] = ()
     gain: dict[str, FiniteFloat] = Field(default_factory=dict)
     direction: tuple[FiniteFloat, ...] = ()
-    strength_shift: FiniteFloat = 0.0
-    consistency: FiniteFloat = 0.0
+    strength_shift: FiniteFloat | None = None
+    consistency: FiniteFloat | None = None
     best_weight: FiniteFloat = 1.0
     verdict: Verdict
     unasked: dict[str, FiniteFloat] = Field(default_factory=dict)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,9 @@ from ..experts.expert import Expert, Frozen
 
 
 class ReferencePrompt(Frozen):
-    """One reference prompt; ``wanted`` maps a facet to the text that the image must show."""
+    """One reference prompt; ``wanted`` maps a facet to the text that the image must show; empty: all that its text
+    asks for.
+    """
 
     id: str
     text: str
@@ -26,20 +30,11 @@ class ReferencePrompt(Frozen):
         return cls(id=hashlib.sha256(text.encode()).hexdigest()[:16], text=text, wanted=wanted or {})
 
 
-EVERYDAY = tuple(
-    ReferencePrompt.of(text, {"subject": subject})
-    for text, subject in (
-        ("a cat sitting on a wooden floor", "cat"),
-        ("a red car on a country road", "car"),
-        ("portrait of an old man with a beard", "old man"),
-        ("a castle on a hill", "castle"),
-        ("a bowl of fruit on a table", "bowl of fruit"),
-        ("a young woman walking in a city street", "woman"),
-        ("a sailing boat on the sea", "sailing boat"),
-        ("a forest path in autumn", "forest path"),
-    )
-)
-"""What every base of open vocabulary draws: things, people, buildings, landscapes."""
+@cache
+def pool() -> tuple[ReferencePrompt, ...]:
+    """Prompts for bases of open vocabulary: what every such base draws. What each wants is split off its text."""
+    lines = (files(__package__) / "pool.txt").read_text(encoding="utf-8").splitlines()
+    return tuple(ReferencePrompt.of(line.strip()) for line in lines if line.strip() and not line.startswith("#"))
 
 
 def farthest_points(vectors: NDArray[np.float32], n: int) -> list[int]:
@@ -67,6 +62,11 @@ def choose(prompts: Sequence[ReferencePrompt], n: int, embedder: Embedder) -> li
     """The ``n`` most diverse of ``prompts``, in order of choice."""
     unique = list({p.id: p for p in prompts}.values())
     return [unique[i] for i in farthest_points(embedder.embed([p.text for p in unique]), n)]
+
+
+def from_pool(n: int, embedder: Embedder) -> list[ReferencePrompt]:
+    """The ``n`` most diverse prompts of `pool`."""
+    return choose(pool(), n, embedder)
 
 
 def from_base(base: Expert, n: int, embedder: Embedder) -> list[ReferencePrompt]:

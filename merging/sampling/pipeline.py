@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,23 +102,31 @@ def draw_all(
     batch_size: int = 16,
     vae_tiling: bool = False,
 ) -> list[list[Drawn]]:
-    """As `render_all`, each image with the batch that it was drawn in, by which `render_seed` repeats it.
+    """As `render_all`, each image with the batch that it was drawn in, by which `render_seed` repeats it."""
+    todo = [(index, at) for index, plan in enumerate(plans) for at in range(len(plan.seeds))]
+    drawn = dict(draw_each(engine, plans, todo, locate, on_step, batch_size=batch_size, vae_tiling=vae_tiling))
+    return [[drawn[index, at] for at in range(len(plan.seeds))] for index, plan in enumerate(plans)]
+
+
+def draw_each(
+    engine: Engine,
+    plans: Sequence[MergePlan],
+    todo: Sequence[tuple[int, int]],
+    locate: Locate,
+    on_step: OnStep | None = None,
+    *,
+    batch_size: int = 16,
+    vae_tiling: bool = False,
+) -> Iterator[tuple[tuple[int, int], Drawn]]:
+    """The images of ``todo``, (which plan, which of its seeds), handed out batch by batch as they are drawn: whoever
+    keeps them at once loses none when the process ends.
 
     An image whose words are encoded outside the pipeline (`encoding.is_encoded`) has a batch of its own: the lengths
     of what is encoded differ.
     """
-    groups: dict[str, list[tuple[int, int]]] = {}
-    for index, plan in enumerate(plans):
-        groups.setdefault(_alike(engine, plan), []).extend((index, at) for at in range(len(plan.seeds)))
-    batches: list[list[tuple[int, int]]] = []
-    for jobs in groups.values():
-        alone = [_alone(engine, plans[index]) for index, _ in jobs]
-        common = [job for job, own in zip(jobs, alone, strict=True) if not own]
-        batches += [common[i : i + batch_size] for i in range(0, len(common), batch_size)]
-        batches += [[job] for job, own in zip(jobs, alone, strict=True) if own]
+    batches = _batches(engine, plans, todo, batch_size)
     total = sum(plans[jobs[0][0]].sampler.steps for jobs in batches)
     done = 0
-    drawn: dict[tuple[int, int], Drawn] = {}
     for jobs in batches:
         first = plans[jobs[0][0]]
         if engine.merged != plain(first).plan_id:
@@ -127,11 +135,29 @@ def draw_all(
         batch = Batch(images=tuple(_member(plans[i], plans[i].seeds[at]) for i, at in jobs))
         made = _sampled(engine, first, batch, locate, step, vae_tiling=vae_tiling)
         for at, (job, image) in enumerate(zip(jobs, made, strict=True)):
-            drawn[job] = Drawn(image, batch.model_copy(update={"at": at}))
+            yield job, Drawn(image, batch.model_copy(update={"at": at}))
         done += first.sampler.steps
         if on_step is not None:
             on_step(done, total)
-    return [[drawn[index, at] for at in range(len(plan.seeds))] for index, plan in enumerate(plans)]
+
+
+def _batches(
+    engine: Engine, plans: Sequence[MergePlan], todo: Sequence[tuple[int, int]], size: int
+) -> list[list[tuple[int, int]]]:
+    """Images of plans that merge and sample alike, at most ``size`` together; those that cannot share one alone."""
+    groups: dict[str, list[tuple[int, int]]] = {}
+    alike: dict[int, str] = {}
+    for index, at in todo:
+        if index not in alike:
+            alike[index] = _alike(engine, plans[index])
+        groups.setdefault(alike[index], []).append((index, at))
+    batches: list[list[tuple[int, int]]] = []
+    for jobs in groups.values():
+        alone = [_alone(engine, plans[index]) for index, _ in jobs]
+        common = [job for job, own in zip(jobs, alone, strict=True) if not own]
+        batches += [common[i : i + size] for i in range(0, len(common), size)]
+        batches += [[job] for job, own in zip(jobs, alone, strict=True) if own]
+    return batches
 
 
 def _member(plan: MergePlan, seed: int) -> tuple[str, str, int]:

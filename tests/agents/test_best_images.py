@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from diffgraph.agents import best_images
 from diffgraph.agents import machine as machine_module
 from diffgraph.agents.brains.offline import OfflineBrain
@@ -60,6 +62,46 @@ def test_what_is_good_enough_is_tried_for_as_long_as_that_helps() -> None:
     assert best_images.unsure([first, second, third], 4, 0.8, 0.95) == [2]
     assert best_images.unsure([first, second, third], 4, 0.8, 0.8) == []
     assert best_images.unsure([first], 4, 0.8, 0.8) == best_images.weak([first], 4, 0.8) == [2]
+
+
+def test_an_image_that_lacks_something_will_not_do() -> None:
+    lacking = _image(0, 5, 0.9).model_copy(update={"lacks": ("hat",)})
+    assert not best_images.good(lacking, 0.8)
+    assert best_images.good(_image(0, 5, 0.9), 0.8)
+    assert best_images.weak([_round("revise", lacking)], 1, 0.8) == [0]
+
+
+def test_the_critics_eye_decides_between_two_that_are_alike() -> None:
+    weak, strong = _image(0, 5, 0.81), _image(0, 6, 0.9)
+    lacking = _image(0, 7, 0.95).model_copy(update={"lacks": ("hat",)})
+    assert not best_images.replaces(weak, strong, None, 0.8)
+    assert best_images.replaces(weak, strong, 0.7, 0.8)
+    assert not best_images.replaces(strong, weak, 0.3, 0.8)
+    assert best_images.replaces(strong, weak, 0.5, 0.8)
+    assert best_images.replaces(weak, lacking, None, 0.8)
+    assert not best_images.replaces(lacking, weak, 0.9, 0.8)
+
+
+def test_what_was_preferred_stays_the_best_whatever_its_score() -> None:
+    chosen = _image(0, 6, 0.85).model_copy(update={"preferred": 0.8, "better": True})
+    worse = _image(0, 7, 0.95).model_copy(update={"preferred": 0.2, "better": False})
+    rounds = [_round("revise", (0, 5, 0.9)), _round("revise", chosen), _round("accept", worse)]
+    assert best_images.kept(rounds, 1)[0][1].seed == 6
+    assert best_images.unsure(rounds[:2], 1, 0.8, 0.95) == [0]
+    assert best_images.unsure(rounds, 1, 0.8, 0.95) == []
+
+
+def test_another_image_is_drawn_where_it_is_expected_to_gain_what_it_costs() -> None:
+    """By hand: one try at 0.9 leaves 0.1; the next is better with chance 1/2, by half of that: 0.025."""
+    assert best_images.expected_gain(1, 0.9) == pytest.approx(0.025)
+    assert best_images.expected_gain(4, 0.8) == pytest.approx(0.02)
+    first = _round("again", (0, 5, 0.9), (1, 6, 0.95))
+    assert best_images.worth_drawing([first], 2, 0.02) == [0]
+    second = _round("again", (0, 15, 0.85))
+    assert best_images.worth_drawing([first, second], 2, 0.02) == []
+    assert best_images.worth_drawing([first, second], 2, 0.01) == [0, 1]
+    lacking = _image(0, 5, 0.97).model_copy(update={"lacks": ("hat",)})
+    assert best_images.worth_drawing([_round("revise", lacking)], 1, 0.02) == [0]
 
 
 def test_the_earlier_image_wins_a_tie() -> None:

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from diffgraph.graph.calibration.reference_prompts import pool
 from diffgraph.scoring.atoms import MOST, atoms, cleaned, covered
 from diffgraph.scoring.request import WHOLE, Wanted
 
@@ -13,6 +14,7 @@ SAID = {
     "a cat": "subject: cat",
     "three cats": "subject: cat, count: three cats",
     "2 foxes and a pair of shoes": "subject: fox, count: two foxes, subject: shoe, count: two shoes",
+    "many birds": "subject: bird, attribute: many birds",
     "red fox": "subject: fox, attribute: red fox",
     "a cat with a hat": "subject: cat, attribute: cat with a hat",
     "a cat with a hat and a scarf": "subject: cat, attribute: cat with a hat, attribute: cat with a scarf",
@@ -22,7 +24,7 @@ SAID = {
     "a cat sitting on a wooden floor": "subject: cat, relation: cat sitting on a wooden floor, subject: floor, "
     "attribute: wooden floor",
     "a fox jumps over a dog": "subject: fox, relation: fox jumping over a dog, subject: dog",
-    "a dog running": "subject: dog, pose: running",
+    "a dog running": "subject: dog, action: running",
     "a woman wearing a red scarf": "subject: woman, clothing: red scarf",
     "a shoe made of leather": "subject: shoe, attribute: shoe made of leather",
     "a glass of water on a white background": "background: white, subject: glass of water",
@@ -30,6 +32,8 @@ SAID = {
     "a house in watercolor": "style: watercolor, subject: house",
     "a cat in a hat in black and white style": "style: black and white, subject: cat, relation: cat in a hat, "
     "subject: hat",
+    "a pixel art castle in soft light": "style: pixel art, subject: castle, concept: soft light",
+    "two hot air balloons": "subject: hot air balloon, count: two hot air balloons",
     "pixel art style": "style: pixel art",
     "an oil painting of a castle at night": "style: oil painting, subject: castle, background: night",
     "a fox in the style of Van Gogh": "style: Van Gogh, subject: fox",
@@ -103,3 +107,12 @@ def test_what_a_model_says_must_be_the_users() -> None:
     assert cleaned([*said, Wanted(facet="background", text="rain")], words)[-1].facet == "background"
     assert cleaned([Wanted(facet="subject", text="octopus")], words) == ()
     assert len(cleaned([Wanted(facet="subject", text=f"cat {n}") for n in range(40)], words)) == MOST
+
+
+def test_every_prompt_of_the_pool_is_split_without_remainder() -> None:
+    texts = [prompt.text for prompt in pool()]
+    assert len(texts) == len(set(texts)) >= 150
+    for text in texts:
+        found = atoms(text)
+        assert all(one.facet != WHOLE for one in found), text
+        assert any(one.facet in ("subject", "style") for one in found), text

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -14,15 +15,15 @@ from diffgraph.errors import PlanError, UserError
 from diffgraph.evals import runner
 from diffgraph.evals.arms import arm as table
 from diffgraph.evals.arms.drawing import TRIES
-from diffgraph.evals.arms.plain_sums import _summed
+from diffgraph.evals.arms.plain_sums import summed
 from diffgraph.evals.evaluation import Evaluation
 from diffgraph.evals.log import Log
 from diffgraph.evals.suites import images, suite
 from diffgraph.evals.suites.image_suite import ImageSuite
 from diffgraph.evals.suites.items import Item
-from diffgraph.merging.plan.merge_plan import MergePlan
+from diffgraph.merging.engine.engine import Engine
 from diffgraph.merging.sampling import pipeline
-from diffgraph.merging.sampling.pipeline import Drawn, draw_all
+from diffgraph.merging.sampling.pipeline import draw_each
 from diffgraph.scoring import metrics
 from diffgraph.settings import Settings
 from diffgraph.tests.pico import tiny_clip
@@ -49,11 +50,11 @@ def _run(evaluation: Evaluation, out: Path, arms: list[str], **options: object) 
 def test_the_plain_sum_of_a_checkpoint_is_linear(evaluation: Evaluation) -> None:
     """It has no factors to stack; a control that is refused would be a miss that nobody earned."""
     (item,) = (i for i in ITEMS if i.id == "b/octopus")
-    before = _summed(evaluation, item, (0,), (0,))
+    before = summed(evaluation, item, (0,), (0,))
     assert before.method.name == "concat_sum"
     blueprint = evaluation.experts["world/blueprint"]
     evaluation.__dict__["experts"] = {**evaluation.experts, blueprint.id: blueprint.model_copy(update={"kind": "full"})}
-    after = _summed(evaluation, item, (0,), (0,))
+    after = summed(evaluation, item, (0,), (0,))
     assert after == before.model_copy(update={"method": after.method})
     assert after.method.name == "linear"
 
@@ -94,6 +95,25 @@ def test_metrics_can_be_named_for_one_run(ctx: Context, tmp_path: Path) -> None:
             pictures.append(image.convert("RGB"))
     wanted = metrics.make(named).measure(pictures, [item.prompt for item in ITEMS])
     assert [row.metrics for row in rows] == [{named: round(value, 4)} for value in wanted]
+
+
+def test_arms_of_a_budget_draw_no_more_than_that(evaluation: Evaluation, tmp_path: Path) -> None:
+    asked = [
+        "ours_no_loop",
+        "ours_no_loop_best_of:1",
+        "ours_no_loop_best_of:2",
+        "concat_sum_best_of:2",
+        "ours_within:2",
+    ]
+    rows = Log(_run(evaluation, tmp_path, asked).log).rows
+    made = {name: {row.made for row in rows if row.arm == name} for name in asked}
+    assert [made[name] for name in asked[:4]] == [{1}, {1}, {2}, {2}]
+    assert made["ours_within:2"] <= {1, 2}
+    critic = {(row.arm, row.item, row.seed): row.critic for row in rows}
+    for item in ITEMS:
+        for seed in (0, 1):
+            assert critic["ours_no_loop_best_of:1", item.id, seed] == critic["ours_no_loop", item.id, seed]
+            assert critic["ours_no_loop_best_of:2", item.id, seed] >= critic["ours_no_loop", item.id, seed]  # type: ignore[operator]
 
 
 def test_every_arm_answers_every_item_and_seed(evaluation: Evaluation, world: Path, tmp_path: Path) -> None:
@@ -165,13 +185,13 @@ def test_same_seed_same_image(evaluation: Evaluation, tmp_path: Path) -> None:
 def test_what_one_arm_has_drawn_no_other_draws_again(
     evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn: list[int] = []
+    drawn: list[tuple[int, int]] = []
 
-    def counted(engine: object, plans: list[MergePlan], *rest: object, **named: object) -> list[list[Drawn]]:
-        drawn.extend(seed for plan in plans for seed in plan.seeds)
-        return draw_all(engine, plans, *rest, **named)  # type: ignore[arg-type]
+    def counted(engine: Engine, plans: list[Any], todo: list[tuple[int, int]], *rest: Any, **named: Any) -> Any:
+        drawn.extend(todo)
+        return draw_each(engine, plans, todo, *rest, **named)
 
-    monkeypatch.setattr(pipeline, "draw_all", counted)
+    monkeypatch.setattr(pipeline, "draw_each", counted)
     _run(evaluation, tmp_path, ["base"])
     assert len(drawn) == 4
     _run(evaluation, tmp_path, ["base_best_of_n"])
@@ -252,10 +272,10 @@ def test_every_merge_method_is_an_arm(evaluation: Evaluation, tmp_path: Path) ->
 def test_a_suite_meets_every_expert_it_names_in_a_graph_of_its_own(tmp_path: Path) -> None:
     named = {e for item in suite.load("decoys").all_items() for e in item.experts}
     settings = Settings(home=tmp_path / "home", brain="offline")
-    with runner._context(settings, tmp_path, named) as ctx:
+    with runner.open_home(settings, tmp_path, named) as ctx:
         assert named <= {e.id for e in ctx.store.experts()}
-    with runner._context(settings, tmp_path, set()) as ctx:
+    with runner.open_home(settings, tmp_path, set()) as ctx:
         left_out = named - {e.id for e in ctx.store.experts()}
     assert left_out == {"world/ocean-creatures-v2"}  # the newcomer that the demo scouts
-    with runner._context(settings.model_copy(update={"dtype": "bfloat16"}), tmp_path, set()) as other:
+    with runner.open_home(settings.model_copy(update={"dtype": "bfloat16"}), tmp_path, set()) as other:
         assert other.images_dir("a") != ctx.images_dir("a")  # images of one dtype are never taken for another's
