@@ -38,12 +38,18 @@ _NAMED = re.compile(r"([\w-]+)=(.+)")
 
 
 class EyesSuite(Suite):
-    """``of``: the suites whose prompts are drawn; ``arms`` and ``seeds``: how; ``pairs``: pairs of images of a prompt
-    that are compared, at most.
+    """What is drawn, and what is compared.
+
+    Attributes:
+        of: the suites whose prompts are drawn.
+        arms, seeds: how.
+        aimed: the arms whose images are meant to be right, as those are that a request is answered with.
+        pairs: pairs of images of a prompt that are compared, at most.
     """
 
     of: tuple[str, ...]
     arms: tuple[str, ...]
+    aimed: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1)
     pairs: int = Field(default=6, ge=0)
 
@@ -76,7 +82,7 @@ def run(suite: EyesSuite, ctx: Context, options: Options) -> SuiteResult:
     told = {}
     for label, critic in critics.items():
         one = Asked(label, critic, options.root / f"{name}-answers")
-        told[label] = measured(one, critic.fits(ctx.profile), asked, compared, options.on_progress)
+        told[label] = measured(one, critic.fits(ctx.profile), asked, compared, suite.aimed, options.on_progress)
     return _written(suite, folder, told, _images(images, asked, bad))
 
 

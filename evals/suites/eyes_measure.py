@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from pydantic import JsonValue
 
@@ -10,12 +10,13 @@ from ...scoring.protocol import Prefers
 from ...scoring.request import WHOLE, Wanted
 from .eyes_answers import Asked
 from .eyes_figures import Figures, Said, choices, figures
+from .eyes_images import Listed
 from .eyes_questions import Batch, Pair
 from .eyes_report import BOTH, GROUPS, WANTED, Measured
 from .suite import Progress
 
-Answer = tuple[Batch, str, bool, Said]
-"""Batch, facet, whether it is a decoy's, answer."""
+Answer = tuple[Listed, str, bool, Said]
+"""The image's line, facet, whether it is a decoy's, answer."""
 
 
 def is_three(wanted: Sequence[Wanted]) -> bool:
@@ -23,10 +24,22 @@ def is_three(wanted: Sequence[Wanted]) -> bool:
     return len(wanted) >= 3
 
 
+def _in(group: str, aimed: Collection[str], *listed: Listed) -> bool:
+    """Whether images are of a group of the report."""
+    if group == "all":
+        return True
+    return all(is_three(one.wanted) and (group == "three" or one.arm in aimed) for one in listed)
+
+
 def measured(
-    asked: Asked, fits: bool, batches: Sequence[Batch], pairs: Sequence[Pair], on_progress: Progress | None = None
+    asked: Asked,
+    fits: bool,
+    batches: Sequence[Batch],
+    pairs: Sequence[Pair],
+    aimed: Collection[str] = (),
+    on_progress: Progress | None = None,
 ) -> Measured:
-    """Ask what was not asked yet, then count.
+    """Ask what was not asked yet, then count. ``aimed`` names the arms whose images were meant to be right.
 
     Raises:
         DiffGraphError: the critic refuses one image after the other.
@@ -44,7 +57,10 @@ def measured(
         if on_progress is not None and number % 50 == 0:
             on_progress(number, total, f"asking {asked.name} to choose")
     answers = [answer for batch in batches for answer in _answers(asked, batch)]
-    by_group = {group: [c for c in chosen if group == "all" or is_three(c[0].wanted)] for group in GROUPS}
+    by_group = {
+        group: [(pair, right) for pair, right in chosen if _in(group, aimed, pair.first.listed, pair.second.listed)]
+        for group in GROUPS
+    }
     shares = {
         group: share
         for group, some in by_group.items()
@@ -52,7 +68,7 @@ def measured(
     }
     return Measured(
         fits=fits,
-        facets=_figures(answers),
+        facets=_figures(answers, aimed),
         pairs=shares,
         choices={group: len(some) for group, some in by_group.items()},
         chooses=isinstance(asked.critic, Prefers),
@@ -75,12 +91,12 @@ def _answers(asked: Asked, batch: Batch) -> Iterator[Answer]:
                 continue
             for want in questions:
                 if want in truth and want.text in given.facets:
-                    yield batch, want.facet, decoy, Said(item, given.facets[want.text], truth[want])
+                    yield one.listed, want.facet, decoy, Said(item, given.facets[want.text], truth[want])
             if not decoy and all(w in truth for w in questions):
-                yield batch, WHOLE, False, Said(item, given.score, all(truth[w] for w in questions))
+                yield one.listed, WHOLE, False, Said(item, given.score, all(truth[w] for w in questions))
 
 
-def _figures(answers: Sequence[Answer]) -> dict[tuple[str, str, str], Figures]:
+def _figures(answers: Sequence[Answer], aimed: Collection[str]) -> dict[tuple[str, str, str], Figures]:
     facets = list(dict.fromkeys(facet for _, facet, _, _ in answers))
     found = {}
     for group in GROUPS:
@@ -88,16 +104,16 @@ def _figures(answers: Sequence[Answer]) -> dict[tuple[str, str, str], Figures]:
             for facet in facets:
                 some = [
                     said
-                    for batch, of, decoy, said in answers
-                    if of == facet and (questions == BOTH or not decoy) and (group == "all" or is_three(batch.wanted))
+                    for listed, of, decoy, said in answers
+                    if of == facet and (questions == BOTH or not decoy) and _in(group, aimed, listed)
                 ]
                 if (one := figures(some)) is not None:
                     found[group, questions, facet] = one
     return found
 
 
-def _row(name: str, batch: Batch, facet: str, decoy: bool, said: Said) -> dict[str, JsonValue]:
+def _row(name: str, listed: Listed, facet: str, decoy: bool, said: Said) -> dict[str, JsonValue]:
     return {
-        "critic": name, "item": said.item, "facet": facet, "decoy": decoy, "three": is_three(batch.wanted),
+        "critic": name, "item": said.item, "facet": facet, "decoy": decoy, "image": listed.image,
         "p": round(said.p, 6), "shown": said.true,
     }  # fmt: skip

@@ -10,7 +10,11 @@ from pydantic import JsonValue
 from ..stats import Estimate
 from .eyes_figures import Figures
 
-GROUPS = {"all": "All images", "three": "Images of prompts with three things wanted"}
+GROUPS = {
+    "all": "All images",
+    "three": "Images of prompts with three things wanted",
+    "aimed": "Of these, the ones that were meant to be right",
+}
 WANTED, BOTH = "wanted", "with decoys"
 
 
@@ -130,8 +134,8 @@ def markdown(title: str, measured: Mapping[str, Measured], images: Images) -> st
     lines += [
         "## Which of two images of a prompt shows more",
         "",
-        "| critic | all | three things wanted | pairs | by |",
-        "|---|---|---|---|---|",
+        "| critic | all | three things wanted | meant to be right | pairs | by |",
+        "|---|---|---|---|---|---|",
     ]
     for name, one in measured.items():
         cells = [str(one.pairs.get(group) or "") for group in GROUPS]

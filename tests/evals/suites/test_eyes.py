@@ -167,6 +167,17 @@ def test_a_critic_that_can_choose_is_asked_to(asked: list[Batch], tmp_path: Path
     assert found.choices["three"] < found.choices["all"]
 
 
+def test_images_that_were_meant_to_be_right_are_counted_apart(shown: list[Shown], tmp_path: Path) -> None:
+    arms_in_turn = itertools.cycle(["good", "bad", "good"])
+    drawn = [Shown(s.listed.model_copy(update={"arm": next(arms_in_turn)}), s.image, s.sha256) for s in shown]
+    asked = list(batches(drawn, Painted()))
+    found = measured(Asked("t", Truthful("truthful"), tmp_path), True, asked, pairs(asked, 6), ["good"])
+    three = [s for s in drawn if len(s.listed.wanted) == 3]
+    assert found.facets["three", WANTED, "subject"].n == len(three)
+    assert found.facets["aimed", WANTED, "subject"].n == sum(s.listed.arm == "good" for s in three) < len(three)
+    assert found.choices["aimed"] < found.choices["three"]
+
+
 def test_decoys_are_other_texts_of_the_facet_and_only_counted_apart(asked: list[Batch], tmp_path: Path) -> None:
     for batch in asked:
         own = {w.text for w in batch.wanted}
@@ -352,7 +363,7 @@ def test_images_are_drawn_once_and_an_interrupted_run_goes_on(
     assert again.summary == result.summary
     assert {"auroc", "ece", "n"} == set(result.summary["world"]["subject"])  # type: ignore[index,call-overload,arg-type]
     groups = result.details["groups"]
-    assert set(groups) == {"all", "three"}  # type: ignore[arg-type]
+    assert set(groups) == {"all", "three", "aimed"}  # type: ignore[arg-type]
     told = result.markdown.read_text()
     assert " images of 3 prompts" in told
     assert "| world | subject |" in told
