@@ -67,10 +67,17 @@ def reading(where: Path, kind: str) -> Iterator[None]:
 def loaded(auto: Any, where: Path, device: str) -> Any:
     """A model of a transformers class from a folder, in float32, ready to be asked. No code of the folder runs."""
     import torch
+    from transformers.utils import logging
 
-    found = auto.from_pretrained(
-        where, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
-    )
+    shows = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        found = auto.from_pretrained(
+            where, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        )
+    finally:
+        if shows:
+            logging.enable_progress_bar()
     return found.eval().to(device)
 
 
