@@ -80,7 +80,8 @@ class Settings(FromEnvironment):
     )
     critic: str = Field(
         default="auto",
-        description="auto (whom the base brings, else any that fits), a critic, name:argument, or none: unjudged",
+        description="auto (whom the base brings, else any that fits), vlm:openai:MODEL, vlm:local:FOLDER_OR_HUB_ID, "
+        "clip:FOLDER_OR_HUB_ID, a plug-in's name or name:argument, or none: unjudged",
     )
     sources: str | None = Field(
         default=None,

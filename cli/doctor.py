@@ -120,8 +120,9 @@ def _critic(settings: Settings) -> Check:
     from ..scoring import protocol
 
     try:
+        protocol.names()  # loads those that bring settings
         profile = registry.of_settings(settings)
-        found = protocol.fitting(settings.critic, protocol.CriticSetup(profile))
+        found = protocol.fitting(settings.critic, protocol.CriticSetup(profile, home=settings.root))
     except NoCritic as error:
         return Check("critic", True, f"none: images are drawn unjudged, nothing is calibrated. {error}")
     except DiffGraphError as error:

@@ -120,6 +120,6 @@ def _judged(profile: BaseProfile, settings: Settings) -> bool:
     from ..scoring import protocol
 
     try:
-        return bool(protocol.fitting(settings.critic, protocol.CriticSetup(profile)))
+        return bool(protocol.fitting(settings.critic, protocol.CriticSetup(profile, home=settings.root)))
     except ANYTHING:  # told by the check of the critic
         return False

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from ..bases.profile import BaseProfile
-from ..errors import NoCritic, UserError
+from ..errors import DiffGraphError, NoCritic, UserError
 from ..files.hashing import file_sha256
-from ..plugins import Registry
+from ..plugins import ANYTHING, Registry
 from .request import Verdict, Wanted
 
 if TYPE_CHECKING:
@@ -81,12 +81,14 @@ class CriticSetup:
         argument: what follows ``name:`` in the setting, "" if nothing does.
         embed_text: the graph's text model.
         device: where it may run.
+        home: DiffGraph's home, for what a critic keeps; None: the one that the settings say.
     """
 
     base: BaseProfile
     argument: str = ""
     embed_text: EmbedText | None = None
     device: str = "cpu"
+    home: Path | None = None
 
 
 Maker = Callable[[CriticSetup], Critic]
@@ -119,7 +121,7 @@ def make(critic: str, setup: CriticSetup) -> Critic:
         UserError: there is none of that name (with the closest ones), or it cannot be made, with the reason.
     """
     name, _, argument = critic.strip().partition(":")
-    return _CRITICS.get(name)(CriticSetup(setup.base, argument, setup.embed_text, setup.device))
+    return _CRITICS.get(name)(replace(setup, argument=argument))
 
 
 def fitting(setting: str, setup: CriticSetup) -> Critic:
@@ -145,6 +147,20 @@ def fitting(setting: str, setup: CriticSetup) -> Critic:
                 "none, which draws without a judge."
             )
         return made
+    return _first_that_fits(setup)[1]
+
+
+def chosen(setting: str, setup: CriticSetup) -> str:
+    """The critic that `fitting` takes, as a setting says it. Raises as `fitting` does."""
+    if setting.strip() not in (AUTO, ""):
+        fitting(setting, setup)
+        return setting.strip()
+    return _first_that_fits(setup)[0]
+
+
+def _first_that_fits(setup: CriticSetup) -> tuple[str, Critic]:
+    """On ``auto``: the base's own critic, or any that fits."""
+    base = setup.base
     for name in dict.fromkeys([*([base.critic] if base.critic else []), *names()]):
         try:
             made = make(name, setup)
@@ -153,12 +169,42 @@ def fitting(setting: str, setup: CriticSetup) -> Critic:
                 raise
             continue  # it needs an argument, or files that are not here
         if made.fits(base):
-            return made
-    raise NoCritic(f"No critic here fits {title}. Set DIFFGRAPH_CRITIC to one that can judge it: {_known()}")
+            return name, made
+    raise NoCritic(f"No critic here fits {base.title or base.name}. Set DIFFGRAPH_CRITIC to one that can: {_known()}")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A critic as it is listed: what it is, whether it can judge the base, and why not."""
+
+    name: str
+    about: str
+    fits: bool
+    why: str = ""
+
+
+def known(setting: str, setup: CriticSetup) -> list[Known]:
+    """All critics, sorted, tried on a base; the one that the setting names, and the base's own, with their argument."""
+    said = {one.partition(":")[0]: one for one in (setup.base.critic, setting.strip())}
+    return [_tried(name, said.get(name, name), setup) for name in names()]
+
+
+def _tried(name: str, named: str, setup: CriticSetup) -> Known:
+    about = " ".join((_CRITICS.get(name).__doc__ or "").partition("\n\n")[0].split())
+    try:
+        fits = make(named, setup).fits(setup.base)
+    except ANYTHING as error:  # a stranger's critic, made here for the first time
+        why = str(error) if isinstance(error, DiffGraphError) else f"{type(error).__name__}: {str(error)[:300]}"
+        return Known(name, about, False, why)
+    title = setup.base.title or setup.base.name
+    return Known(name, about, fits, "" if fits else f"it is not for what {title} draws")
 
 
 def _known() -> str:
-    return f"one of {', '.join(names())} (NAME, or NAME:ARGUMENT where it needs one)."
+    return (
+        f"one of {', '.join(names())} (NAME, or NAME:ARGUMENT where it needs one; `diffgraph critic list` says more). "
+        "A vision model judges any base: vlm:openai:MODEL at a server, vlm:local:FOLDER_OR_HUB_ID in this process."
+    )
 
 
 def files_identity(paths: Iterable[Path]) -> str:

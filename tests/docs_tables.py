@@ -8,9 +8,11 @@ from pathlib import Path
 
 import diffgraph.world  # noqa: F401  (brings a setting of its own)
 from diffgraph.graph.experts import sources
+from diffgraph.scoring import protocol
 from diffgraph.settings import PREFIX, groups
 
-sources.names()  # loads those that bring settings
+sources.names()  # loads those that bring settings, as the next line does
+protocol.names()
 ROOT = Path(__file__).resolve().parents[1]
 SKIP = {"tests", "docs", "build", "dist", "node_modules"}
 ORDER = ("cli", "agents", "tools", "graph", "merging", "scoring", "prompts", "bases", "files", "", "evals", "world")

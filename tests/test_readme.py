@@ -129,7 +129,11 @@ def test_commands_and_their_options_exist(page: Path) -> None:
     for line in [*(line for block in blocks for line in block.splitlines()), *inline]:
         for name, rest in re.findall(r"(?:^|&& |\s)diffgraph ([a-z]+)([^&|#]*)", line):
             assert name in known, f"{page}: diffgraph {name}"
-            options = {option for parameter in known[name].params for option in parameter.opts}
+            command = known[name]
+            if (group := getattr(command, "commands", None)) and (word := rest.split()[:1]):
+                assert word[0] in group, f"{page}: diffgraph {name} {word[0]}"
+                command = group[word[0]]
+            options = {option for parameter in command.params for option in parameter.opts}
             said = set(re.findall(r"(?<= )--?[a-z][a-z-]*", re.sub(r'"[^"]*"', "", rest)))
             assert said <= options | {"--help"}, f"{page}: {line}"
 

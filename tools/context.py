@@ -135,7 +135,7 @@ class Machinery:
         """
         if self._critic is None:
             try:
-                setup = CriticSetup(self.profile, embed_text=store.embedder.embed)
+                setup = CriticSetup(self.profile, embed_text=store.embedder.embed, home=self.settings.root)
                 self._critic = protocol.fitting(self.settings.critic, setup)
             except NoCritic as error:
                 self._critic = error

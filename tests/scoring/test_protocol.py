@@ -54,6 +54,7 @@ def _wants_an_argument(setup: CriticSetup) -> Bare:
 
 @pytest.fixture
 def critics(monkeypatch: pytest.MonkeyPatch) -> None:
+    protocol.names()  # what is there is loaded into what is put back, whichever test runs first
     known = {"bare": lambda setup: Bare(), "needy": _wants_an_argument, "own": lambda setup: Own()}
     monkeypatch.setattr(protocol._CRITICS, "_items", {"a-stranger": lambda setup: Stranger(), **known})
     monkeypatch.setattr(protocol, "names", lambda: sorted(["a-stranger", *known]))

@@ -1,3 +1,59 @@
 """A vision-language model as the critic: one yes/no question an atom, the answer's probability, calibrated. Named
-``vlm:openai:MODEL`` (a server) or ``vlm:local:PATH_OR_ID`` (in process).
+``vlm:openai:MODEL`` (a server), ``vlm:local:PATH_OR_ID`` (in process), or ``vlm`` (what DIFFGRAPH_CRITIC_URL serves).
 """
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from ....errors import UserError
+from ....settings import Settings, user_path
+from ... import protocol
+from ...protocol import CriticSetup
+from .backend import Backend
+from .cache import Answers, Remembered
+from .calibration import Calibration
+from .critic import VlmCritic
+from .openai_server import OpenAIServer
+from .settings import VlmSettings
+
+_SAY_WHICH = (
+    "Say which vision model: DIFFGRAPH_CRITIC=vlm:openai:MODEL, served at DIFFGRAPH_CRITIC_URL or OPENAI_BASE_URL, or "
+    "vlm:local:FOLDER_OR_HUB_ID, which runs in this process."
+)
+
+
+@protocol.critic("vlm")
+def made(setup: CriticSetup) -> VlmCritic:
+    """A vision model, for any base: vlm:openai:MODEL at a server, vlm:local:FOLDER_OR_HUB_ID in this process."""
+    settings = VlmSettings.load()
+    home = setup.home or Settings.load().root
+    kept = Remembered(
+        _model(setup, settings), Answers(home / "cache" / "vlm-answers.sqlite"), settings.critic_questions
+    )
+    own = user_path(settings.critic_calibration) if settings.critic_calibration else None
+    path = own or calibration_path(setup.argument, home)
+    calibration = Calibration.read(path) if own or path.is_file() else None
+    return VlmCritic(kept, calibration=calibration)
+
+
+def calibration_path(argument: str, home: Path) -> Path:
+    """Where the calibration of ``vlm:ARGUMENT`` lies unless the settings say otherwise."""
+    name = re.sub(r"[^A-Za-z0-9]+", "-", argument).strip("-")[-60:]
+    return home / "critics" / f"vlm-{name}-{hashlib.sha256(argument.encode()).hexdigest()[:8]}.json"
+
+
+def _model(setup: CriticSetup, settings: VlmSettings) -> Backend:
+    """The model that ``openai:MODEL`` or ``local:PATH_OR_ID`` means. UserError if none is meant, or it is absent."""
+    kind, _, name = setup.argument.strip().partition(":")
+    if (kind == "openai" and name.strip()) or (not kind and settings.critic_url):
+        return OpenAIServer.of_settings(name.strip(), settings)
+    if kind == "local" and name.strip():
+        from .local_model import LocalModel
+
+        return LocalModel.of(
+            name.strip(), device=setup.device, batch=settings.critic_at_once, seconds=settings.critic_timeout
+        )
+    raise UserError(_SAY_WHICH)

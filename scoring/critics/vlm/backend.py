@@ -2,60 +2,53 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
 
-@runtime_checkable
-class Backend(Protocol):
-    """A model that answers questions about images."""
+class Backend(ABC):
+    """A model that answers questions about images. Each of its methods may raise ExternalError: it cannot be asked."""
 
     @property
+    @abstractmethod
     def identity(self) -> str:
         """Hash or name of everything in the model that decides its answers."""
-        ...
 
     @property
+    @abstractmethod
     def title(self) -> str:
         """What people call it: who judged."""
-        ...
 
     @property
+    @abstractmethod
     def pairs(self) -> bool:
         """Whether it can be shown two images at once."""
-        ...
 
-    def yes_probabilities(self, images: Sequence[Image.Image], questions: Sequence[str]) -> np.ndarray[Any, Any]:
-        """P(yes) of every question about every image.
+    @abstractmethod
+    def answers(self, asked: Sequence[tuple[Image.Image, str]]) -> np.ndarray[Any, Any]:
+        """P(yes) of each question about its image.
 
         Args:
-            images: of any size.
-            questions: yes/no questions, as `questions.question` words them.
+            asked: images of any size, with yes/no questions as `questions.question` words them.
 
         Returns:
-            float64 (n_images, n_questions), 0..1; nan where the model answered neither yes nor no.
-
-        Raises:
-            ExternalError: the model cannot be asked.
+            float64 (n,), 0..1; nan where the model answered neither yes nor no.
         """
-        ...
 
+    @abstractmethod
     def first_probability(self, a: Image.Image, b: Image.Image, question: str) -> float:
-        """P that a forced choice between two images falls on the first one shown; nan where it answered neither.
+        """P that a forced choice between two images falls on the first one shown; nan where it answered neither."""
 
-        Raises:
-            ExternalError: the model cannot be asked.
-        """
-        ...
-
+    @abstractmethod
     def describe(self, image: Image.Image, questions: Sequence[str]) -> list[str]:
-        """A short answer, as the model wrote it, to each open question about an image; "" where it gave none.
+        """A short answer, as the model wrote it, to each open question about an image; "" where it gave none."""
 
-        Raises:
-            ExternalError: the model cannot be asked.
-        """
-        ...
+    def yes_probabilities(self, images: Sequence[Image.Image], questions: Sequence[str]) -> np.ndarray[Any, Any]:
+        """P(yes) of every question about every image: float64 (n_images, n_questions); nan as in `answers`."""
+        found = self.answers([(image, question) for image in images for question in questions])
+        return found.reshape(len(images), len(questions))

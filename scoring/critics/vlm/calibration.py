@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,14 @@ class Curve(BaseModel):
 
 
 class Calibration(BaseModel):
-    """Curves by facet; a facet without one is left as the model says it. ``critic`` is whom they were fitted for."""
+    """Curves by facet; a facet without one is left as the model says it.
+
+    ``model`` is the identity of the one that they were fitted for; "": they are taken for any.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    critic: str = ""
+    model: str = ""
     facets: dict[str, Curve] = Field(default_factory=dict)
 
     @property
@@ -126,8 +129,3 @@ def ece(p: Sequence[float], shown: Sequence[bool], bins: int = 10) -> float:
     place = np.minimum((values * bins).astype(int), bins - 1)
     gaps = [abs(float(values[place == b].sum() - truth[place == b].sum())) for b in range(bins)]
     return sum(gaps) / len(values)
-
-
-def merged(curves: Mapping[str, Curve], critic: str) -> Calibration:
-    """Curves by facet as what a critic reads."""
-    return Calibration(critic=critic, facets=dict(sorted(curves.items())))

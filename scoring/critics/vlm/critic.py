@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from ....bases.profile import BaseProfile
 from ....cleaning import clean
+from ....errors import BudgetExceeded, ExternalError, UserError
 from ...request import Verdict, Wanted, geometric_mean
 from .backend import Backend
 from .calibration import Calibration, expit, logit
@@ -19,6 +21,7 @@ from .questions import VERSION, choice, open_question, question
 if TYPE_CHECKING:
     from PIL import Image
 
+_log = logging.getLogger(__name__)
 _UNSURE = 0.5
 _SEEN = 80
 """Characters of what is seen instead that are kept."""
@@ -35,8 +38,19 @@ class VlmCritic:
 
     def __init__(self, backend: Backend, *, calibration: Calibration | None = None, describes: bool = True) -> None:
         self.backend = backend
-        self.calibration = calibration or Calibration()
+        self._calibration = calibration or Calibration()
         self.describes = describes
+
+    @property
+    def calibration(self) -> Calibration:
+        """The curves in force. Raises UserError if they were fitted for another model."""
+        fitted_for = self._calibration.model
+        if fitted_for and fitted_for != self.backend.identity:
+            raise UserError(
+                f"The calibration was fitted for another model than {self.backend.title}: its weights or its name have "
+                "changed. Fit it again (diffgraph critic fit), or unset DIFFGRAPH_CRITIC_CALIBRATION and delete it."
+            )
+        return self._calibration
 
     @property
     def identity(self) -> str:
@@ -50,17 +64,26 @@ class VlmCritic:
 
     def probabilities(self, images: Sequence[Image.Image], wanted: Sequence[Wanted]) -> np.ndarray:
         """Calibrated P that image i shows wanted thing j: float64 (n_images, n_wanted); nan where nothing was said."""
+        curves = self.calibration
         p = self.raw(images, wanted)
         for column, want in enumerate(wanted):
-            p[:, column] = self.calibration.of(want.facet, p[:, column])
+            p[:, column] = curves.of(want.facet, p[:, column])
         return p
 
     def raw(self, images: Sequence[Image.Image], wanted: Sequence[Wanted]) -> np.ndarray:
         """P(yes) as the model says it: float64 (n_images, n_wanted); nan where it answered neither yes nor no."""
         if not images or not wanted:
             return np.zeros((len(images), len(wanted)), dtype=np.float64)
-        found = self.backend.yes_probabilities(images, [question(want) for want in wanted])
-        return np.array(found, dtype=np.float64)
+        found = np.full((len(images), len(wanted)), np.nan)
+        readable = {row: rgb for row, image in enumerate(images) if (rgb := _in_rgb(image)) is not None}
+        if readable:
+            asked = [question(want) for want in wanted]
+            found[list(readable)] = self.backend.yes_probabilities(list(readable.values()), asked)
+        return found
+
+    def answers(self, asked: Sequence[tuple[Image.Image, Wanted]]) -> np.ndarray:
+        """As `raw`, of one wanted thing an image each: float64 (n,)."""
+        return self.backend.answers([(image, question(want)) for image, want in asked])
 
     def score(self, images: Sequence[Image.Image], wanted: Sequence[Wanted]) -> list[Verdict]:
         """One verdict an image, in order; the same request holds for all of them."""
@@ -73,6 +96,10 @@ class VlmCritic:
         A model that cannot be shown two images is asked about each of them alone, and the odds of all atoms are
         compared.
         """
+        one, two = _in_rgb(a), _in_rgb(b)
+        if one is None or two is None:
+            return 0.5 if one is two else float(two is None)
+        a, b = one, two
         if self.backend.pairs and wanted:
             asked = choice(wanted)
             first = [self.backend.first_probability(a, b, asked), 1 - self.backend.first_probability(b, a, asked)]
@@ -110,9 +137,21 @@ class VlmCritic:
         """What an image shows instead of what it lacks; a stranger's words, so bounded and cleaned."""
         if not missing or not self.describes:
             return {}
-        said = self.backend.describe(image, [open_question(want) for want in missing])
+        try:
+            said = self.backend.describe(image, [open_question(want) for want in missing])
+        except (ExternalError, BudgetExceeded):
+            return {}  # the verdict stands without it
         texts = (" ".join(clean(text, _SEEN).split()).strip(' ."') for text in said)
         return {want.text: text for want, text in zip(missing, texts, strict=True) if text}
+
+
+def _in_rgb(image: Image.Image) -> Image.Image | None:
+    """The image, read whole; None if its file is cut or damaged, which shows only then."""
+    try:
+        return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError) as error:  # SyntaxError: Pillow's word for a broken PNG
+        _log.warning("An image cannot be read, so the critic does not know it: %s", clean(str(error), 200))
+        return None
 
 
 def _complaint(want: Wanted, p: float, seen: str) -> str:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+import logging
+import math
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +17,84 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 
-from ....errors import UserError
+from ....cleaning import clean
+from ....errors import ExternalError, UserError
 from ....files.hashing import file_sha256
+from ....settings import user_path
 from .answers import FIRST, NO, SECOND, YES, spellings
+from .backend import Backend
+from .hub_folder import fetch
 from .questions import ONE_OR_TWO, SHORTLY, YES_NO
 
+_ON_HUB = re.compile(r"(?P<repo>[\w.-]{1,96}/[\w.-]{1,96})(?:@(?P<revision>[\w./-]{1,100}))?")
 _MOST_WRITTEN = 24
 """Tokens of a short answer."""
 _NOT_READ = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError)
 """What transformers raises for a folder that holds no such model, or a damaged one."""
+_NOT_TAKEN = (ValueError, TypeError, IndexError, KeyError, RuntimeError, ZeroDivisionError, OSError)
+"""What a processor or a model raises for an image that it has no place for."""
+Asked = tuple[tuple[Image.Image, ...], str]
+"""Images, and what is asked about them."""
+_log = logging.getLogger(__name__)
 
 
-class LocalModel:
+class LocalModel(Backend):
     """A model in a folder, loaded when first asked. Nothing but safetensors is opened, and no code of the folder runs.
 
     Args:
-        folder: what ``save_pretrained`` of a model of images and text and of its processor wrote.
+        folder: what ``save_pretrained`` of a model of images and text and of its processor wrote; or what gives that
+            folder when it is first needed.
         device: where it runs.
         batch: questions that are answered at once.
+        seconds: for one question; a model that takes longer is given up.
         pairs: whether two images may be shown at once; a model that was taught on single images has no answer to two.
     """
 
-    def __init__(self, folder: Path, *, device: str = "cpu", batch: int = 16, pairs: bool = True) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path | Callable[[], Path],
+        *,
+        title: str = "",
+        device: str = "cpu",
+        batch: int = 16,
+        pairs: bool = True,
+        seconds: float = 60.0,
+    ) -> None:
+        self._place = folder
+        self._title = title
         self.device = device
         self.batch = batch
-        self.pairs = pairs
+        self.seconds = seconds
+        self._pairs = pairs
         self._known: dict[tuple[str, ...], list[int]] = {}
+
+    @classmethod
+    def of(cls, name: str, *, device: str = "cpu", batch: int = 16, seconds: float = 60.0) -> LocalModel:
+        """The model in a folder, or of a repository on the Hub ("owner/name", "owner/name@revision"), which is fetched
+        when it is first needed.
+
+        Raises:
+            UserError: it is neither, or the folder holds no model.
+        """
+        folder = user_path(name)
+        if folder.is_dir():
+            if not (folder / "config.json").is_file():
+                raise UserError(f"{folder} holds no model: there is no config.json in it.")
+            return cls(folder, device=device, batch=batch, seconds=seconds)
+        if (found := _ON_HUB.fullmatch(name)) is None:
+            raise UserError(f"There is no folder {folder}, and {clean(name, 80)!r} is no id on the Hub (owner/name).")
+        repo, revision = found["repo"], found["revision"] or ""
+        return cls(partial(fetch, repo, revision), title=name, device=device, batch=batch, seconds=seconds)
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the model lies on this machine. Raises as `hub_folder.fetch` does where it must be fetched."""
+        return self._place if isinstance(self._place, Path) else self._place()
+
+    @property
+    def pairs(self) -> bool:
+        """Whether two images may be shown at once."""
+        return self._pairs
 
     @cached_property
     def identity(self) -> str:
@@ -56,14 +111,17 @@ class LocalModel:
 
     @property
     def title(self) -> str:
-        """The folder's name."""
-        return self.folder.name
+        """What it was called, or the folder's name."""
+        return self._title or self.folder.name
 
-    def yes_probabilities(self, images: Sequence[Image.Image], questions: Sequence[str]) -> np.ndarray[Any, Any]:
-        """P(yes) of every question about every image: float64 (n_images, n_questions), 0..1."""
-        asked = [((image,), question + YES_NO) for image in images for question in questions]
-        found = np.asarray(self._probabilities(asked, YES, NO), dtype=np.float64)
-        return found.reshape(len(images), len(questions))
+    def answers(self, asked: Sequence[tuple[Image.Image, str]]) -> np.ndarray[Any, Any]:
+        """P(yes) of each question about its image: float64 (n,), 0..1; nan where the model cannot take the image."""
+        found = self._probabilities([((image,), question + YES_NO) for image, question in asked], YES, NO)
+        if found and np.isnan(found).all():
+            raise ExternalError(
+                f"The vision model {self.title} cannot take any of {len(found)} questions about images."
+            )
+        return np.asarray(found, dtype=np.float64)
 
     def first_probability(self, a: Image.Image, b: Image.Image, question: str) -> float:
         """P that the choice between two images falls on the first one shown."""
@@ -75,36 +133,52 @@ class LocalModel:
         for part in self._parts([((image,), question + SHORTLY) for question in questions]):
             inputs = self._inputs(part)
             with torch.inference_mode():
-                written = self._model.generate(**inputs, max_new_tokens=_MOST_WRITTEN, do_sample=False)
+                written = self._model.generate(
+                    **inputs, max_new_tokens=_MOST_WRITTEN, do_sample=False, max_time=self.seconds * len(part)
+                )
             said = written[:, inputs["input_ids"].shape[1] :]
             out += self._processor.batch_decode(said, skip_special_tokens=True)
         return out
 
-    def _probabilities(
-        self, asked: Sequence[tuple[tuple[Image.Image, ...], str]], yes: Sequence[str], no: Sequence[str]
-    ) -> list[float]:
+    def _probabilities(self, asked: Sequence[Asked], yes: Sequence[str], no: Sequence[str]) -> list[float]:
         """The first token's P(yes) of (P(yes) + P(no)), each summed over its spellings."""
-        for_yes, for_no = self._tokens(tuple(yes)), self._tokens(tuple(no))
         out: list[float] = []
         for part in self._parts(asked):
+            began = time.monotonic()
+            out += self._of_part(part, self._tokens(tuple(yes)), self._tokens(tuple(no)))
+            took = (time.monotonic() - began) / len(part)
+            if took > self.seconds:
+                raise ExternalError(
+                    f"The vision model {self.title} takes {took:.0f} s for a question, over the {self.seconds:g} s of "
+                    "DIFFGRAPH_CRITIC_TIMEOUT. Raise it, or take a smaller model or a server."
+                )
+        return out
+
+    def _of_part(self, part: Sequence[Asked], for_yes: list[int], for_no: list[int]) -> list[float]:
+        """P of a few questions at once. What the model cannot take (a size, a shape, too much memory) is tried one by
+        one, and is nan where it cannot be taken alone.
+        """
+        try:
             with torch.inference_mode():
                 # generate pads on the left and counts positions for every model class, where forward leaves it to us
                 done = self._model.generate(
                     **self._inputs(part), max_new_tokens=1, do_sample=False, output_logits=True,
                     return_dict_in_generate=True,
                 )  # fmt: skip
-            logits = done.logits[0].double()
-            margin = logits[:, for_yes].logsumexp(1) - logits[:, for_no].logsumexp(1)
-            out += torch.sigmoid(margin).tolist()
-        return out
+        except _NOT_TAKEN as error:
+            if len(part) > 1:
+                return [p for one in part for p in self._of_part([one], for_yes, for_no)]
+            _log.warning("The vision model %s cannot take an image: %s", self.title, clean(str(error), 200))
+            return [math.nan]
+        logits = done.logits[0].double()
+        margin = logits[:, for_yes].logsumexp(1) - logits[:, for_no].logsumexp(1)
+        return [float(p) for p in torch.sigmoid(margin)]
 
-    def _parts(
-        self, asked: Sequence[tuple[tuple[Image.Image, ...], str]]
-    ) -> Iterator[Sequence[tuple[tuple[Image.Image, ...], str]]]:
+    def _parts(self, asked: Sequence[Asked]) -> Iterator[Sequence[Asked]]:
         for start in range(0, len(asked), self.batch):
             yield asked[start : start + self.batch]
 
-    def _inputs(self, asked: Sequence[tuple[tuple[Image.Image, ...], str]]) -> Any:
+    def _inputs(self, asked: Sequence[Asked]) -> Any:
         talks = [
             [
                 {

@@ -11,7 +11,7 @@ import torch
 from diffgraph_pico import tiny_vlm
 from PIL import Image
 
-from diffgraph.errors import UserError
+from diffgraph.errors import ExternalError, UserError
 from diffgraph.scoring.critics.vlm.critic import VlmCritic
 from diffgraph.scoring.critics.vlm.local_model import LocalModel
 from diffgraph.scoring.request import Wanted
@@ -114,3 +114,34 @@ def test_a_folder_of_something_else_is_a_sentence(folder: Path, tmp_path: Path, 
         (tmp_path / "model.safetensors").write_bytes(b"cut")
     with pytest.raises(UserError, match=r"vision model in .* cannot be read"):
         LocalModel(tmp_path).yes_probabilities([Image.new("RGB", (8, 8))], QUESTIONS[:1])
+
+
+def test_one_that_it_cannot_take_never_ends_a_batch(
+    model: LocalModel, images: list[Image.Image], caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = "Is there another <image>?"  # which its processor has no image for
+    found = model.yes_probabilities(images[:1], [QUESTIONS[0], bad, QUESTIONS[1]])[0]
+    assert np.isnan(found).tolist() == [False, True, False]
+    assert found[[0, 2]] == pytest.approx(model.yes_probabilities(images[:1], QUESTIONS[:2])[0], abs=1e-6)
+    assert "cannot take an image" in caplog.text
+    with pytest.raises(ExternalError, match="cannot take any of 2 questions"):
+        model.yes_probabilities(images[:2], [bad])
+
+
+def test_an_image_that_cannot_be_read_is_unsure_and_the_others_are_judged(
+    model: LocalModel, images: list[Image.Image], tmp_path: Path
+) -> None:
+    images[1].save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:900])
+    wanted, critic = [Wanted(facet="subject", text="red fox")], VlmCritic(model)
+    with Image.open(tmp_path / "cut.png") as cut:
+        good, bad = critic.score([images[0], cut], wanted)
+        assert critic.prefer(images[0], cut, wanted) == 1
+        assert critic.prefer(cut, images[0], wanted) == 0
+    assert good.facets["red fox"] == pytest.approx(critic.raw(images[:1], wanted)[0, 0], abs=1e-6)
+    assert bad.facets == {"red fox": 0.5}
+
+
+def test_a_model_that_takes_too_long_is_given_up(folder: Path, images: list[Image.Image]) -> None:
+    with pytest.raises(ExternalError, match=r"DIFFGRAPH_CRITIC_TIMEOUT"):
+        LocalModel(folder, seconds=1e-6).yes_probabilities(images, QUESTIONS)
