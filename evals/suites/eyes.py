@@ -26,7 +26,7 @@ from ..judges.protocol import Judge, judge_for
 from ..pages import page
 from . import suite as suites
 from .eyes_answers import Asked
-from .eyes_images import LINES, Listed, draw, read
+from .eyes_images import Listed, draw, listing, read
 from .eyes_measure import is_three, measured
 from .eyes_questions import Batch, batches, pairs
 from .eyes_report import Images, Measured, details, markdown, summary
@@ -69,14 +69,14 @@ def run(suite: EyesSuite, ctx: Context, options: Options) -> SuiteResult:
     critics = _critics(ctx, options.critics)
     name = Path(suite.name).stem
     if options.images is None:
-        judge: Judge | None = judge_for(ctx.profile, suite.judge)
+        judge: Judge | None = _judge(suite, ctx)
         images = folder = _drawn(suite, ctx, options)
         shown, bad = read(images, _kept(suite, options))
     else:
         images = options.images
         shown, bad = read(images)
-        judge = None if all(one.listed.truth for one in shown) else judge_for(ctx.profile, suite.judge)
-        folder = options.root / f"{name}-{hashlib.sha256((images / LINES).read_bytes()).hexdigest()[:10]}"
+        judge = None if all(one.listed.truth for one in shown) else _judge(suite, ctx)
+        folder = options.root / f"{name}-{hashlib.sha256(listing(images).read_bytes()).hexdigest()[:10]}"
     asked = list(batches(shown, judge))
     compared = pairs(asked, suite.pairs)
     told = {}
@@ -86,9 +86,19 @@ def run(suite: EyesSuite, ctx: Context, options: Options) -> SuiteResult:
     return _written(suite, folder, told, _images(images, asked, bad))
 
 
+def _judge(suite: EyesSuite, ctx: Context) -> Judge:
+    """Who tells what images show, where nobody labelled them. Raises UserError that says how to do without."""
+    try:
+        return judge_for(ctx.profile, suite.judge)
+    except UserError as error:
+        raise UserError(
+            f"{error} Or label images of yours, each with its truth, and name their folder: --images FOLDER."
+        ) from error
+
+
 def _drawn(suite: EyesSuite, ctx: Context, options: Options) -> Path:
     """The folder of the suite's images, all of them drawn."""
-    evaluation = Evaluation(ctx, judge_for(ctx.profile, suite.judge))
+    evaluation = Evaluation(ctx, _judge(suite, ctx))
     folder = options.root / f"{Path(suite.name).stem}-{evaluation.drawing_digest[:10]}"
     arms = [arm_table.get(name) for name in _arms(suite, options)]
     seeds = tuple(options.seeds or suite.seeds)
@@ -113,7 +123,7 @@ def _critics(ctx: Context, said: Sequence[str] | None) -> dict[str, Critic]:
     Raises:
         NoCritic, UserError: there is none, or one cannot be made.
     """
-    setup = CriticSetup(ctx.profile, embed_text=ctx.store.embedder.embed)
+    setup = CriticSetup(ctx.profile, embed_text=ctx.store.embedder.embed, home=ctx.settings.root)
     own = ctx.profile.critic or protocol.AUTO
     asked: dict[str, Critic] = {}
     for one in said or [ctx.settings.critic]:

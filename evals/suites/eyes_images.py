@@ -1,14 +1,14 @@
 """The images that critics are measured on: drawn once into a folder, or a folder of one's own.
 
 The folder holds ``images.jsonl``, a line an image: its file, the prompt, what is wanted of it, and, where somebody
-looked, what it truly shows. What no line says about the truth a judge says.
+looked, what it truly shows. What no line says about the truth a judge says. A folder with ``labels.jsonl`` does too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...errors import UserError
 from ...merging.sampling.png_record import save_png
+from ...scoring.critics.vlm import labels
 from ...scoring.request import Wanted
 from ..arms.arm import Answer, Arm
 from ..arms.drawing import Refused, asked
@@ -120,29 +121,58 @@ def read(folder: Path, keep: Callable[[Listed], bool] = lambda line: True) -> tu
     Raises:
         UserError: the folder has no list of images, or it says nothing.
     """
-    path = folder / LINES
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read ({error.strerror}). A folder of images holds {LINES}, a line an image: {EXAMPLE}"
-        ) from error
     shown: dict[tuple[str, str], Shown] = {}
     bad: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    lines = _of_labels(folder, bad) if listing(folder).name == labels.FILE else _of_list(folder, bad)
+    for where, listed in lines:
+        if not keep(listed):
+            continue
         try:
-            listed = Listed.model_validate_json(line)
-            if not keep(listed):
-                continue
             one = _opened(listed, folder)
-        except (ValidationError, _Unreadable) as error:
-            first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-            bad[f"line {number}"] = first[:200]
+        except _Unreadable as error:
+            bad[where] = str(error)[:200]
             continue
         shown.setdefault((listed.item, one.sha256), one)
     if not shown:
-        raise UserError(f"{path} lists no image that can be read{_first(bad)}.")
+        raise UserError(f"{listing(folder)} lists no image that can be read{_first(bad)}.")
     return list(shown.values()), bad
+
+
+def listing(folder: Path) -> Path:
+    """The file that lists a folder's images: `LINES`, or else the labels that ``critic fit`` reads.
+
+    Raises:
+        UserError: there is neither.
+    """
+    for name in (LINES, labels.FILE):
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(
+        f"{folder} has no list of its images. It holds {LINES}, a line an image: {EXAMPLE}; or {labels.FILE}, a line a "
+        "label, as `diffgraph critic fit` reads it."
+    )
+
+
+def _of_list(folder: Path, bad: dict[str, str]) -> Iterator[tuple[str, Listed]]:
+    for number, line in enumerate(listing(folder).read_bytes().splitlines(), 1):
+        try:
+            yield f"line {number}", Listed.model_validate_json(line)
+        except ValidationError as error:
+            bad[f"line {number}"] = error.errors()[0]["msg"][:200]
+
+
+def _of_labels(folder: Path, bad: dict[str, str]) -> Iterator[tuple[str, Listed]]:
+    """Each labelled image, an item of its own: everything that somebody looked for is asked for."""
+
+    def tell(text: str) -> None:
+        bad[text] = "passed over"
+
+    of: dict[str, list[labels.Label]] = {}
+    for label in labels.read(folder, tell):
+        of.setdefault(label.image, []).append(label)
+    for name, said in of.items():
+        wanted = tuple(dict.fromkeys(label.wanted for label in said))
+        yield name, Listed(image=name, item=name, wanted=wanted, truth={label.text: label.shown for label in said})
 
 
 class _Unreadable(Exception):

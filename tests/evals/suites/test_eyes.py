@@ -292,6 +292,23 @@ def test_a_bad_image_is_passed_over_and_told(tmp_path: Path) -> None:
     assert "outside" in passed["line 9"]
 
 
+def test_a_folder_of_labels_is_read_as_well(tmp_path: Path) -> None:
+    Painted.image(["cat"], 0).save(tmp_path / "a.png")
+    Painted.image([], 1).save(tmp_path / "b.png")
+    said = [("a.png", "subject", "cat", True), ("a.png", "style", "ink", False), ("b.png", "subject", "cat", False)]
+    lines = [dict(zip(("image", "facet", "text", "shown"), one, strict=True)) for one in said]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "labels.jsonl").write_text(text + "no json\n")
+    shown, passed = read(tmp_path)
+    assert [(s.listed.image, s.listed.truth) for s in shown] == [
+        ("a.png", {"cat": True, "ink": False}), ("b.png", {"cat": False}),
+    ]  # fmt: skip
+    assert len(passed) == 1
+    found = measured(Asked("t", Truthful("truthful"), tmp_path), True, list(batches(shown, None)), [])
+    assert (found.facets["all", WANTED, "subject"].n, found.facets["all", WANTED, "subject"].auroc) == (2, 1.0)
+    assert found.facets["all", WANTED, "style"].shown == 0.0
+
+
 def test_the_same_image_of_a_prompt_counts_once(tmp_path: Path) -> None:
     folder = _labelled(tmp_path)
     text = (folder / LINES).read_text()
@@ -402,6 +419,11 @@ def test_images_drawn_before_are_judged_by_the_critics_that_are_named(
         _run(suite, ctx, tmp_path / "out", images=images, critics=["world", "world"])
     with pytest.raises(UserError, match="no critic"):
         _run(suite, ctx, tmp_path / "out", images=images, critics=["worlds"])
+
+
+def test_without_a_judge_labelled_images_are_asked_for(suite: EyesSuite, ctx: Context, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--images FOLDER"):
+        _run(suite.model_copy(update={"judge": "nobody"}), ctx, tmp_path / "out")
 
 
 def test_parts_of_a_critic_are_measured_too(
