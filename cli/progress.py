@@ -57,7 +57,8 @@ class Progress:
         self._bar.update(self._task, description=text[:70], completed=event.done, total=event.total)
         if event.kind not in QUIET:
             clock = "  " if event.t is None else f"{event.t:7.1f} s  "
-            err.line_of(styled((clock, "dim"), (f"{event.kind:<11} ", "cyan"), text))
+            said = text.removeprefix(f"{event.kind} ")  # many a sentence begins with the word that stands before it
+            err.line_of(styled((clock, "dim"), (f"{event.kind:<11} ", "cyan"), said))
 
     def count(self, done: int, total: int, text: str) -> None:
         """So much of a long piece of work is done; without a terminal, a line every so often."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import weakref
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -156,6 +157,7 @@ class Wire:
         with self._opening:
             if self._client is None:
                 self._client = httpx.Client(headers=self._headers, follow_redirects=False)
+                weakref.finalize(self, self._client.close)  # a server that keeps connections open is told of the end
             client = self._client
         try:
             with client.stream(method, url, json=payload, timeout=left) as response:
