@@ -31,6 +31,8 @@ _WEIGHTS = re.compile(
     r"\.safetensors(?:\.index(?:\.(?P<c>[a-z0-9_]+))?\.json)?$"
 )
 """A component's weights, a shard of them or their index; one of a, b, c is the variant, "" the main precision."""
+_LAST = "config.json"
+"""Of a model that is no pipeline the file that is downloaded when all others are here."""
 _MAX_LISTING = 2**20
 _MAX_CONFIG = 64 * 2**20
 
@@ -112,30 +114,34 @@ def model(repo: str, revision: str = "") -> Path:
     """A folder with a model's configs, tokenizer and weights (one precision, safetensors), downloaded unless they are
     here. For what is no pipeline: encoders that score images. Raises as `fetch` does.
     """
-    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub import HfApi
 
-    kept = try_to_load_from_cache(repo, "config.json", cache_dir=cache_folder(), revision=revision or None)
-    if isinstance(kept, str) and (_offline() or re.fullmatch(r"[0-9a-f]{40}", revision)):
-        return Path(kept).parent
+    kept = _kept(repo, revision, _LAST)
+    if kept is not None and (re.fullmatch(r"[0-9a-f]{40}", revision) or _offline()):
+        return kept
     try:
         with HubErrors(_endpoint()).errors(repo):
             info = HfApi(endpoint=_endpoint()).model_info(
                 repo, revision=revision or None, files_metadata=True, timeout=TIMEOUT
             )
     except ExternalError:
-        if isinstance(kept, str):
-            return Path(kept).parent
+        if kept is not None:
+            return kept
         raise
     top = [s for s in info.siblings or [] if "/" not in s.rfilename]
     weights = _weights([s for s in top if s.rfilename.startswith("model")])
-    if not info.sha or not weights:
+    small = [s for s in top if _CONFIG.search(s.rfilename) and (s.size or 0) <= _MAX_CONFIG and s not in weights]
+    if not info.sha or not weights or _LAST not in {s.rfilename for s in small}:
         raise UserError(
-            f"{repo} has no model.safetensors. Pickles are not opened, because they can run code: take a repository or "
-            "a revision with .safetensors files."
+            f"{repo} has no model.safetensors with its {_LAST}. Pickles are not opened, because they can run code: "
+            "take a repository or a revision with .safetensors files."
         )
-    small = [s for s in top if _CONFIG.search(s.rfilename) and (s.size or 0) <= _MAX_CONFIG]
-    paths = [_download(repo, info.sha, s, lambda text: None) for s in [*small, *weights]]
-    return paths[0].parent
+    # Whoever finds the last one finds them all.
+    paths = [
+        _download(repo, info.sha, sibling, lambda text: None)
+        for sibling in [*weights, *sorted(small, key=lambda s: s.rfilename == _LAST)]
+    ]
+    return paths[-1].parent
 
 
 def cache_folder() -> Path:
@@ -147,13 +153,7 @@ def cache_folder() -> Path:
 
 def cached(repo: str, revision: str) -> OnHub | None:
     """What the Hub client's cache holds of a base, without asking the Hub; None unless it is whole."""
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(repo, LISTING, cache_dir=cache_folder(), revision=revision or None)
-    folder = Path(found).parent if isinstance(found, str) else None
-    if folder is None and not revision:
-        here = cache_folder().glob(f"models--{repo.replace('/', '--')}/snapshots/*/{LISTING}")
-        folder = max((path.parent for path in here), key=lambda path: path.stat().st_mtime, default=None)
+    folder = _kept(repo, revision, LISTING)
     if folder is None:
         return None
     try:
@@ -166,6 +166,17 @@ def cached(repo: str, revision: str) -> OnHub | None:
         name for name in weights if _is_network(folder / name) and not any((folder / name).glob("*.safetensors"))
     ]
     return None if missing or unweighed else OnHub(folder.name, folder)
+
+
+def _kept(repo: str, revision: str, name: str) -> Path | None:
+    """The folder of a snapshot in the Hub client's cache that holds a file, the newest where no revision is said."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo, name, cache_dir=cache_folder(), revision=revision or None)
+    if isinstance(found, str) or revision:
+        return Path(found).parent if isinstance(found, str) else None
+    here = cache_folder().glob(f"models--{repo.replace('/', '--')}/snapshots/*/{name}")
+    return max((path.parent for path in here), key=lambda path: path.stat().st_mtime, default=None)
 
 
 def wanted_files(repo: str, components: tuple[str, ...], siblings: list[RepoSibling]) -> list[RepoSibling]:

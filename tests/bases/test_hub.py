@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from diffgraph.bases import hub as on_hub
@@ -17,6 +18,9 @@ from diffgraph.bases import known, registry
 from diffgraph.bases.index import BaseIndex
 from diffgraph.errors import ExternalError, UserError
 from diffgraph.merging.engine.pipeline_loading import load_pipeline
+from diffgraph.scoring import pretrained
+from diffgraph.scoring.clip_model import ClipModel
+from diffgraph.tests.pico import tiny_clip
 
 TESTS = Path(__file__).parents[1]
 REPO = "ana/tiny-sd15"
@@ -95,6 +99,34 @@ def test_what_is_known_needs_no_network(hub: Any, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     hub.status["/api"] = (503, {})
     assert registry.chosen(REPO, tmp_path / "third home").key == first.key
+
+
+def test_a_model_that_scores_images_is_fetched_without_what_is_not_opened(
+    hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tiny_clip.clip(tmp_path / "clip")
+    repo = {p.name: p.read_bytes() for p in made.iterdir()}
+    extra = ("pytorch_model.bin", "open_clip_model.safetensors", "model.fp16.safetensors", "onnx/model.safetensors")
+    hub.repos["ana/clip"] = repo | dict.fromkeys(extra, b"x")
+    folder = on_hub.model("ana/clip")
+    assert {p.name for p in folder.iterdir()} == set(repo)
+    assert pretrained.identity(folder) == pretrained.identity(made)
+    assert ClipModel(folder).images([Image.new("RGB", (16, 16))]).shape == (1, 8)
+    asked = len(hub.log)
+    assert on_hub.model("ana/clip", server.SHA) == folder
+    assert len(hub.log) == asked  # a commit never changes
+    hub.status["/api"] = (503, {})
+    assert on_hub.model("ana/clip") == folder
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert on_hub.model("ana/clip") == folder
+    with pytest.raises(UserError, match="HF_HUB_OFFLINE is set"):
+        on_hub.model("ana/other")
+
+
+def test_a_model_of_pickles_is_refused(hub: Any) -> None:
+    hub.repos["ana/old"] = {"config.json": b"{}", "pytorch_model.bin": b"x"}
+    with pytest.raises(UserError, match=r"no model\.safetensors"):
+        on_hub.model("ana/old")
 
 
 def test_a_repository_of_pickles_is_refused(hub: Any, tmp_path: Path) -> None:
