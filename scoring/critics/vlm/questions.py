@@ -41,7 +41,7 @@ def question(wanted: Wanted) -> str:
     """The yes/no question of an atom: what `YES_NO` or `GRADE` follows when it is asked."""
     text = said(wanted)
     match wanted.facet:
-        case "subject" | "object":
+        case "subject" | "object" | "attribute" | "relation":
             return f"Does the image show {with_article(text)}?"
         case "style":
             return f"Is the image in {without(text, ' style')} style?"
@@ -49,16 +49,10 @@ def question(wanted: Wanted) -> str:
             return f"Is the background {without(text, ' background')}?"
         case "count":
             return f"Does the image show exactly {text}?"
-        case "attribute":
-            return f"Does the image show {with_article(text)}, with just these properties?"
-        case "relation":
-            return f"Does the image show this: {text}?"
-        case "action":
-            return f"Is anybody or anything in the image {text}?"
-        case "pose":
-            return f"Is the pose in the image {text}?"
+        case "action" | "pose":
+            return f"Is anyone or anything in the image {text}?"
         case "clothing":
-            return f"Is {with_article(text)} worn in the image?"
+            return f"Is anyone in the image wearing {with_article(text)}?"
         case "lighting":
             return f"Is the lighting of the image {text}?"
         case "text":
