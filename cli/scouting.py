@@ -106,9 +106,8 @@ def _look(
 ) -> Scouting:
     from ..agents.scout import scouting
     from ..graph.experts import sources
-    from ..graph.experts.registration import register
     from ..tools.context import Context
-    from ..tools.register_experts import Scouting, scouted
+    from ..tools.register_experts import named, scouted
 
     with Context.open(settings, progress) as ctx:
         name, _, repo = (source or "").partition(":")
@@ -116,9 +115,7 @@ def _look(
         if folder is not None:
             return scouted(ctx, sources.get("folder", root=folder), search, limit, stop.is_set)
         if repo:
-            found = register(ctx.source(name), repo)
-            ctx.store.add_experts(found)
-            return Scouting(registered=found)
+            return named(ctx, ctx.source(name), repo, stop.is_set, patience=settings.scout_patience)
         if not source and not ctx.source_names:
             raise UserError(_NO_SOURCE.format(base=ctx.profile.name))
         return scouting(ctx, source, search, limit=limit, stopped=stop.is_set, again=again)

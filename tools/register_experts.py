@@ -13,7 +13,7 @@ from ..files.payload_hash import HashMemo
 from ..graph.experts import sources
 from ..graph.experts.enrich import Enriched, enrich
 from ..graph.experts.expert import Expert
-from ..graph.experts.remote_scan import scan_remote
+from ..graph.experts.remote_scan import scan_named, scan_remote
 from ..graph.experts.scan import Report, SameBytes, scan
 from ..graph.experts.scouted import Scouted
 from ..graph.experts.sources import Search
@@ -157,6 +157,27 @@ def scouted(
         keep=lambda experts: others_than_the_base(ctx, experts),
         patience=patience,
         again=again,
+        stopped=stopped,
+    )
+    return _told(found)
+
+
+def named(
+    ctx: Context, source: sources.Source, repo: str, stopped: Callable[[], bool] = lambda: False, *, patience: float
+) -> Scouting:
+    """Register one repository that is named, with the waits and the memory of a whole look.
+
+    Raises:
+        ExpertError, UserError, ExternalError: it cannot be had, or is no expert.
+    """
+    found = scan_named(
+        source,
+        repo,
+        ctx.store,
+        memory(ctx),
+        tell=ctx.say,
+        keep=lambda experts: others_than_the_base(ctx, experts),
+        patience=patience,
         stopped=stopped,
     )
     return _told(found)

@@ -89,6 +89,9 @@ def register_files(source: Source, info: RepoInfo, card: Card) -> Registered:
     done = Registered()
     sound: list[tuple[RepoFile, Weights]] = []
     for file in weight_files(info):
+        if is_shard(file.path):
+            done.refused.append((file.path, ExpertError(in_pieces(file.path), path=file.path)))
+            continue
         ref = SourceRef(source=source.name, repo=info.repo, revision=info.revision, file=file.path)
         try:
             header = source.header(ref)
@@ -118,17 +121,14 @@ def weight_files(info: RepoInfo) -> list[RepoFile]:
     one: which one is meant is never guessed.
 
     Raises:
-        ExpertError: nothing but pickles, nothing at all, or sharded weights.
+        ExpertError: nothing but pickles, nothing at all, or nothing but sharded weights.
     """
     tensors = sorted((f for f in info.files if is_safetensors(f.path)), key=lambda f: f.path)
     denoiser = [f for f in tensors if PurePosixPath(f.path).parts[0] in _DENOISERS and "/" in f.path]
     chosen = denoiser or tensors
-    sharded = [f.path for f in chosen if _SHARD.search(f.path)]
-    if sharded:
-        raise ExpertError(
-            f"{info.repo} splits its weights over several files ({sharded[0]}, …); one expert is one file here.",
-            path=info.repo,
-        )
+    shards = [f for f in chosen if is_shard(f.path)]
+    if shards and (denoiser or len(shards) == len(chosen)):
+        raise ExpertError(in_pieces(shards[0].path), path=info.repo)
     if denoiser:
         full = [f for f in denoiser if not re.search(r"\.(fp16|bf16|fp32|non_ema|ema)\.safetensors$", f.path, re.I)]
         return (full or denoiser)[:1]
@@ -142,6 +142,21 @@ def weight_files(info: RepoInfo) -> list[RepoFile]:
             path=info.repo,
         )
     raise ExpertError(f"{info.repo} holds no .safetensors file.", path=info.repo)
+
+
+def is_shard(path: str) -> bool:
+    """Whether a file is called as one of several that hold weights together."""
+    return _SHARD.search(path) is not None
+
+
+def in_pieces(path: str) -> str:
+    """What to do about weights in several files."""
+    name = path.rpartition("/")[2]
+    return (
+        f"its weights lie in several files ({name} is one), and one expert is one file here. To draw with it, add its "
+        "folder as a base: diffgraph base add. To merge it, save it in one piece with diffusers: "
+        'save_pretrained(FOLDER, max_shard_size="1TB"), and scout that.'
+    )
 
 
 def expert_of(weights: Weights, witnesses: Iterable[Said], *, id: str, title: str, card: Card | None = None) -> Expert:

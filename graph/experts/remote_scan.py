@@ -31,6 +31,8 @@ OUTAGE = 3
 """So many repositories in a row that the hub does not answer for end the look."""
 _BACKOFF = (1.0, 2.0, 4.0)
 _SLICE = 0.1
+_NAMED = "named"
+"""The stamp of a repository that was named and of which no revision could be had: a list asks for it anew."""
 _T = TypeVar("_T")
 
 
@@ -111,6 +113,30 @@ def scan_remote(
             raise
         look.rest, look.ended = True, reason(error)
         tell("ended", f"{source.name}: {reason(error)}")
+    return look.report()
+
+
+def scan_named(
+    source: Source,
+    repo: str,
+    store: GraphStore,
+    scouted: Scouted,
+    *,
+    tell: Tell,
+    keep: Callable[[list[Expert]], list[Expert]] = lambda experts: experts,
+    patience: float = 0.0,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Report:
+    """Bring the graph up to one repository that is named. What was refused before is asked for once more.
+
+    Args: as of `scan_remote`; ``repo`` is the repository's name within the source.
+
+    Raises:
+        ExpertError, UserError, ExternalError: it cannot be had, or is no expert; this is remembered, too.
+    """
+    look = _Look(source, store, scouted, tell, keep, Patience(patience, stopped, tell))
+    look.again = True
+    look.named(repo)
     return look.report()
 
 
@@ -232,6 +258,20 @@ class _Look:
 
     # -- one repository
 
+    def named(self, repo: str) -> None:
+        """One that a user names: refusals are theirs to hear, as errors."""
+        listing = Listing(repo=repo, stamp=_NAMED)
+        try:
+            info = self.patience.ask(lambda: self.source.info(repo))
+            listing = Listing(repo=info.repo, created=info.created, revision=info.revision, stamp=info.revision)
+            if not self._settled(listing):
+                self.patience.ask(lambda: self._register(listing))
+        except (AccessDenied, Busy, Unreachable):
+            raise
+        except (ExpertError, ExternalError, UserError) as error:
+            self._remember_refusal(listing, reason(error), access=isinstance(error, UserError))
+            raise
+
     def _repository(self, listing: Listing) -> None:
         if listing.outside:
             self._refuse(listing, listing.outside)
@@ -289,6 +329,9 @@ class _Look:
         self.silent = 0
         self.refused.append(NotTaken(place=listing.repo, why=why))
         self.tell("refused", f"{listing.repo}: {why}")
+        self._remember_refusal(listing, why, access=access)
+
+    def _remember_refusal(self, listing: Listing, why: str, *, access: bool) -> None:
         if stamp := self._stamp(listing):
             kept = Seen(listing.repo, f"{stamp} {self.access}" if access else stamp, "refused", (), why)
             self.scouted.keep(self.source.name, [kept])

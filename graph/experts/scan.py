@@ -18,7 +18,7 @@ from ...files.header import read_header
 from ...files.payload_hash import HashMemo
 from .card import Card, parse_card
 from .expert import Expert, Frozen, SourceRef
-from .registration import Weights, expert_of, name_of, reason, register_files, title_of
+from .registration import Weights, expert_of, in_pieces, is_shard, name_of, reason, register_files, title_of
 from .said import Said
 from .scouted import Outcome, Scouted, Seen
 from .sidecars import read_sidecar
@@ -199,6 +199,8 @@ class _Look:
 
     def _loose(self, place: Place) -> Expert:
         path = place.path
+        if is_shard(path.name):
+            raise ExpertError(in_pieces(path.name), path=str(path))
         header = read_header(path)
         try:
             sha256, payload = self.sums.both(path)

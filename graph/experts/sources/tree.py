@@ -165,7 +165,7 @@ class _Walk:
         if card is None:
             return False
         own = [path for path in files.values() if is_safetensors(path)]
-        if len(own) == 1 and folder != self.root:
+        if len(own) == 1:
             return True
         # A note beside many files is no card of theirs; a card says of itself that it is one.
         return _has_front_matter(card) and (bool(own) or any(map(is_safetensors, below(folder, self.root))))

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from diffgraph.errors import AccessDenied, ExternalError, UserError
-from diffgraph.graph.experts.remote_scan import scan_remote
+from diffgraph.cli import scouting
+from diffgraph.errors import AccessDenied, ExpertError, ExternalError, UserError
+from diffgraph.graph.experts.remote_scan import scan_named, scan_remote
 from diffgraph.graph.experts.scan import Report
 from diffgraph.graph.experts.scouted import Scouted
 from diffgraph.graph.experts.sources import Search
 from diffgraph.graph.experts.sources.huggingface import HuggingFace
 from diffgraph.graph.store.graph_store import GraphStore
+from diffgraph.settings import Settings
 
 from .sources.loopback_hub import CARD, Hub, big_lora, lora
 
@@ -331,3 +333,72 @@ def test_registration_costs_few_bytes(hub: Hub, look: Look) -> None:
     found = look()
     assert len(found.new) == 3
     assert hub.sent / 3 < 200_000 < len(big_lora(0))
+
+
+@pytest.fixture
+def look_at(hub: Hub, store: GraphStore, tmp_path: Path) -> Look:
+    """One repository by name, by a process of its own."""
+
+    def look_at(repo: str, patience: float = 5.0) -> Report:
+        source = HuggingFace(endpoint=hub.url, cache_dir=tmp_path / "cache", token="")
+        memory = Scouted(tmp_path / "scouted.sqlite")
+        return scan_named(source, repo, store, memory, tell=lambda *_: None, patience=patience)
+
+    return look_at
+
+
+def test_one_that_is_named_is_remembered_as_those_of_a_list_are(hub: Hub, look: Look, look_at: Look) -> None:
+    fill(hub, 3)
+    assert [e.id for e in look_at("ana/no001").new] == ["huggingface/ana/no001"]
+    assert (look_at("ana/no001").unchanged, look_at("ana/no001").new) == (1, ())
+    asked(hub)
+    found = look()
+    assert (len(found.new), found.unchanged) == (2, 1)
+    assert not [line for line in asked(hub) if "ana/no001" in line]
+    hub.shas["ana/no001"] = "d" * 40
+    hub.repos["ana/no001"]["a.safetensors"] = lora(8)
+    assert look_at("ana/no001").changed == ("huggingface/ana/no001",)
+
+
+def test_one_that_is_named_is_waited_for(hub: Hub, look_at: Look) -> None:
+    hub.once["/api/models/ana/ink"] = [(429, {"Retry-After": "0"})]
+    assert len(look_at("ana/ink").new) == 1
+    hub.status["/api/models/ana/other"] = (503, {"Retry-After": "60"})
+    with pytest.raises(ExternalError):
+        look_at("ana/other")
+
+
+@pytest.mark.parametrize(("repo", "kept"), [("ana/no001", "pickles"), ("ana/absent", "not found")])
+def test_one_that_is_named_and_refused_is_an_error_and_remembered(
+    hub: Hub, look: Look, look_at: Look, tmp_path: Path, repo: str, kept: str
+) -> None:
+    fill(hub, 3)
+    hub.repos["ana/no001"] = {"old.ckpt": b"x"}
+    for _ in range(2):  # it is asked for once more, each time that it is named
+        with pytest.raises((ExpertError, UserError), match=kept):
+            look_at(repo)
+    ((_, seen),) = Scouted(tmp_path / "scouted.sqlite").refused()
+    assert (seen.place, kept in seen.why) == (repo, True)
+    hub.repos["ana/absent"] = {"README.md": CARD, "a.safetensors": lora(9)}
+    assert len(look().new) == 3
+
+
+def test_the_command_line_goes_the_same_way(
+    hub: Hub, tmp_path: Path, pico: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIFFGRAPH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DIFFGRAPH_BASE", str(pico("sd15").base))
+    monkeypatch.setenv("DIFFGRAPH_HUGGINGFACE_ENDPOINT", hub.url)
+    hub.once["/api/models/ana/ink"] = [(429, {"Retry-After": "0"})]
+    hub.repos["ana/old"] = {"old.ckpt": b"x"}
+
+    def look(repo: str) -> dict[str, Any]:
+        return scouting.as_json(scouting.run(Settings.load(), f"huggingface:{repo}", Search(), None, None)[0])
+
+    assert look("ana/ink")["registered"] == ["huggingface/ana/ink"]
+    again = look("ana/ink")
+    assert (again["registered"], again["unchanged"]) == ([], 1)
+    with pytest.raises(ExpertError, match="pickles"):
+        look("ana/old")
+    (told,) = scouting.refused(Settings.load(), "huggingface")
+    assert (told.repo, "pickles" in told.why) == ("ana/old", True)

@@ -366,3 +366,32 @@ def test_hostile_words_are_bounded_and_clean(home: Home, loras: Path) -> None:
     assert len(text) < 20_000
     assert not {"\x1b", "\u202e"} & set(text)
     assert "\\u001b" not in text
+
+
+def test_weights_in_several_files_are_told_what_to_do(home: Home, loras: Path) -> None:
+    lora(loras / "ink.safetensors")
+    for part in (1, 2):
+        lora(loras / f"mix-0000{part}-of-00002.safetensors", part + 1)
+        lora(loras / "tune" / "unet" / f"diffusion_pytorch_model-0000{part}-of-00002.safetensors", part + 3)
+        lora(loras / "fox" / f"big-0000{part}-of-00002.safetensors", part + 5)
+    lora(loras / "fox" / "fox.safetensors", 9)
+    (loras / "fox" / "README.md").write_text(CARD)
+    found = home.look(loras)
+    assert [expert.ref.file for expert in found.new] == ["fox.safetensors", "ink.safetensors"]
+    told = reasons(found)
+    assert len(told) == 5
+    assert all("base add" in why and "max_shard_size" in why for why in told.values())
+    assert home.look(loras).refused == ()
+
+
+def test_one_repository_can_be_named_alone(home: Home, loras: Path) -> None:
+    """By its own folder it is what it is among others: one repository, with its card, remembered."""
+    for name in ("fox", "owl"):
+        lora(loras / name / "pytorch_lora_weights.safetensors", len(home.ids()) + ord(name[0]))
+        (loras / name / "README.md").write_text(f"# A {name}\n\nTrigger words: `pix{name}`\n")
+    (expert,) = home.look(loras / "fox").new
+    assert (expert.title, expert.triggers) == ("A fox", (("pixfox",),))
+    found = home.look(loras)
+    assert ([e.title for e in found.new], found.changed, found.moved) == (["A owl"], (), ())
+    again = home.look(loras / "owl")
+    assert (again.unchanged, again.changed, again.missing) == (1, (), ())
