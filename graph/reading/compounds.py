@@ -33,6 +33,21 @@ _HEADS = _set(
     "mask jacket shoe shoes sock socks boot boots hat cap shirt necklace earrings tattoo fountain hydrant alarm escape "
     "exit pit drill truck station charger holder stand rack trap"
 )
+_OTHER_THINGS = {
+    head: _set(before)
+    for head, before in {
+        "ball": "crystal disco mirror cannon snow eye meat hair cotton rice wrecking",
+        "bear": "teddy gummy", "dog": "hot corn prairie", "horse": "rocking sea clothes hobby", "lion": "sea ant",
+        "fish": "star jelly cuttle", "house": "green light ware doll", "bird": "lady jail", "apple": "pine custard",
+        "fly": "butter dragon fire horse", "pig": "guinea", "mouse": "computer optical wireless", "cat": "copy",
+        "dragon": "komodo snap bearded", "star": "rock movie pop film", "cake": "pan cup rice fish crab",
+        "ring": "onion boxing key", "glass": "hour looking stained", "bow": "rain cross", "boat": "banana gravy",
+        "car": "cable", "crown": "tooth", "tree": "shoe", "flower": "cauli wall", "butter": "peanut shea",
+        "cream": "ice shaving", "wolf": "were", "wheel": "ferris steering spinning", "pole": "totem",
+        "board": "key skate surf snow chess",
+    }.items()
+}  # fmt: skip
+"""Word -> words before it with which it is another thing."""
 _TOGETHER: tuple[tuple[str, ...], ...] = (("black", "and", "white"), ("black", "n", "white"), ("black", "white"))
 """Colours that are one look when they stand together."""
 
@@ -57,6 +72,13 @@ def doubles(tokens: Sequence[Token], free: Callable[[int], bool], known: Callabl
 def is_head(token: Token) -> bool:
     """Whether a word after a thing's name makes it another thing: "stop" in "bus stop"."""
     return not token.breaks and (token.form in _HEADS or token.key in _HEADS)
+
+
+def is_other_thing(tokens: Sequence[Token], start: int, end: int) -> bool:
+    """Whether the word before a name of one word makes it another thing: "crystal" in "a crystal ball"."""
+    if end - start != 1 or start == 0 or tokens[start].breaks:
+        return False
+    return tokens[start - 1].form in _OTHER_THINGS.get(tokens[start].key, _OTHER_THINGS.get(tokens[start].form, ()))
 
 
 def together(tokens: Sequence[Token]) -> list[tuple[int, int]]:

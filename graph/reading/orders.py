@@ -18,9 +18,12 @@ _BROKEN = re.compile(r"<(?:lora|lyco|lycoris|locon|loha|lokr|hypernet)\s?:[^<>\n
 _STRENGTH = re.compile(rf"(?:(?:te|clip|unet|model)\s?=\s?)?{NUMBER}", re.I)
 _EXPERTS = frozenset(["lora", "lyco", "lycoris", "locon", "loha", "lokr"])
 _EMBEDDING = re.compile(rf"(?<!\w)embedding:([\w.-]{{1,100}})(?::({NUMBER}))?")
-WEIGHTED = re.compile(rf"(?<!\\)[(\[]([^()\[\]<>\n]{{1,400}}?)\s?:\s?({NUMBER})\s?[)\]]")
+_INSIDE = r"(?:\\[()\[\]]|[^()\[\]<>\n]){1,400}?"
+_NO_TIME = r"(?!(?<=\d):\d{2,4}\s?[)\]])"
+"""A digit, a colon and two digits are a time or a verse ("at 10:30"), and no weight."""
+WEIGHTED = re.compile(rf"(?<!\\)[(\[]({_INSIDE})\s?{_NO_TIME}:\s?({NUMBER})\s?[)\]]")
 _NO_WEIGHT = re.compile(
-    r"(?<!\\)[(\[]([^()\[\]<>\n]{1,400}?)\s?:\s?([-+]?(?:\d[\w.+-]{0,60}|nan|inf|infinity))\s?[)\]]", re.I
+    rf"(?<!\\)[(\[]({_INSIDE})\s?{_NO_TIME}:\s?([-+]?(?:\d[\w.+-]{{0,60}}|nan|inf|infinity))\s?[)\]]", re.I
 )
 _WILDCARD = re.compile(r"(?<!\w)__[\w/*.-]{1,100}?__(?!\w)")
 _CHOICE = re.compile(r"\{(?:[\d-]{1,5}\$\$)?([^{}|\n]{0,200})((?:\|[^{}|\n]{0,200}){1,30})\}")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from ..embedding import word_ranks
 from ..experts.expert import Facet
+from ..reading.compounds import is_other_thing
 from ..reading.dictionary import is_word
 from ..reading.grammar import cue_after, cue_of, is_content
 from ..reading.models import Span
@@ -57,7 +58,8 @@ def called_for(span: Span, text: str, tokens: Sequence[Token], rules: ReadingRul
     if not words or all(_says_little(w) for w in words):
         return False
     if span.facet not in LOOKS:
-        return cue_after(tokens, end) is None and not _qualifies(tokens, start, end, words)
+        named = cue_after(tokens, end) is None and not _qualifies(tokens, start, end, words)
+        return named and not is_other_thing(tokens, start, end)
     if cue == span.facet or _alone(tokens, start, end) or _heads(tokens, start, end):
         return True
     if span.facet == "style":

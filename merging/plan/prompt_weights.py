@@ -2,7 +2,7 @@
 
 ``(words:1.3)`` weighs them 1.3; ``(words)`` 1.1 and ``[words]`` 1/1.1, each pair once more (``((words))`` 1.21); a
 backslash makes the bracket behind it a plain one; ``BREAK`` begins a stretch that is encoded on its own. A bracket
-without its partner is plain text.
+without its partner is plain text; a digit, a colon and two digits, "(at 10:30)", are a time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 _STEP = 1.1
-_NUMBER = r":\s*(?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*\)"
+_NUMBER = r"(?!(?<=\d):\d{2,4}\s*\)):\s*(?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*\)"
 _TOKEN = re.compile(
     rf"(?P<escaped>\\[\\()\[\]])|(?P<break>\s*\bBREAK\b\s*)|{_NUMBER}|(?P<bracket>[()\[\]])|[^\\()\[\]:B\s]+|\s+|.",
     re.DOTALL,

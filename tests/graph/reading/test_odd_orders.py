@@ -58,7 +58,18 @@ def test_orders_of_a_block_in_any_order() -> None:
     assert (orders.guidance, orders.sampler, orders.clip_skip, orders.steps) == (7, "Euler a Karras", 2, 20)
 
 
-@pytest.mark.parametrize("typed", ["a 7x7 cube", "a 4x4 truck", "a 24x36 poster", "fox at 12:30", r"a fox \[x\]"])
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "a 7x7 cube",
+        "a 4x4 truck",
+        "a 24x36 poster",
+        "fox at 12:30",
+        "a train (at 10:30)",
+        "(John 3:16)",
+        r"a fox \[x\]",
+    ],
+)
 def test_what_only_looks_like_an_order_is_drawn(typed: str) -> None:
     request = split(typed)
     assert (request.words, request.orders.not_possible, request.orders.emphasis) == (typed, (), ())
@@ -97,3 +108,9 @@ def test_what_is_ruled_out_before_a_noun(typed: str, words: str, excluded: str) 
 )  # fmt: skip
 def test_no_scraps_of_an_order_stay(typed: str, words: str) -> None:
     assert split(typed).words == words
+
+
+def test_a_name_with_brackets_of_its_own_is_weighed_whole() -> None:
+    request = split(r"(saber \(fate\):1.2), (year 2023:1.1)")
+    assert request.words == r"(saber \(fate\):1.2), (year 2023:1.1)"
+    assert [(e.text, e.weight) for e in request.orders.emphasis] == [(r"saber \(fate\)", 1.2), ("year 2023", 1.1)]

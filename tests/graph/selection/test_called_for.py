@@ -14,7 +14,7 @@ from diffgraph.graph.selection.called_for import called_for
 
 SKILLS = (
     "subject:car", "subject:dog", "subject:hatsune miku", "subject:sks dog", "subject:fire truck", "subject:woman",
-    "subject:apple", "subject:star", "style:neon", "style:ink", "style:comic book", "style:watercolor",
+    "subject:apple", "subject:star", "subject:ball", "style:neon", "style:ink", "style:comic book", "style:watercolor",
     "style:pixel art", "style:blueprint", "style:ghibli", "style:old", "style:mosaic", "background:forest",
     "background:starry night", "lighting:rim lighting", "quality:masterpiece", "quality:photo",
 )  # fmt: skip
@@ -47,6 +47,10 @@ def called(prompt: str, vocabulary: Vocabulary) -> set[str]:
     ("prompt", "names"),
     [
         ("a red car", {"car"}),
+        ("a red ball", {"ball"}),
+        ("a crystal ball", set()),
+        ("a rock star on stage", set()),
+        ("a disco, ball", {"ball"}),
         ("a car parked by the sea", {"car"}),
         ("a car drives along a road", {"car"}),
         ("a dog runs", {"dog"}),

@@ -26,6 +26,8 @@ CASES = {
     "(red:.5)": [[("red", 0.5)]],
     "(red:-1)": [[("red", -1)]],
     "(ratio 4:3)": [[("ratio 4", 3)]],
+    "(at 10:30) fox": [[("at 10:30", 1.1), (" fox", 1)]],
+    "(year 2023:1.2)": [[("year 2023", 1.2)]],
     "(a:b)": [[("a:b", 1.1)]],
     "a :( fox": [[("a :( fox", 1)]],
     "fox :) here": [[("fox :) here", 1)]],
@@ -58,6 +60,8 @@ def test_weights_are_those_of_a1111(prompt):
         ("a BREAK b", "a b", ("BREAK",)),
         ("(a (b:1.5) c:2)", "a b c", ("(a (b:1.5) c:2)",)),
         (r"miku \(vocaloid\)", "miku (vocaloid)", ()),
+        ("a train (at 10:30), (John 3:16)", "a train (at 10:30), (John 3:16)", ()),
+        ("(year 2023:1.2)", "year 2023", ("(year 2023:1.2)",)),
     ],
 )
 def test_where_nothing_is_weighed_the_signs_go_and_are_named(prompt, bare, typed):
