@@ -227,8 +227,8 @@ def plan(found: PlannedRequest) -> RenderableType:
         rows.add_row(facet.facet, f"{facet.trigger}  by {facet.by}")
     for chosen in found.experts:
         rows.add_row("expert", f"{chosen.id} × {chosen.weight:.2f}")
-        if chosen.why:
-            rows.add_row("", f"because {'; '.join(chosen.why)}")
+        if chosen.why or chosen.ordered:
+            rows.add_row("", f"because {'; '.join(chosen.why) or 'it was ordered'}")
     drawn = {facet.text for facet in found.facets}
     if left := [text for text in found.left_to_base if text not in drawn]:
         rows.add_row("by the base", ", ".join(left))

@@ -1,8 +1,8 @@
 """From a prompt to the experts that it may be asking for, ranked: a wide first look, then every witness weighed.
 
 The first look takes in who says a rare word of the prompt, who is called by a run of its words, whose name is spelt
-nearly so, and who is alike in meaning. What they say is then made into evidence, and one set of weights
-(`ranking`) makes it a score.
+nearly so, who is alike in meaning, and who is kin to those with example prompts like it. What they say is then made
+into evidence, and one set of weights (`ranking`) makes it a score.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from rapidfuzz.distance import JaroWinkler
 from . import evidence, ranking
 from .asked import Asked
 from .index import Found, WordIndex
+from .kin import kin_of
 from .rarity import Rarity
 from .reasons import reasons
 from .terms import words_of_prompt
@@ -107,9 +108,11 @@ def weighed(
     text = words_of_prompt(prompt)[:_WHOLE].strip()
     meaning = meaning and bool(asked.terms)
     ids = [*also, *(graph.nearest(text, family, _ALIKE_MOST) if meaning else ())]
-    nums = dict.fromkeys([*seen, *squashed, *misspelt, *(index.numbers(ids).values() if ids else ())])
-    found = index.look_up(nums)
+    kin = kin_of(asked, index, family)
+    listed = index.numbers(ids).values() if ids else ()
+    found = index.look_up(dict.fromkeys([*seen, *squashed, *misspelt, *listed, *kin.found]))
     rows = evidence.of_words(asked, found, squashed, misspelt)
+    evidence.add_kin(rows, np.array([kin.likeness(one) for one in found]))
     if meaning and found:
         cosines = graph.cosines(text, family, [f.id for f in found])
         evidence.add_meaning(rows, np.array([cosines.get(f.id, 0.0) for f in found]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ..experts.expert import Expert
-from .terms import squashed, terms
+from .terms import LEAST_SQUASHED, squashed, terms
 
 FIELDS = ("trigger", "title", "file", "tag", "seen", "about")
 """What calls it, its title, its files, its page's tags, the tags of its training pictures, its description."""
@@ -31,12 +31,12 @@ class Entry:
     squashed: tuple[tuple[str, str], ...]
 
     @classmethod
-    def of(cls, expert: Expert) -> Entry:
-        """What an expert's node says, as it is found by."""
+    def of(cls, expert: Expert, least: int = LEAST_SQUASHED) -> Entry:
+        """What an expert's node says, as it is found by; its names written as one have at least so many letters."""
         said = _said(expert)
         fields = tuple(_phrases(said[name], name=name in _GIVEN) for name in FIELDS)
         names = dict.fromkeys(
-            (squashed(text), name)
+            (squashed(text, least), name)
             for name in NAMES
             for text in said[name]
             if name != "tag" or text.casefold() not in SORTS

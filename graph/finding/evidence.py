@@ -24,11 +24,11 @@ _WHOLE_TRIGGER = 8.0
 
 COLUMNS = (
     *(f"says_{field}" for field in FIELDS), "says", "name_trigger", "name_tag", "written_as_one", "misspelt",
-    "trigger_whole", "alike", "popularity", "no_trigger", "style",
+    "trigger_whole", "alike", "popularity", "no_trigger", "style", "kin",
 )  # fmt: skip
-RANKED = ("says", "alike", "says_about", "name_tag")
+RANKED = ("says", "alike", "says_about", "name_tag", "kin")
 """Columns of which the place among the candidates counts as well."""
-COMPARED = ("says", "trigger_whole")
+COMPARED = ("says", "trigger_whole", "kin")
 """Columns of which the share of the best candidate's counts as well."""
 ALL_COLUMNS = (*COLUMNS, *(f"{c}_place" for c in RANKED), *(f"{c}_share" for c in COMPARED))
 
@@ -98,6 +98,11 @@ def _covered(phrase: Sequence[str], asked: Asked) -> float:
 def add_meaning(rows: Rows, alike: Rows) -> None:
     """Fill the column of meaning, in place: ``alike`` (experts,), cosine of what is said with the prompt."""
     rows[:, _AT["alike"]] = alike
+
+
+def add_kin(rows: Rows, likeness: Rows) -> None:
+    """Fill the column of kin, in place: ``likeness`` (experts,), as `kin.Kin.likeness`."""
+    rows[:, _AT["kin"]] = likeness
 
 
 def compared(rows: Rows) -> Rows:

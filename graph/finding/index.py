@@ -21,11 +21,16 @@ from ..experts.expert import Expert
 from .entry import FIELDS, NAMES, Entry
 from .terms import terms, words_of_prompt
 
-VERSION = "3"
+VERSION = "4"
 """Changes with what the tables hold."""
 _FIRST_LOOK = (1.0, 1.2, 1.0, 0.6, 0.4, 0.4)
 """Weights of `FIELDS` in the first look; what is found is weighed with more care afterwards."""
 _BATCH = 500
+_PROMPTS = 64
+"""Room for one expert's example prompts among the row numbers of all."""
+LEAST_ASIDE = 2
+"""Letters of the shortest name by which an expert that may not be used is told."""
+_NOTHING = Entry(((),) * len(FIELDS), ())
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS families (num INTEGER PRIMARY KEY, name TEXT UNIQUE);
@@ -38,6 +43,7 @@ CREATE TABLE IF NOT EXISTS names (family INTEGER, key TEXT, num INTEGER, field T
     PRIMARY KEY (family, key, num, field)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS names_of_expert ON names (num);
 CREATE TABLE IF NOT EXISTS spelt (family INTEGER, word TEXT, PRIMARY KEY (family, word)) WITHOUT ROWID;
+CREATE VIRTUAL TABLE IF NOT EXISTS prompts USING fts5(words, tokenize = 'unicode61 remove_diacritics 0');
 CREATE TABLE IF NOT EXISTS prompt_words (word TEXT PRIMARY KEY, n INTEGER) WITHOUT ROWID;
 """
 
@@ -124,12 +130,14 @@ class WordIndex:
 
     def _put(self, db: sqlite3.Connection, experts: Sequence[Expert]) -> None:
         self._remove(db, [e.id for e in experts])
-        said: Counter[str] = Counter()
+        told: Counter[str] = Counter()
         for expert in experts:
             family = self._family(db, expert.base_family)
             prompts = [" ".join(sorted(set(terms(words_of_prompt(p))))) for p in expert.examples]
             findable = expert.usable and expert.kind != "base"
-            entry = Entry.of(expert) if findable else Entry(((),) * len(FIELDS), ())
+            entry = Entry.of(expert) if findable else _NOTHING
+            # Who may not be used is found by nothing, and is still told of where a prompt names it.
+            named = entry if findable or expert.kind == "base" else Entry.of(expert, least=LEAST_ASIDE)
             row = (expert.id, family, expert.kind, int(expert.usable), expert.popularity,
                    int(any(s.trigger for s in expert.skills) or bool(expert.triggers)), expert.sha256,
                    json.dumps(entry.fields, ensure_ascii=False, separators=(",", ":")), "\n".join(prompts))  # fmt: skip
@@ -137,18 +145,20 @@ class WordIndex:
                 "INSERT INTO experts (id, family, kind, usable, popularity, calls, sha256, phrases, prompts) "
                 "VALUES (?,?,?,?,?,?,?,?,?)", row,
             ).lastrowid  # fmt: skip
-            said.update(word for prompt in prompts for word in prompt.split(" ") if word)
-            said[""] += len(prompts)
+            told.update(word for prompt in prompts for word in prompt.split(" ") if word)
+            told[""] += len(prompts)
+            db.executemany("INSERT OR IGNORE INTO names VALUES (?,?,?,?)",
+                           [(family, key, num, field) for key, field in named.squashed])  # fmt: skip
+            examples = [(int(num or 0) * _PROMPTS + n, said) for n, said in enumerate(prompts[:_PROMPTS])]
+            db.executemany("INSERT INTO prompts (rowid, words) VALUES (?,?)", examples)
             if not findable:
                 continue
             columns = [" ".join(word for phrase in phrases for word in phrase) for phrases in entry.fields]
             db.execute(f"INSERT INTO words_{family} (rowid, {', '.join(FIELDS)}) VALUES (?{',?' * len(FIELDS)})",
                        (num, *columns))  # fmt: skip
-            db.executemany("INSERT OR IGNORE INTO names VALUES (?,?,?,?)",
-                           [(family, key, num, field) for key, field in entry.squashed])  # fmt: skip
             self._spell(db, family, entry)
         db.executemany("INSERT INTO prompt_words VALUES (?,?) ON CONFLICT (word) DO UPDATE SET n = n + excluded.n",
-                       list(said.items()))  # fmt: skip
+                       list(told.items()))  # fmt: skip
 
     def _spell(self, db: sqlite3.Connection, family: int, entry: Entry) -> None:
         names = {w for field in NAMES for phrase in entry.fields[FIELDS.index(field)] for w in phrase}
@@ -171,6 +181,7 @@ class WordIndex:
             num, family, prompts = row
             db.execute(f"DELETE FROM words_{family} WHERE rowid = ?", (num,))
             db.execute("DELETE FROM names WHERE num = ?", (num,))
+            db.execute("DELETE FROM prompts WHERE rowid >= ? AND rowid < ?", (num * _PROMPTS, (num + 1) * _PROMPTS))
             db.execute("DELETE FROM experts WHERE num = ?", (num,))
             lines = prompts.split("\n") if prompts else []
             counts = Counter(word for line in lines for word in line.split(" ") if word)
@@ -184,6 +195,7 @@ class WordIndex:
             columns = ", ".join(FIELDS)
             db.execute(f"CREATE VIRTUAL TABLE words_{num} USING fts5({columns}, "
                        "tokenize = 'unicode61 remove_diacritics 0')")  # fmt: skip
+            db.execute(f"CREATE VIRTUAL TABLE spread_{num} USING fts5vocab(words_{num}, row)")
             db.execute(f"CREATE VIRTUAL TABLE spell_{num} USING fts5(word, tokenize = 'trigram', detail = 'none')")
         return num
 
@@ -260,16 +272,53 @@ class WordIndex:
         best = min((float(s) for _, s in rows), default=-1.0) or -1.0
         return [(int(n), float(s) / best) for n, s in rows]
 
+    def saying(self, family: str, words: Iterable[str], most: int) -> list[int]:
+        """Numbers of experts that say any of some words, those that say most of them first."""
+        num, match = self._number(family), " OR ".join(f'"{word}"' for word in words)
+        if num is None or not match:
+            return []
+        asked = f"SELECT rowid FROM words_{num} WHERE words_{num} MATCH ? ORDER BY rank, rowid LIMIT ?"
+        return [int(row[0]) for row in self._ask(asked, (match, most))]
+
+    def spread(self, family: str, words: Iterable[str]) -> tuple[dict[str, int], int]:
+        """Of each word that anybody of a family says, how many do, and how many experts there are."""
+        num = self._number(family)
+        asked = f"SELECT doc FROM spread_{num} WHERE term = ?"
+        found = {w: rows[0][0] for w in sorted(words) if num is not None and (rows := self._ask(asked, (w,)))}
+        return found, self.size(family)
+
+    def prompts_like(self, words: Iterable[str], most: int) -> list[tuple[int, list[str]]]:
+        """(number of its expert, its words) of example prompts that say any of some words, the most alike first."""
+        match = " OR ".join(f'"{word}"' for word in words)
+        asked = "SELECT rowid, words FROM prompts WHERE prompts MATCH ? ORDER BY rank, rowid LIMIT ?"
+        rows = self._ask(asked, (match, most)) if match else []
+        return [(int(at) // _PROMPTS, str(said).split(" ")) for at, said in rows]
+
     def called(self, family: str, keys: Iterable[str]) -> list[tuple[str, int, str]]:
         """(name, number, field) of experts that have one of the names, written without blanks."""
         num, asked = self._number(family), list(dict.fromkeys(keys))[:2000]
         if num is None or not asked:
             return []
         rows = self._ask(
-            f"SELECT key, num, field FROM names WHERE family = ? AND key IN ({','.join('?' * len(asked))}) LIMIT 5000",
+            f"SELECT key, n.num, field FROM names n JOIN experts e ON e.num = n.num WHERE n.family = ? AND usable "
+            f"AND key IN ({','.join('?' * len(asked))}) LIMIT 5000",
             (num, *asked),
         )
         return [(str(k), int(n), str(f)) for k, n, f in rows]
+
+    def set_aside(self, family: str, keys: Iterable[str]) -> list[tuple[str, str]]:
+        """(name, id) of experts with one of the names, tags aside, that are not found: off, gone, of other families."""
+        asked = list(dict.fromkeys(keys))[:2000]
+        num = self._number(family)
+        found: list[tuple[str, str]] = []
+        for other in [int(row[0]) for row in self._ask("SELECT num FROM families")] if asked else []:
+            rows = self._ask(
+                "SELECT DISTINCT key, e.id FROM names n JOIN experts e ON e.num = n.num WHERE n.family = ? AND "
+                f"field != 'tag' AND (NOT usable OR n.family != ?) AND key IN ({','.join('?' * len(asked))}) LIMIT 500",
+                (other, -1 if num is None else num, *asked),
+            )
+            found += [(str(k), str(i)) for k, i in rows]
+        return found
 
     def spelt_like(self, family: str, word: str, most: int = 40) -> list[str]:
         """Words of names that share runs of three letters with a word, the most alike first."""

@@ -48,12 +48,12 @@ def _terms(text: str) -> tuple[str, ...]:
     return tuple(found[:MAX_TERMS])
 
 
-def squashed(text: str) -> str:
+def squashed(text: str, least: int = LEAST_SQUASHED) -> str:
     """A name without blanks, marks, and endings that tell versions apart: ``Pixel_Art-v2`` is ``pixelart``.
 
-    Empty where too little is left to be told by.
+    Empty where fewer letters are left than ``least``: too little to be told by.
     """
     bare = "".join(_WORD.findall(fold(text[:200])))
     short = _ENDING.sub("", bare) or bare
     unspaced = _UNSPACED.search(short) is not None
-    return short if len(short) >= (2 if unspaced else LEAST_SQUASHED) else ""
+    return short if len(short) >= min(least, 2 if unspaced else least) else ""

@@ -231,7 +231,8 @@ def _experts(
             drawn.setdefault(match.by, []).append(match)
     known = {e.id: e for e in (*view.experts, *view.foreign)}
     active = (_active(known[i], found, view, ordered.get(i), spoken) for i, found in sorted(drawn.items()))
-    return tuple(e if e.ordered else e.model_copy(update={"why": why.get(e.id, ())}) for e in active)
+    asked = {i: tuple(f"the words ask for {m.text!r}" for m in found[:2]) for i, found in drawn.items()}
+    return tuple(e if e.ordered else e.model_copy(update={"why": why.get(e.id) or asked[e.id]}) for e in active)
 
 
 def _active(
@@ -267,7 +268,15 @@ def triggers_of(expert: Expert, called: Iterable[str], spoken: str) -> tuple[str
     groups = [tuple(t for t in group if t) for group in expert.triggers]
     groups = [group for group in groups if group] or [(s.trigger,) for s in expert.skills if s.trigger]
     if wanted:
-        whole = [next((g for g in groups if trigger in g), (trigger,)) for trigger in wanted]
-        return tuple(dict.fromkeys(t for group in whole for t in group))
+        return tuple(dict.fromkeys(word for trigger in wanted for word in _group_of(trigger, groups)))
     said = [sum(says(spoken, t) for t in group) for group in groups]
     return groups[said.index(max(said))] if len(groups) == 1 or any(said) else ()
+
+
+def _group_of(trigger: str, groups: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The words that a skill's trigger stands for: the group that it is of, or, of a whole group in a line, each."""
+    group = next((one for one in groups if trigger in one), None)
+    if group is not None:
+        return group
+    words = tuple(word for part in trigger.split(",") if (word := part.strip()))
+    return words if any(set(words) <= set(one) for one in groups) else (trigger,)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WHOLE_UP_TO = 100
 """A graph of so many experts is looked at whole."""
-CALLED_FROM, HINTED_FROM = 0.025, 0.1
+CALLED_FROM, HINTED_FROM = 0.02, 0.06
 """Chance of being wanted from which an expert is worth a choice: if the words say a name of it, and if they do not."""
 HINTED_AMONG_FEW = 0.3
 """The latter in a graph that is looked at whole: chances were learnt among many, and the best of few is none yet."""

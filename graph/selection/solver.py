@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +17,7 @@ from . import closed_vocabulary, open_vocabulary
 from .activation import Activation
 from .called_for import called_for
 from .candidates import ViewKey, vocabulary_of
+from .set_aside import set_aside
 from .shortlist import shortlist
 from .triggers import Position
 
@@ -68,11 +69,12 @@ def activate(
         view = replace(view, calibrations={i: c for i, c in view.calibrations.items() if counts(c)})
     if found_few is None:
         found = closed_vocabulary.solve(as_typed(reading, request), known, view, without)
-        return found.model_copy(update={"request": request})
+        aside = set_aside(request, store, family, of_other_bases=False)
+        return _told(found.model_copy(update={"request": request}), aside)
     tokens = tokenise(request.plain)
     calling = tuple(s for s in reading.spans if called_for(s, request.source, tokens, rules))
     passing = replace(reading, spans=tuple(s for s in reading.spans if s not in calling), leftovers=())
-    return open_vocabulary.choose(
+    chosen = open_vocabulary.choose(
         request,
         as_typed(replace(reading, spans=calling), request),
         as_typed(passing, request).spans,
@@ -83,3 +85,11 @@ def activate(
         without=without,
         position=position,
     )
+    return _told(chosen, set_aside(request, store, family))
+
+
+def _told(found: Activation, aside: Sequence[tuple[str, str]]) -> Activation:
+    """An activation that says first who was named and may not be used."""
+    known = {i for i, _ in found.rejected} | {e.id for e in found.experts}
+    fresh = tuple((i, why) for i, why in aside if i not in known)
+    return found.model_copy(update={"rejected": (*fresh, *found.rejected)}) if fresh else found

@@ -8,6 +8,7 @@ from typing import Literal
 
 Position = Literal["front", "end"]
 _OPENING = {"(": ")", "[": "]", "{": "}", "“": "”", "„": "“", "«": "»", "「": "」", "『": "』"}
+_BRACKET = re.compile(r"\\?([()\[\]])")
 _ENDS_SENTENCE = (".", "!", "?", "…", "。", "！", "？")
 
 
@@ -28,7 +29,7 @@ def with_triggers(words: str, triggers: Iterable[str], position: Position = "fro
         tidy = " ".join(trigger.split())
         if tidy.strip("_\\ ") and not says(said, tidy) and not any(says(other, tidy) for other in missing):
             missing = [other for other in missing if not says(tidy, other)] + [tidy]
-    added = ", ".join(missing)
+    added = ", ".join(_escaped(trigger) for trigger in missing)
     if not added or not words.strip():
         return added or words
     if position == "front" or _left_open(words):
@@ -36,6 +37,11 @@ def with_triggers(words: str, triggers: Iterable[str], position: Position = "fro
     kept = words.rstrip()
     joint = " " if kept.endswith((*_ENDS_SENTENCE, ",", ";")) else ", "
     return f"{kept}{joint}{added}"
+
+
+def _escaped(trigger: str) -> str:
+    """A trigger as it is typed: its brackets are part of a name ("saber (fate)") and weigh nothing."""
+    return _BRACKET.sub(r"\\\1", trigger)
 
 
 def says(text: str, trigger: str) -> bool:
