@@ -8,6 +8,7 @@ from typing import Any, Literal
 from langgraph.types import Command
 
 from .. import prompts
+from ..errors import BudgetExceeded, ExternalError
 from ..merging.plan.merge_plan import MergePlan
 from ..tools.check_plan import PlanArgs
 from ..tools.layout_share import coarse_of
@@ -43,16 +44,32 @@ class Critic(Agent):
         if self.ctx.unjudged:
             return Command(goto="record")
         if state.verdict is not None:
-            return self._decide(state, state.verdict, State())
+            return self._judged(state, state.verdict, State())
         if self.spent(state):
             note = state.with_notes("The critic's brain gave no verdict; the score alone decided.")
-            return self._decide(state, CriticDecision(decision="accept"), State(notes=note))
+            return self._judged(state, CriticDecision(decision="accept"), State(notes=note))
         change = self.think(state)
         if not change.idle:
             return Command(goto="tools", update=change)
         return Command(
             goto="critic", update=self.nudged(change, "Go on with a tool call: score_images, then give_verdict.")
         )
+
+    def _judged(self, state: State, verdict: CriticDecision, also: State) -> Command[Any]:
+        """The decision; where the critic fails on the way (a server is gone, its budget spent), what was judged before
+        is the answer, or the images are, unjudged.
+        """
+        try:
+            return self._decide(state, verdict, also)
+        except (ExternalError, BudgetExceeded) as error:
+            note = f"The critic failed, so its last word is missing. {error}"
+            self.ctx.say("critic failed", note)
+            rounds, accept = state.rounds, self.ctx.settings.accept
+            if rounds and not best_images.weak(rounds, state.n, accept) and not rounds[-1].sent_back:
+                rounds = (*rounds[:-1], rounds[-1].model_copy(update={"decision": "accept"}))
+            notes = state.changed(also).with_notes(note)
+            change = State(rounds=rounds, unjudged=note, notes=notes, scores=None, verdict=None, messages=(), idle=0)
+            return Command(goto="record", update=also.changed(change))
 
     def _decide(self, state: State, verdict: CriticDecision, also: State) -> Command[Any]:
         """Nothing is accepted while one of the request's images is under the mark or lacks something, whatever a brain

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from langgraph.types import Command
 
-from ..errors import ExpertError, PlanError
+from ..errors import BudgetExceeded, ExpertError, ExternalError, PlanError
 from ..merging.plan.merge_plan import MergePlan
 from ..tools.check_plan import PlanArgs
 from ..tools.context import Context
@@ -65,13 +67,23 @@ class Drawing:
             for (label, other), path in zip(others, paths, strict=True):
                 name = folder.put_image(state.run_dir, f"compare_{len(made)}.png", path)
                 made.append(Comparison(label=label, file=name, plan_id=other.plan_id))
-            if not self.ctx.unjudged:
-                verdicts = score_files(self.ctx, paths, wanted_by(job_of(state)))
-                summaries = (summary(o.plan_id, o.seeds, [v]) for (_, o), v in zip(others, verdicts, strict=True))
-                made = [one.model_copy(update=dict(scored)) for one, scored in zip(made, summaries, strict=True)]
+            if state.scores is not None:
+                made = self._scored(state, made, [other for _, other in others], paths)
             state = state.changed(State(comparison=tuple(made)))
         page.write(self.ctx, state)
         return Command(goto="__end__", update=State(comparison=state.comparison))
+
+    def _scored(
+        self, state: State, made: list[Comparison], plans: Sequence[MergePlan], paths: Sequence[Path]
+    ) -> list[Comparison]:
+        """The comparisons with what the critic says of them; as they are where it fails."""
+        try:
+            verdicts = score_files(self.ctx, paths, wanted_by(job_of(state)))
+        except (ExternalError, BudgetExceeded) as error:
+            self.ctx.say("critic failed", f"What is compared with is not judged. {error}")
+            return made
+        summaries = (summary(plan.plan_id, plan.seeds, [v]) for plan, v in zip(plans, verdicts, strict=True))
+        return [one.model_copy(update=dict(scored)) for one, scored in zip(made, summaries, strict=True)]
 
 
 def alone(plan: MergePlan) -> list[tuple[str, MergePlan]]:

@@ -155,7 +155,7 @@ class Machine:
         images = [
             folder.put_image(run_dir, f"image_{seed}.png", path) for seed, path in zip(plan.seeds, paths, strict=True)
         ]
-        change = answer.of_unjudged(state, plan, images, self.ctx.unjudged)
+        change = answer.of_unjudged(state, plan, images, self.ctx.unjudged or state.unjudged)
         folder.write_json(run_dir / "plan.json", plan.model_dump(mode="json"))
         self.ctx.say("written", f"{answer.counted(images)} in {run_dir}", images=images)
         page.write(self.ctx, state.changed(change))

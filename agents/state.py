@@ -175,6 +175,7 @@ class State(Frozen):
         calibrate: experts that wait for calibration.
         dropped: experts that the plan check refused.
         best: index of the round that the answer, or most of its images, comes from.
+        unjudged: why the critic's word on the last images is missing, as a sentence.
         open: which of the request's images are to be drawn again; empty: all.
         notes: sentences for the user: what failed or was replaced on the way.
     """
@@ -209,6 +210,7 @@ class State(Frozen):
     verdict: Annotated[CriticDecision | None, _EMPTY] = None
     rounds: tuple[Round, ...] = ()
     best: int = 0
+    unjudged: str = ""
     open: tuple[int, ...] = ()
 
     images: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageStat
 
 from diffgraph.bases.profile import BaseProfile
+from diffgraph.errors import ExternalError
 from diffgraph.scoring.protocol import CriticSetup, critic
 from diffgraph.scoring.request import Verdict, Wanted, geometric_mean
 
@@ -19,10 +20,13 @@ def brightness(image: Image.Image) -> float:
 
 @critic("brightness")
 class Brightness:
-    """Judges any base. ``brightness:blind`` cannot tell about styles and backgrounds."""
+    """Judges any base. ``brightness:blind`` cannot tell about styles and backgrounds; ``brightness:fails after 1`` can
+    not be reached after so many calls.
+    """
 
     def __init__(self, setup: CriticSetup) -> None:
         self.blind = setup.argument == "blind"
+        self.left = int(setup.argument.rpartition(" ")[2]) if setup.argument.startswith("fails") else None
 
     @property
     def identity(self) -> str:
@@ -32,6 +36,10 @@ class Brightness:
         return base.vocabulary == "open"
 
     def score(self, images: Sequence[Image.Image], wanted: Sequence[Wanted]) -> list[Verdict]:
+        if self.left is not None:
+            if self.left == 0:
+                raise ExternalError("The critic's server is gone.")
+            self.left -= 1
         out = []
         for image in images:
             p = brightness(image)

@@ -138,6 +138,25 @@ def test_images_are_judged_by_the_atoms_of_the_users_words(mine: Context) -> Non
     assert written["scores"]["images"][0]["by"] == "the light"
 
 
+def test_a_critic_that_fails_ends_a_request_politely(pico: Callable[[str], Any], home: Path) -> None:
+    """With what it judged before, or with the images, called unjudged; its failure is told."""
+    small, words = pico("sd15"), "a cat --size 64x64"
+    with Context.open(_settings(small, home, critic="brightness:fails after 0")) as ctx:
+        scout(ctx)
+        result = generate(f"{words}, pixel art style", context=ctx)
+    assert (result.status, len(result.images), result.scores) == ("unjudged", 1, None)
+    assert "Nobody has judged the image. The critic failed" in result.message
+    assert "The critic's server is gone." in result.message
+    assert [one.score for one in result.comparison] == [None]
+    with Context.open(_settings(small, home, critic="brightness:fails after 1", accept=1)) as ctx:
+        result = generate(words, context=ctx)
+    assert (result.status, len(result.images), len(result.rounds)) == ("best effort", 1, 1)
+    assert any("The critic's server is gone." in note for note in result.notes)
+    with Context.open(_settings(small, home, critic="brightness:fails after 1", accept=0, image_cost=0)) as ctx:
+        result = generate("a dog --size 64x64", context=ctx)
+    assert (result.status, len(result.rounds)) == ("accepted", 1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["sd15", "sdxl", "flux1"])
 def test_a_calibration_that_is_killed_draws_no_finished_image_again(
