@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import diffusers  # noqa: F401  (what a child would import)
@@ -20,12 +21,15 @@ import torch
 
 from diffgraph.agents.calibrator import calibrate
 from diffgraph.agents.scout import scout
+from diffgraph.bases.profile import MeasureRules
 from diffgraph.merging.engine import engine  # noqa: F401
 from diffgraph.merging.sampling import pipeline  # noqa: F401
 from diffgraph.settings import Settings
-from diffgraph.tools.context import Context
+from diffgraph.tools.context import Context, Machinery
 
-SLOWEST = 300.0
+RULES = MeasureRules(references=3, strengths=(0.0, 0.5, 1.0))
+"""Few prompts: what is tried is the interruption."""
+SLOWEST = 600.0
 """Seconds that one attempt may take."""
 
 
@@ -46,7 +50,9 @@ def work(base: str, hub: str, home: Path, critic: str) -> None:
     with Context.open(settings) as ctx:
         if not ctx.store.experts(ctx.family):
             scout(ctx)
-        found = [one.model_dump(mode="json") for one in calibrate(ctx)]
+        profile = ctx.profile.model_copy(update={"measure": RULES})
+        brief = replace(ctx, machinery=Machinery(settings, profile))
+        found = [one.model_dump(mode="json") for one in calibrate(brief)]
         stored = [c.model_dump(mode="json") for c in ctx.store.calibrations()]
     (home / "done.json").write_text(json.dumps({"found": found, "stored": stored}))
 
@@ -79,13 +85,11 @@ def attempt(base: str, hub: str, home: Path, critic: str, after: int | None, cha
 
 
 def main() -> None:
-    import brightness  # noqa: F401  (registers the critic; found beside this script)
-
     base, hub, home, critic, kills, seed = sys.argv[1:]
     chance, root = random.Random(int(seed)), Path(home)
     snapshots: list[dict[str, tuple[int, int]]] = []
     for _ in range(int(kills)):
-        if attempt(base, hub, root, critic, len(finished(root)) + chance.randint(0, 12), chance):
+        if attempt(base, hub, root, critic, len(finished(root)) + chance.randint(0, 6), chance):
             break
         snapshots.append(finished(root))
     else:

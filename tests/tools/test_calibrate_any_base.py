@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from diffgraph_pico import brightness, killed_calibration
+from diffgraph_pico.vision_server import Ways, serving
 
 from diffgraph.agents.calibrator import calibrate
 from diffgraph.agents.runs.generate import generate
@@ -158,35 +159,46 @@ def test_a_critic_that_fails_ends_a_request_politely(pico: Callable[[str], Any],
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("family", ["sd15", "sdxl", "flux1"])
 def test_a_calibration_that_is_killed_draws_no_finished_image_again(
-    family: str, pico: Callable[[str], Any], home: Path
+    family: str, pico: Callable[[str], Any], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = pico(family)
-    command = [sys.executable, killed_calibration.__file__, str(small.base), str(small.hub), str(home)]
+    """Ten times, by SIGKILL, judged by a vision server; then the expert that was measured draws, with a verdict."""
+    small, critic, words = pico(family), "vlm:openai:bright", "an axolotl in pixel art style"
+    with serving(Ways()) as server:
+        monkeypatch.setenv("DIFFGRAPH_CRITIC_URL", server.url)
+        told = _killed(small, home, critic)
+        assert len(told["kills"]) == 10
+        for snapshot in told["kills"]:
+            assert {path: told["end"].get(path) for path in snapshot} == snapshot
+        assert len(told["kills"][-1]) > 10
+        assert len(told["found"]) == len(told["stored"]) == 3
+        assert server.asked
+        with Context.open(_settings(small, home, critic=critic, rounds=1)) as ctx:
+            assert {c["critic"] for c in told["stored"]} == {ctx.critic.identity}
+            assert {c["base"] for c in told["stored"]} == {ctx.machinery.base.sha256}
+            result = generate(words, context=ctx, compare=False)
+    assert result.status in ("accepted", "best effort")
+    assert result.scores is not None
+    assert set(result.scores.facets) == {"axolotl", "pixel art"}
+    assert all("bright" in image.by for image in result.scores.images)
+    with Context.open(_settings(small, home, critic="none")) as ctx:
+        drawn = generate(words, context=ctx, compare=False)
+        assert (drawn.status, len(drawn.images), drawn.scores) == ("unjudged", 1, None)
+
+
+def _killed(small: Any, home: Path, critic: str) -> dict[str, Any]:
+    script = Path(killed_calibration.__file__)
     done = subprocess.run(
-        [*command, "brightness", "10", "7"],
+        [sys.executable, str(script), str(small.base), str(small.hub), str(home), critic, "10", "7"],
         capture_output=True,
         text=True,
-        cwd=Path(killed_calibration.__file__).parent,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=1200,
+        timeout=1500,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout)
-    assert len(told["kills"]) == 10
-    for snapshot in told["kills"]:
-        assert {path: told["end"].get(path) for path in snapshot} == snapshot
-    assert len(told["kills"][-1]) > 10
-    assert len(told["found"]) == len(told["stored"]) == 3
-    with Context.open(_settings(small, home, critic="brightness")) as ctx:
-        images = len(_images(ctx))
-        assert all(isinstance(one, Measured) and not one.fresh for one in calibrate(ctx))
-        assert len(_images(ctx)) == images
-        result = generate("an axolotl in pixel art style", context=ctx, compare=False)
-        assert result.status in ("accepted", "best effort")
-        assert result.scores is not None
-        assert {image.by for image in result.scores.images} == {"the light"}
-    with Context.open(_settings(small, home, critic="none")) as ctx:
-        drawn = generate("an axolotl in pixel art style", context=ctx, compare=False)
-        assert (drawn.status, len(drawn.images), drawn.scores) == ("unjudged", 1, None)
+    assert isinstance(told, dict)
+    return told
