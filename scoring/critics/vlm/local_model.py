@@ -17,13 +17,13 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 
+from ....bases import hub
 from ....cleaning import clean
 from ....errors import ExternalError, UserError
 from ....files.hashing import file_sha256
 from ....settings import user_path
 from .answers import FIRST, NO, SECOND, YES, spellings
 from .backend import Backend
-from .hub_folder import fetch
 from .questions import ONE_OR_TWO, SHORTLY, YES_NO
 
 _ON_HUB = re.compile(r"(?P<repo>[\w.-]{1,96}/[\w.-]{1,96})(?:@(?P<revision>[\w./-]{1,100}))?")
@@ -84,11 +84,11 @@ class LocalModel(Backend):
         if (found := _ON_HUB.fullmatch(name)) is None:
             raise UserError(f"There is no folder {folder}, and {clean(name, 80)!r} is no id on the Hub (owner/name).")
         repo, revision = found["repo"], found["revision"] or ""
-        return cls(partial(fetch, repo, revision), title=name, device=device, batch=batch, seconds=seconds)
+        return cls(partial(hub.model, repo, revision), title=name, device=device, batch=batch, seconds=seconds)
 
     @cached_property
     def folder(self) -> Path:
-        """Where the model lies on this machine. Raises as `hub_folder.fetch` does where it must be fetched."""
+        """Where the model lies on this machine. Raises as `hub.model` does where it must be fetched."""
         return self._place if isinstance(self._place, Path) else self._place()
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -43,8 +42,6 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     folder = tiny_vlm.build(tmp_path / "tiny")
     files = {p.name: p.read_bytes() for p in folder.glob("*")} | {"pytorch_model.bin": b"x"}
     made.repos["ana/tiny-vlm"] = files
-    tree = [{"type": "file", "path": name, "size": len(data), "oid": "b" * 40} for name, data in files.items()]
-    made.bodies[f"/api/models/ana/tiny-vlm/tree/{server.SHA}"] = json.dumps(tree).encode()
     with server.running(made):
         yield made
     close_session()
