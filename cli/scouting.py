@@ -191,6 +191,9 @@ def ending() -> Iterator[threading.Event]:
 # -- what is told
 
 
+MEASURED = " diffgraph calibrate --all measures them, where a critic fits the base (diffgraph critic list)."
+
+
 def sentence(done: Scouting, *, looked_on: bool = False) -> str:
     """What was found, in a line."""
     parts = [f"{len(done.registered)} new", f"{len(done.refused)} refused"]
@@ -203,7 +206,7 @@ def sentence(done: Scouting, *, looked_on: bool = False) -> str:
     if done.rest and not looked_on:
         text += " There is more: scout again to go on."
     text += "".join(f" It ended early: {why}" for why in done.ended)
-    return text + (" diffgraph calibrate --all measures them." if done.registered else "")
+    return text + (MEASURED if done.registered else "")
 
 
 def show(found: Sequence[Expert]) -> None:

@@ -123,6 +123,7 @@ def render(ctx: Context, state: State) -> str:
         rejected=state.activation.rejected if state.activation else (),
         plan=plan,
         plan_id=plan.plan_id if plan else "",
+        merged={e.id for e in plan.experts} if plan else (),
         orders=in_words(_in_force(state)),
         unmet=state.activation.unmet if state.activation else (),
         titles=titles,

@@ -243,3 +243,16 @@ def test_what_a_critic_writes_is_only_text(ctx: Context) -> None:
     assert "x" * 200 not in html
     assert "\x1b" not in html
     assert f"seen instead: {evil[:30]}" in page.text
+
+
+def test_an_expert_that_was_called_for_and_not_merged_is_said_to_be(ctx: Context) -> None:
+    whole = generate(WANTED, context=ctx, compare=False)
+    alone = generate("octopus", context=ctx, compare=False)
+    assert alone.plan is not None
+    state = State(
+        prompt=WANTED, run_dir=str(whole.run_dir), activation=whole.activation, plan_id=alone.plan.plan_id
+    )  # fmt: skip
+    text = checked(page_of_run.render(ctx, state)).text
+    assert "style · Blueprint, not merged" in text
+    assert "subject · Sea life" in text
+    assert "Sea life, not merged" not in text
