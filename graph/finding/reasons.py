@@ -13,6 +13,9 @@ from .index import Found
 _SPOKEN = {"trigger": "its trigger", "title": "its title", "file": "its file's name", "tag": "its tag"}
 _ALIKE_FROM = 0.45
 _MOST = 3
+BY_KIN = "experts like it have example prompts like this one"
+_TELLS = 0.2
+"""What a word must weigh to be a reason: "a" and "girl" are none."""
 
 
 def reasons(asked: Asked, one: Found, row: NDArray[np.float64]) -> tuple[str, ...]:
@@ -28,7 +31,7 @@ def reasons(asked: Asked, one: Found, row: NDArray[np.float64]) -> tuple[str, ..
             told.append((asked.weight_of(best), f"{_SPOKEN[field]} {' '.join(best)!r} is in the prompt"))
             named.update(best)
     for field, phrases in zip(FIELDS, one.phrases, strict=True):
-        said = {w for p in phrases for w in p if w in asked.weights and w not in named}
+        said = {w for p in phrases for w in p if asked.weights.get(w, 0.0) >= _TELLS and w not in named}
         if said:
             words = sorted(said, key=lambda w: (-asked.weights[w], w))[:3]
             place = _SPOKEN.get(field, "its description" if field == "about" else "its training tags")
@@ -40,4 +43,6 @@ def reasons(asked: Asked, one: Found, row: NDArray[np.float64]) -> tuple[str, ..
     alike = float(at["alike"])
     if alike >= _ALIKE_FROM:
         told.append((alike, f"alike in meaning ({alike:.2f})"))
+    if at["kin"] > 0:
+        told.append((0.0, BY_KIN))
     return tuple(text for _, text in sorted(told, key=lambda t: -t[0])[:_MOST])

@@ -29,7 +29,7 @@ def set_aside(
         request: what was typed.
         store: the graph.
         family: of the base in force.
-        of_other_bases: whether experts for other bases are told, too.
+        of_other_bases: whether experts for other bases are told, too, where nobody for this one is called so.
     """
     names: dict[str, float] = {}
     asked = Asked(asked_for(request), PLAIN)
@@ -37,10 +37,14 @@ def set_aside(
         name, weight = squashed("".join(run), LEAST_ASIDE), asked.weight_of(run)
         if name and weight >= NAMED_FROM:
             names[name] = max(names.get(name, 0.0), weight)
+    here = {name for name, _, _ in store.words.called(family, names)}
     weights: dict[str, float] = {}
+    alone: set[str] = set()
     for name, expert_id in store.words.set_aside(family, names):
         weights[expert_id] = max(weights.get(expert_id, 0.0), names[name])
-    known = [e for e in store.some(weights).values() if of_other_bases or e.base_family == family]
+        alone |= set() if name in here else {expert_id}
+    others = alone if of_other_bases else set()
+    known = [e for e in store.some(weights).values() if e.base_family == family or e.id in others]
     known.sort(key=lambda e: (e.base_family != family, -weights[e.id], e.id))
     return tuple((e.id, _why(e, family)) for e in known[:MOST_TOLD])
 

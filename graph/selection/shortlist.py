@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..finding.candidates import Candidate, candidates
+from ..finding.reasons import BY_KIN
 from ..reading.request import Request
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def shortlist(request: Request, store: GraphStore, family: str, ordered: Collect
     hinted = HINTED_AMONG_FEW if whole else HINTED_FROM
     worthy = tuple(c for c in found if c.chance >= (CALLED_FROM if c.called else hinted))
     view = store.view(family) if whole else store.view_of(family, [*(c.id for c in worthy), *ordered])
-    passed = [c for c in found if c not in worthy and c.id not in ordered and c.why][:PASSED_OVER]
+    passed = [c for c in found if c not in worthy and c.id not in ordered and c.why not in ((), (BY_KIN,))][
+        :PASSED_OVER
+    ]
     told = tuple((c.id, f"{c.why[0]}, yet it is hardly wanted ({c.chance:.0%})") for c in passed)
     return Shortlist(worthy, told, view, whole)

@@ -6,6 +6,7 @@ import pytest
 
 from diffgraph.graph.experts.expert import Expert, SourceRef
 from diffgraph.graph.finding.asked import Asked
+from diffgraph.graph.finding.candidates import candidates
 from diffgraph.graph.finding.index import WordIndex
 from diffgraph.graph.finding.kin import ALSO, kin_of
 from diffgraph.graph.finding.rarity import PLAIN
@@ -65,6 +66,19 @@ def test_what_is_changed_or_gone_is_forgotten(index: WordIndex) -> None:
     assert kin(index) == []
     index.put([SHOWN, KIN.model_copy(update={"off": True})])
     assert kin(index) == []
+
+
+def test_kin_is_a_reason(index: WordIndex) -> None:
+    class Graph:
+        words = index
+
+        def nearest(self, text: str, family: str, k: int) -> list[str]:
+            raise AssertionError("the embedding model is not asked")
+
+        cosines = nearest
+
+    (found,) = [c for c in candidates(PROMPT, Graph(), "sd15", meaning=False) if c.id == KIN.id]
+    assert found.why == ("experts like it have example prompts like this one",)
 
 
 def test_they_are_few(index: WordIndex) -> None:

@@ -57,6 +57,13 @@ def test_one_that_is_switched_on_again_is_found(store: GraphStore) -> None:
     assert "switched off" not in dict(found.rejected).get("folder/fox", "")
 
 
+def test_one_for_another_base_is_not_told_where_one_for_this_has_its_name(store: GraphStore) -> None:
+    store.add_expert(called(SOME[0], "folder/quibbly_here", "quibbly"))
+    found = activate("quibbly, a fox", store, FAMILY, vocabulary="open")
+    assert "folder/quibbly_here" in {e.id for e in found.experts}
+    assert set(dict(found.rejected)) & {"folder/quibbly", "folder/fox"} == {"folder/fox"}
+
+
 def test_a_closed_base_tells_of_its_own_only(store: GraphStore) -> None:
     told = dict(activate("a fox, quibbly", store, FAMILY).rejected)
     assert "switched off" in told["folder/fox"]
