@@ -48,7 +48,7 @@ def at_server(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
 def questions(model: Path) -> tuple[list[Image.Image], list[Wanted]]:
     """Images and atoms whose product is `QUESTIONS`: the tiny model's own, or samples of the world's experts."""
     if model == world_dir() / "scorers" / "vlm":
-        atoms, samples = WORLD_ATOMS, sorted((world_dir() / "hub").glob("*/sample_0.png"))
+        atoms, samples = WORLD_ATOMS, sorted((world_dir() / "hub").glob("*/sample_*.png"))
         images = [Image.open(path).convert("RGB") for path in samples]
     else:
         atoms = tiny_vlm.atoms()[:8]
