@@ -1,13 +1,16 @@
-"""The embedded world's run-time critic: a dual encoder for its three facets at its size, registered as ``world``."""
+"""The embedded world's run-time critic, registered as ``world``: a dual encoder for its three facets at its size, and
+a small vision-language model as its second opinion where two images are to be told apart.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..bases.profile import BaseProfile
 from ..errors import UserError
+from ..scoring.protocol import Critic as AnyCritic
 from ..scoring.protocol import CriticSetup, critic, files_identity
 from ..scoring.request import Verdict, Wanted
 from . import WorldMissing, verify, world_dir
@@ -18,9 +21,13 @@ if TYPE_CHECKING:
 
     from ..scoring.critics.dual_encoder import Critic
     from ..scoring.critics.dual_encoder_net import CriticConfig
+    from ..scoring.critics.together import Together
+    from ..scoring.critics.vlm.critic import VlmCritic
 
 NAME = "world"
 FOLDER = "scorers/critic"
+VLM = "scorers/vlm"
+CALIBRATION = "calibration.json"
 FACETS = ("subject", "style", "background")
 PLACED = ("subject",)
 """A subject lies in what is where; style and background in statistics of the whole image."""
@@ -37,7 +44,11 @@ def config(**sizes: Any) -> CriticConfig:
 
 @critic(NAME)
 class WorldCritic:
-    """The critic in a world's folder. Its weights are verified and loaded when the first image is scored."""
+    """The critics in a world's folder. Weights are verified and loaded when they are first needed.
+
+    Images are scored by the dual encoder, which calibrations were made with. Which of two images is better is asked of
+    both: their odds are added up.
+    """
 
     def __init__(self, setup: CriticSetup) -> None:
         self._setup = setup
@@ -45,7 +56,7 @@ class WorldCritic:
 
     @cached_property
     def identity(self) -> str:
-        """Hash of its configuration and weights. Raises WorldMissing if they are not there."""
+        """Hash of the dual encoder's configuration and weights. Raises WorldMissing if they are not there."""
         folder = self._world / FOLDER
         try:
             return files_identity(folder / name for name in ("config.json", "model.safetensors"))
@@ -65,6 +76,25 @@ class WorldCritic:
         except UserError as error:
             raise WorldMissing(f"{error} {_HINT}") from error
 
+    @cached_property
+    def second(self) -> VlmCritic | None:
+        """The vision-language model, None in a world without one. Raises WorldMissing if its files are damaged."""
+        from ..scoring.critics.vlm.calibration import Calibration
+        from ..scoring.critics.vlm.critic import VlmCritic
+        from ..scoring.critics.vlm.local_model import LocalModel
+
+        folder = self._world / VLM
+        if not folder.is_dir():
+            return None
+        verify(self._world, f"{VLM}/")
+        try:
+            calibration = Calibration.read(folder / CALIBRATION)
+        except UserError as error:
+            raise WorldMissing(f"{error} {_HINT}") from error
+        return VlmCritic(
+            LocalModel(folder, device=self._setup.device, pairs=False), calibration=calibration, describes=False
+        )
+
     def fits(self, base: BaseProfile) -> bool:
         """It knows what this world draws, and nothing else."""
         return base.ref.startswith("world:")
@@ -72,6 +102,22 @@ class WorldCritic:
     def score(self, images: Sequence[Image.Image], wanted: Sequence[Wanted]) -> list[Verdict]:
         """One verdict an image, in order."""
         return self.eyes.score(images, wanted)
+
+    def prefer(self, a: Image.Image, b: Image.Image, wanted: Sequence[Wanted]) -> float:
+        """Probability (0..1) that ``a`` shows what is wanted better than ``b``, by both critics' odds together."""
+        return self._together.prefer(a, b, wanted)
+
+    def parts(self) -> Mapping[str, AnyCritic]:
+        """Each critic alone, and both together."""
+        if self.second is None:
+            return {"dual encoder": self.eyes}
+        return {"dual encoder": self.eyes, "vlm": self.second, "both": self._together}
+
+    @cached_property
+    def _together(self) -> Together:
+        from ..scoring.critics.together import Together
+
+        return Together([self.eyes] if self.second is None else [self.eyes, self.second])
 
     def embed(self, images: Sequence[Image.Image]) -> np.ndarray[Any, Any]:
         """Images -> float32 (n, facets * embed), unit vectors."""

@@ -24,6 +24,7 @@ import yaml
 from ...errors import DiffGraphError
 from ...graph.experts.registration import register
 from ...graph.store.graph_store import GraphStore
+from ..critic import VLM
 from ..source import World
 from . import base, cards, company, lora, publish, vae
 from .art import Art
@@ -48,6 +49,10 @@ STEPS = {
     "full": 600,
 }
 SCORER_STEPS = {"critic": 5500, "judge": 4500}
+VISION_STEPS = {"eye": 1700, "words": 700, "both": 1000}
+"""Of the vision-language model's lessons."""
+MADE = 264
+"""Merges whose images it learns from, eight each."""
 TAUGHT_ON, TAUGHT_ON_POOL = {"critic": 1500, "judge": 3000}, 24000
 """Steps and renders where published scorers are taught a changed look, instead of new ones everything."""
 MORE = 4
@@ -96,6 +101,7 @@ def everything(context: typer.Context, scale: Scale = 1.0) -> None:
         scorers(work, scale=scale)
         publish_all(work)
         graph(work)
+        vision(work, scale=scale)
 
 
 @app.command()
@@ -300,6 +306,25 @@ def graph(work: Work = WORK, world: Path = WORLD) -> None:
     lines = (work / "graph.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     export.write_text("".join(line for line in lines if NEWCOMER not in line), encoding="utf-8")
     write_manifest(work, world)
+
+
+@app.command()
+def vision(work: Work = WORK, world: Path = WORLD, scale: Scale = 1.0) -> None:
+    """Step 7: make images with the published experts, and teach the vision-language model on them."""
+    made, out = work / "made", work / "vlm"
+    environment = {**os.environ, "DIFFGRAPH_HOME": str(work / "home"), "DIFFGRAPH_WORLD": str(world)}
+    python = [sys.executable, "-m"]
+    if not (out / "report.json").exists():
+        groups = ["--groups", str(max(1, round(MADE * scale)))]
+        drawing = [*python, "diffgraph.world.recipe.made_images", "--out", str(made), *groups]
+        subprocess.run(drawing, check=True, env=environment)
+        steps = [str(max(1, round(n * scale))) for n in VISION_STEPS.values()]
+        places = {"--cache": work / "art", "--made": made, "--work": work / "vlm-work", "--out": out}
+        folders = [str(word) for pair in places.items() for word in pair]
+        teaching = [*python, "diffgraph.world.recipe.vlm_net", *folders, "--steps", *steps]
+        subprocess.run(teaching, check=True, env=environment)
+    shutil.copytree(out, world / VLM, dirs_exist_ok=True)
+    publish.seal(world)
 
 
 @app.command()

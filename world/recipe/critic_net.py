@@ -23,6 +23,8 @@ from ..critic import FACETS, config
 from . import scorer_pool as sp
 from .art import Art
 from .looks import BACKGROUNDS, STYLES
+from .made_images import SHOWN
+from .made_lessons import MadeLessons
 from .train import Loop, learning_rate, precision
 
 BATCH, RATE, SALT = 64, 1.6e-3, "critic"
@@ -56,6 +58,15 @@ class Texts:
     def pick(self) -> Tensor:
         """One text row a class, drawn from its name and aliases."""
         return torch.stack([c[torch.randint(len(c), ())] for c in self.choices])
+
+
+def known_names(art: Art) -> dict[str, tuple[str, ...]]:
+    """Other names of every class, of all facets."""
+    aliases = {**art.aliases, **_EXTRA}
+    aliases.update({s.name: s.aliases for s in STYLES.values()})
+    aliases.update({b.name: b.aliases for b in BACKGROUNDS.values()})
+    aliases.update({f"plain {c}": (c,) for c in art.colors})
+    return aliases
 
 
 def damage(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -212,6 +223,23 @@ def measure(
     return {k: round(v, 4) for k, v in report.items()}, calibration
 
 
+@torch.no_grad()
+def calibrated_on(made: MadeLessons, net: DualEncoder, banks: dict[str, Texts]) -> dict[str, tuple[float, float]]:
+    """Slope and shift of each facet on the made images held back: what was asked for, shown against absent."""
+    x, asked, shown = made.held_back()
+    found: dict[str, tuple[float, float]] = {}
+    parts = [net.images(part) for part in x.split(256)]
+    for facet, at in _ARROW.items():
+        images, bank = torch.cat([part[facet] for part in parts]), banks[facet]
+        known = [i for i, texts in enumerate(asked) if texts[at] and shown[i, at] >= 0]
+        rows = [bank.texts.index(normal(asked[i][at], facet)) for i in known]
+        vectors = net.texts[facet](bank.features[rows])
+        logits = (images[known] * vectors).sum(1) * net.scale[facet].exp() + net.bias[facet]
+        there = shown[known, at] == SHOWN
+        found[facet] = platt(logits[there], logits[~there])
+    return found
+
+
 def train(
     cache: Path,
     out: Path,
@@ -222,18 +250,17 @@ def train(
     pool_size: int = 32000,
     vae: Path | None = None,
     start: Path | None = None,
+    made: Path | None = None,
 ) -> dict[str, float]:
     """Train, calibrate, measure and write ``config.json``, ``model.safetensors`` and ``report.json`` to ``out``.
 
     ``start``, a folder of a published critic, is taught on at a quarter of the rate; None: a net that knows nothing.
+    ``made``, a folder of `made_images`, gives a third of every batch, and the calibration.
     """
     began, rate = time.time(), RATE if start is None else RATE / 4
     art = Art.load(cache)
     classes = sp.Classes.of(art)
-    aliases = {**art.aliases, **_EXTRA}
-    aliases.update({s.name: s.aliases for s in STYLES.values()})
-    aliases.update({b.name: b.aliases for b in BACKGROUNDS.values()})
-    aliases.update({f"plain {c}": (c,) for c in art.colors})
+    aliases = known_names(art)
     embed = MiniLM()
     banks = {f: Texts(getattr(classes, f), aliases, f, embed) for f in FACETS}
     alike = torch.stack([classes.alike[s] for s in classes.style])
@@ -256,19 +283,28 @@ def train(
         weight_decay=0.03,
     )
 
+    mix = None if made is None else MadeLessons.load(made, classes)
+
     def work(done: float = 0.0) -> Tensor:
-        x, labels = pool.batch(torch.randint(len(pool.images), (BATCH,)))
-        keep = int(BATCH * 0.86)
+        few = BATCH if mix is None else BATCH - BATCH // 3
+        x, labels = pool.batch(torch.randint(len(pool.images), (few,)))
+        keep = int(few * 0.86)
         bad, bad_labels, counts = negatives(x[keep:], labels[keep:])
         hurt = int(keep * (0.3 + 0.5 * done))
         hurt_images, soft = damage(x[:hurt])
-        x = torch.cat([hurt_images, sp.nudge(x[hurt:keep], 3), bad]).contiguous(memory_format=torch.channels_last)
+        images, known = [hurt_images, sp.nudge(x[hurt:keep], 3), bad], [labels[:keep], bad_labels]
         judged = torch.cat([torch.ones(keep, 3, dtype=torch.bool), counts])
         judged[:hurt, 1] = ~soft
+        if mix is not None:
+            made_x, made_labels, made_judged = mix.batch(BATCH - few)
+            images.append(sp.nudge(made_x, 2))
+            known.append(made_labels)
+            judged = torch.cat([judged, made_judged])
+        x = torch.cat(images).contiguous(memory_format=torch.channels_last)
         with precision():
             features = net.features(x)
             guess = helper(features[:keep, net.pooled :]).float()
-        loss = loss_of(net, features, torch.cat([labels[:keep], bad_labels]), judged, banks, alike)
+        loss = loss_of(net, features, torch.cat(known), judged, banks, alike)
         loss = loss + F.cross_entropy(guess, labels[:keep, 0])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -292,9 +328,11 @@ def train(
     spoiled, _, _ = negatives(x[:1400], labels[:1400])
     clean, _ = measure(net, x, labels, spoiled, labels[:1400], banks, alike)
     damaged, calibration = measure(net, damage(x.clone())[0], labels, spoiled, labels[:1400], banks, alike)
+    if mix is not None:
+        calibration |= calibrated_on(mix, net, banks)
     report = {"clean": clean, "damaged": damaged, "steps": steps, "seconds": round(time.time() - began, 1)}
     write_critic(out, net, {f: (b.texts, b.names, b.features) for f, b in banks.items()}, calibration)
-    origins = {"seed": seed, "pool": pool_size, "vae": vae is not None, "start": origin}
+    origins = {"seed": seed, "pool": pool_size, "vae": vae is not None, "start": origin, "made": made is not None}
     sp.write_json(out / "report.json", {**report, **origins})
     print(report)
     return clean
@@ -311,10 +349,21 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=32000, help="renders drawn before training")
     parser.add_argument("--vae", type=Path, help="autoencoder folder; half of the pool passes through it")
     parser.add_argument("--start", type=Path, help="folder of a published critic to teach on from")
+    parser.add_argument("--made", type=Path, help="folder of made_images: a third of every batch, and the calibration")
     a = parser.parse_args()
     if a.threads:
         torch.set_num_threads(a.threads)
-    train(a.cache, a.out, minutes=a.minutes, steps=a.steps, seed=a.seed, pool_size=a.pool, vae=a.vae, start=a.start)
+    train(
+        a.cache,
+        a.out,
+        minutes=a.minutes,
+        steps=a.steps,
+        seed=a.seed,
+        pool_size=a.pool,
+        vae=a.vae,
+        start=a.start,
+        made=a.made,
+    )
 
 
 if __name__ == "__main__":
