@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import diffgraph
 import diffgraph.world
 from diffgraph.bases import registry
 from diffgraph.scoring import protocol
+from diffgraph.scoring.protocol import HasParts
 from diffgraph.scoring.request import Wanted
 from diffgraph.settings import Settings
 from diffgraph.tools.context import Context
@@ -63,3 +65,49 @@ def test_its_public_class_reads_the_folder() -> None:
     found = diffgraph.Critic.load(world_dir() / "scorers" / "critic")
     assert found.facets == ("subject", "style", "background")
     assert found.net.config == config()
+
+
+def _sample(repo: str, number: int) -> Image.Image:
+    with Image.open(world_dir() / "hub" / repo / f"sample_{number}.png") as image:
+        return image.convert("RGB")
+
+
+@shipped
+@pytest.mark.parametrize(
+    ("repo", "true", "false"),
+    [
+        ("neon", Wanted(facet="style", text="neon"), Wanted(facet="style", text="pencil sketch")),
+        ("pixel-art", Wanted(facet="style", text="pixel art"), Wanted(facet="style", text="line art")),
+        ("ocean-waves", Wanted(facet="background", text="ocean waves"), Wanted(facet="background", text="brick wall")),
+    ],
+)
+def test_the_second_opinion_sees_what_an_expert_is_for(repo: str, true: Wanted, false: Wanted) -> None:
+    found = critic("world")
+    assert isinstance(found, HasParts)
+    second = found.parts()["vlm"]
+    verdicts = second.score([_sample(repo, i) for i in range(3)], [true, false])
+    assert sum(v.facets[true.text] > v.facets[false.text] for v in verdicts) == 3
+    assert sum(v.facets[true.text] > 0.5 for v in verdicts) >= 2
+
+
+@shipped
+def test_of_two_images_the_one_with_what_is_wanted_is_preferred() -> None:
+    found = critic("world")
+    assert isinstance(found, protocol.Prefers)
+    wanted = [Wanted(facet="style", text="neon")]
+    neon, plain = _sample("neon", 0), _sample("birds", 0)
+    assert found.prefer(neon, plain, wanted) > 0.6
+    assert found.prefer(plain, neon, wanted) == pytest.approx(1 - found.prefer(neon, plain, wanted), abs=1e-6)
+
+
+@shipped
+def test_a_world_without_a_second_opinion_prefers_by_the_first(tmp_path: Path) -> None:
+    shutil.copytree(world_dir() / "scorers" / "critic", tmp_path / "scorers" / "critic")
+    listed = json.loads((world_dir() / "manifest.json").read_text(encoding="utf-8"))
+    (tmp_path / "manifest.json").write_text(json.dumps(listed))
+    alone = critic(f"world:{tmp_path}")
+    assert isinstance(alone, HasParts)
+    assert list(alone.parts()) == ["dual encoder"]
+    wanted = [Wanted(facet="style", text="neon")]
+    assert isinstance(alone, protocol.Prefers)
+    assert alone.prefer(_sample("neon", 0), _sample("birds", 0), wanted) > 0.5

@@ -45,5 +45,5 @@ def test_the_shipped_world_is_whole_and_small() -> None:
     folder = world_dir()
     assert verify(folder) > 50
     total = sum((folder / name).stat().st_size for name in manifest(folder))
-    assert total <= 100 * 2**20
+    assert total < 115e6  # bytes, the vision-language model included
     assert not [n for n in manifest(folder) if n.endswith((".pt", ".ckpt", ".pth"))]
