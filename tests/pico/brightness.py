@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageStat
 
 from diffgraph.bases.profile import BaseProfile
-from diffgraph.errors import ExternalError
+from diffgraph.errors import ExternalError, UserError
 from diffgraph.scoring.protocol import CriticSetup, critic
 from diffgraph.scoring.request import Verdict, Wanted, geometric_mean
 
@@ -20,11 +20,15 @@ def brightness(image: Image.Image) -> float:
 
 @critic("brightness")
 class Brightness:
-    """Judges any base. ``brightness:blind`` cannot tell about styles and backgrounds; ``brightness:fails after 1`` can
-    not be reached after so many calls.
+    """Judges any base, but only by name (``brightness:sees``): nobody is to have it on "auto" because a test knows it.
+
+    ``brightness:blind`` cannot tell about styles and backgrounds; ``brightness:fails after 1`` can not be reached
+    after so many calls.
     """
 
     def __init__(self, setup: CriticSetup) -> None:
+        if not setup.argument:
+            raise UserError("Say how it judges: brightness:sees.")
         self.blind = setup.argument == "blind"
         self.left = int(setup.argument.rpartition(" ")[2]) if setup.argument.startswith("fails") else None
 

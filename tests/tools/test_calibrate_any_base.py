@@ -42,7 +42,7 @@ def _briefly(ctx: Context) -> Context:
 
 @pytest.fixture
 def mine(pico: Callable[[str], Any], home: Path) -> Iterator[Context]:
-    with Context.open(_settings(pico("sd15"), home, critic="brightness", rounds=0)) as ctx:
+    with Context.open(_settings(pico("sd15"), home, critic="brightness:sees", rounds=0)) as ctx:
         scout(ctx)
         yield _briefly(ctx)
 
