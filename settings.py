@@ -155,8 +155,8 @@ class PluginSettings(FromEnvironment):
 
 
 def groups() -> list[type[FromEnvironment]]:
-    """`Settings`, then what the plug-ins that were loaded bring."""
-    return [Settings, *_declared]
+    """`Settings`, then what the plug-ins that were loaded bring, in an order that does not depend on who came first."""
+    return [Settings, *sorted(_declared, key=lambda group: (group.__module__, group.__qualname__))]
 
 
 def misspelt(environment: dict[str, str] | None = None) -> dict[str, str]:
