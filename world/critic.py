@@ -108,9 +108,9 @@ class WorldCritic:
         return self._together.prefer(a, b, wanted)
 
     def parts(self) -> Mapping[str, AnyCritic]:
-        """Each critic alone, and both together."""
+        """Each critic alone, and both together; none where there is one only."""
         if self.second is None:
-            return {"dual encoder": self.eyes}
+            return {}
         return {"dual encoder": self.eyes, "vlm": self.second, "both": self._together}
 
     @cached_property
