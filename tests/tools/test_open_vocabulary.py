@@ -76,8 +76,10 @@ def test_the_image_is_judged_for_what_was_asked(mine: Context) -> None:
     _, found = activated(mine, "an axolotl in a red car, pixel art style")
     assert wanted(found) == [
         ("subject", "axolotl"),
-        ("style", "pixel art style"),
-        ("prompt", "an axolotl in a red car, pixel art style"),
+        ("relation", "axolotl in a red car"),
+        ("subject", "car"),
+        ("attribute", "red car"),
+        ("style", "pixel art"),
     ]
 
 
