@@ -50,6 +50,21 @@ class Prefers(Protocol):
 
 
 @runtime_checkable
+class ChoosesByMore(Protocol):
+    """A critic whose choice between two images hangs on more than its scores do."""
+
+    @property
+    def choice_identity(self) -> str:
+        """Hash of everything that decides what it prefers."""
+        ...
+
+
+def choice_identity(critic: Critic) -> str:
+    """What kept choices between two images hold for: the critic's own word on it, else its identity."""
+    return critic.choice_identity if isinstance(critic, ChoosesByMore) else critic.identity
+
+
+@runtime_checkable
 class Embeds(Protocol):
     """A critic that can also say where images lie, which makes fingerprints."""
 

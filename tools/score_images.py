@@ -16,7 +16,7 @@ from ..files.hashing import file_sha256
 from ..graph.reading.languages import is_read
 from ..graph.reading.split import split
 from ..scoring.atoms import atoms
-from ..scoring.protocol import Prefers
+from ..scoring.protocol import Prefers, choice_identity
 from ..scoring.request import WHOLE, Verdict, Wanted
 from .check_plan import PlanArgs
 from .context import Context, Job
@@ -78,7 +78,8 @@ def preferred(ctx: Context, candidate: Path, incumbent: Path, wanted: Sequence[W
     critic = ctx.critic
     if not isinstance(critic, Prefers) or not wanted:
         return None
-    kept = candidate.with_name(f"{candidate.stem}.over-{_key(ctx, candidate, wanted, incumbent)}.json")
+    key = _key(candidate, wanted, choice_identity(critic), incumbent)
+    kept = candidate.with_name(f"{candidate.stem}.over-{key}.json")
     try:
         return Preference.model_validate_json(kept.read_bytes()).probability
     except (FileNotFoundError, ValidationError):
@@ -98,7 +99,7 @@ class Preference(Result):
 
 def score_files(ctx: Context, paths: Sequence[Path], wanted: Sequence[Wanted]) -> list[Verdict]:
     """Verdicts of image files; kept beside each image, keyed by the critic, the request and the file's content."""
-    out: list[Verdict | None] = [_kept(path, key) for path in paths for key in [_key(ctx, path, wanted)]]
+    out: list[Verdict | None] = [_kept(path, key) for path in paths for key in [_key(path, wanted, critic_id(ctx))]]
     todo = [i for i, verdict in enumerate(out) if verdict is None]
     if todo:
         images = _opened([paths[i] for i in todo])
@@ -106,7 +107,9 @@ def score_files(ctx: Context, paths: Sequence[Path], wanted: Sequence[Wanted]) -
             scored = ctx.critic.score(images, list(wanted))
         for i, verdict in zip(todo, scored, strict=True):
             out[i] = verdict
-            write_bytes(_score_path(paths[i], _key(ctx, paths[i], wanted)), verdict.model_dump_json().encode())
+            write_bytes(
+                _score_path(paths[i], _key(paths[i], wanted, critic_id(ctx))), verdict.model_dump_json().encode()
+            )
     return [verdict for verdict in out if verdict is not None]
 
 
@@ -125,9 +128,9 @@ def _opened(paths: Sequence[Path]) -> list[Image.Image]:
     return images
 
 
-def _key(ctx: Context, path: Path, wanted: Sequence[Wanted], *others: Path) -> str:
+def _key(path: Path, wanted: Sequence[Wanted], critic: str, *others: Path) -> str:
     request = json.dumps([w.model_dump() for w in wanted], sort_keys=True)
-    told = [critic_id(ctx), file_sha256(path), request, *(file_sha256(other) for other in others)]
+    told = [critic, file_sha256(path), request, *(file_sha256(other) for other in others)]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
 
 

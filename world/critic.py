@@ -64,6 +64,11 @@ class WorldCritic:
             raise WorldMissing(f"The critic in {folder} cannot be read ({error}). {_HINT}") from error
 
     @cached_property
+    def choice_identity(self) -> str:
+        """Hash of both critics, by whom images are preferred. Raises WorldMissing if one is damaged."""
+        return self._together.identity
+
+    @cached_property
     def eyes(self) -> Critic:
         """The dual encoder. Raises WorldMissing if its files are absent or damaged."""
         from ..scoring.critics.dual_encoder import Critic

@@ -111,3 +111,12 @@ def test_a_world_without_a_second_opinion_prefers_by_the_first(tmp_path: Path) -
     wanted = [Wanted(facet="style", text="neon")]
     assert isinstance(alone, protocol.Prefers)
     assert alone.prefer(_sample("neon", 0), _sample("birds", 0), wanted) > 0.5
+
+
+@shipped
+def test_what_it_prefers_hangs_on_the_second_opinion_and_what_it_scores_does_not(tmp_path: Path) -> None:
+    shutil.copytree(world_dir() / "scorers" / "critic", tmp_path / "scorers" / "critic")
+    shutil.copy(world_dir() / "manifest.json", tmp_path / "manifest.json")
+    whole, alone = critic("world"), critic(f"world:{tmp_path}")
+    assert whole.identity == alone.identity
+    assert protocol.choice_identity(whole) != protocol.choice_identity(alone)
