@@ -17,7 +17,7 @@ from ..graph.experts.expert import Expert
 from ..merging.engine.engine import Engine
 from ..merging.plan.merge_plan import MergePlan, Method, PlanExpert
 from ..scoring.metrics import Metric
-from ..scoring.protocol import Critic
+from ..scoring.protocol import Critic, choice_identity
 from ..tools.activate_experts import ActivateArgs, activate_experts
 from ..tools.context import Context, Job
 from ..tools.merge_and_sample import sample_all
@@ -128,7 +128,7 @@ class Evaluation:
     @cached_property
     def digest(self) -> str:
         """Hash over everything but plans that decides a result: base, graph, scorers, sampling settings."""
-        return self._digest([self.critic.identity, self.judge.digest])
+        return self._digest([choice_identity(self.critic), self.judge.digest])
 
     @cached_property
     def drawing_digest(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from ...errors import DiffGraphError
-from ...scoring.protocol import Critic, Prefers
+from ...scoring.protocol import Critic, Prefers, choice_identity
 from ...scoring.request import Wanted
 from ..log import Lines
 from .eyes_images import Shown
@@ -53,9 +53,11 @@ class Asked:
         self.refused: dict[str, str] = {}
         self._in_a_row = 0
         folder.mkdir(parents=True, exist_ok=True)
-        own = hashlib.sha256(critic.identity.encode()).hexdigest()[:16]
+        own, choosing = (
+            hashlib.sha256(text.encode()).hexdigest()[:16] for text in (critic.identity, choice_identity(critic))
+        )
         self._given = Lines(folder / f"{own}.jsonl", Given)
-        self._chosen = Lines(folder / f"{own}-pairs.jsonl", Chosen)
+        self._chosen = Lines(folder / f"{choosing}-pairs.jsonl", Chosen)
         self._known = {(g.sha256, g.asked): g for g in self._given.rows}
         self._choices = {(c.first, c.second, c.asked): c.p for c in self._chosen.rows}
 
