@@ -106,6 +106,10 @@ class CriticSetup:
     home: Path | None = None
 
 
+class Unusable(UserError):
+    """The settings mean a critic, and it cannot be had: on ``auto`` its reason is told where nobody else judges."""
+
+
 Maker = Callable[[CriticSetup], Critic]
 _M = TypeVar("_M", bound=Maker)
 _CRITICS: Registry[Maker] = Registry("critic", "diffgraph.critics", f"{__package__}.critics")
@@ -175,17 +179,20 @@ def chosen(setting: str, setup: CriticSetup) -> str:
 
 def _first_that_fits(setup: CriticSetup) -> tuple[str, Critic]:
     """On ``auto``: the base's own critic, or any that fits."""
-    base = setup.base
+    base, told = setup.base, ""
     for name in dict.fromkeys([*([base.critic] if base.critic else []), *names()]):
         try:
             made = make(name, setup)
-        except UserError:
+        except UserError as error:
             if name == base.critic:
                 raise
+            if isinstance(error, Unusable):
+                told += f" {name} cannot judge: {error}"
             continue  # it needs an argument, or files that are not here
         if made.fits(base):
             return name, made
-    raise NoCritic(f"No critic here fits {base.title or base.name}. Set DIFFGRAPH_CRITIC to one that can: {_known()}")
+    title = base.title or base.name
+    raise NoCritic(f"No critic here fits {title}.{told} Set DIFFGRAPH_CRITIC to one that can: {_known()}")
 
 
 @dataclass(frozen=True)

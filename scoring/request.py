@@ -28,7 +28,8 @@ class Verdict(BaseModel):
 
     ``facets`` maps each wanted text to the probability (0..1) that the image shows it; ``score`` is a mean of them that
     one missing thing sinks (harmonic or geometric); ``findings`` are sentences a planner can act upon; ``seen`` maps a
-    wanted text that is missing to what the image shows instead, where the critic can say; ``by`` is who judged.
+    wanted text that is missing to what the image shows instead, where the critic can say; ``unsure`` are texts about
+    which it was asked and got no answer, so that their 0.5 is no measurement; ``by`` is who judged.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +38,7 @@ class Verdict(BaseModel):
     facets: dict[str, FiniteFloat] = Field(default_factory=dict)
     findings: tuple[str, ...] = ()
     seen: dict[str, str] = Field(default_factory=dict)
+    unsure: tuple[str, ...] = ()
     by: str = ""
 
 

@@ -229,7 +229,12 @@ def unasked(
 
 
 def _told(text: str, verdicts: Sequence[Judged]) -> list[float]:
-    return [v.facets[text] for v in verdicts if text in v.facets]
+    return [v.facets[text] for v in verdicts if _tells(v, text)]
+
+
+def _tells(verdict: Judged, text: str) -> bool:
+    """Whether the critic measured it; an answer that it did not get is no 0.5."""
+    return text in verdict.facets and text not in verdict.unsure
 
 
 def plan_of(ctx: Context, expert: Expert, probe: Probe, strength: float) -> MergePlan:
@@ -267,7 +272,7 @@ def summed_up(
         skill = todo[i].skill
         assert skill is not None
         for wanted in todo[i].wanted:
-            if wanted.text not in scored[best][i].facets or wanted.text not in scored[0.0][i].facets:
+            if not (_tells(scored[best][i], wanted.text) and _tells(scored[0.0][i], wanted.text)):
                 continue  # nobody can tell: that is no zero
             value, before = (scored[s][i].facets[wanted.text] for s in (best, 0.0))
             gains.setdefault(wanted.facet, []).append(value - before)

@@ -98,7 +98,9 @@ class Preference(Result):
 
 
 def score_files(ctx: Context, paths: Sequence[Path], wanted: Sequence[Wanted]) -> list[Verdict]:
-    """Verdicts of image files; kept beside each image, keyed by the critic, the request and the file's content."""
+    """Verdicts of image files; kept beside each image, keyed by the critic, the request and the file's content. One
+    that lacks an answer is not kept: a server that was broken may be asked again.
+    """
     out: list[Verdict | None] = [_kept(path, key) for path in paths for key in [_key(path, wanted, critic_id(ctx))]]
     todo = [i for i, verdict in enumerate(out) if verdict is None]
     if todo:
@@ -107,9 +109,9 @@ def score_files(ctx: Context, paths: Sequence[Path], wanted: Sequence[Wanted]) -
             scored = ctx.critic.score(images, list(wanted))
         for i, verdict in zip(todo, scored, strict=True):
             out[i] = verdict
-            write_bytes(
-                _score_path(paths[i], _key(paths[i], wanted, critic_id(ctx))), verdict.model_dump_json().encode()
-            )
+            if not verdict.unsure:
+                kept = _score_path(paths[i], _key(paths[i], wanted, critic_id(ctx)))
+                write_bytes(kept, verdict.model_dump_json().encode())
     return [verdict for verdict in out if verdict is not None]
 
 

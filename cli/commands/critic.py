@@ -101,7 +101,7 @@ def fit(
     from ...bases import registry
     from ...errors import UserError
     from ...scoring import protocol
-    from ...scoring.critics.vlm import VlmCritic, calibration_path
+    from ...scoring.critics.vlm import calibration_path, fitted_as, uncalibrated
     from ...scoring.critics.vlm.fitting import fit_folder
     from ...settings import Settings, user_path
     from ..progress import Progress
@@ -109,23 +109,35 @@ def fit(
     settings = Settings.load()
     named = (critic or settings.critic).strip()
     profile = registry.chosen(base or settings.base, settings.root)
-    made = protocol.make(named, protocol.CriticSetup(profile, home=settings.root)) if ":" in named else None
-    if not isinstance(made, VlmCritic):
+    name, _, argument = named.partition(":")
+    if name.strip() != "vlm":
         raise UserError(
             f"{named} is no vision model, and only those are fitted: name one with --critic vlm:openai:MODEL or "
             "vlm:local:FOLDER_OR_HUB_ID."
         )
+    # What was fitted before does not count, be it damaged or another model's.
+    made = uncalibrated(protocol.CriticSetup(profile, argument, home=settings.root))
+    path = user_path(out_) if out_ else calibration_path(fitted_as(argument, made), settings.root)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path.parent} cannot be made ({error.strerror}). Name another file with --out.") from error
+    if path.is_dir():
+        raise UserError(f"{path} is a folder. Name a file with --out.")
     with Progress() as progress:
         found = fit_folder(made, user_path(labels), tell=say, count=progress.count)
-    path = user_path(out_) if out_ else calibration_path(named.partition(":")[2], settings.root)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    found.calibration.write(path)
+    fitted = bool(found.calibration.facets)
+    if fitted:
+        found.calibration.write(path)
     if json_:
         facets = [one.model_dump(mode="json") for one in found.facets]
-        write_json({"critic": named, "file": str(path), "unanswered": found.unanswered, "facets": facets})
+        written = str(path) if fitted else ""
+        write_json({"critic": named, "file": written, "unanswered": found.unanswered, "facets": facets})
         return
     _show(found)
-    if out_:
+    if not fitted:
+        say("There is no curve, so nothing is written, and what was fitted before stays.")
+    elif out_:
         say(f"{path} is written. DIFFGRAPH_CRITIC_CALIBRATION={path} takes it.")
     else:
         say(f"{path} is written; {named} goes by it from here on.")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ...errors import DiffGraphError
 from ...scoring.protocol import Critic, Prefers, choice_identity
-from ...scoring.request import Wanted
+from ...scoring.request import Verdict, Wanted
 from ..log import Lines
 from .eyes_images import Shown
 
@@ -38,6 +38,11 @@ class Chosen(BaseModel):
     second: str
     asked: tuple[Wanted, ...]
     p: float
+
+
+def _sure(verdict: Verdict) -> dict[str, float]:
+    """What the critic measured: without the texts about which it got no answer."""
+    return {text: p for text, p in verdict.facets.items() if text not in verdict.unsure}
 
 
 class Asked:
@@ -85,10 +90,10 @@ class Asked:
             return
         self._in_a_row = 0
         given = [
-            Given(sha256=one.sha256, asked=tuple(wanted), facets=verdict.facets, score=verdict.score)
+            Given(sha256=one.sha256, asked=tuple(wanted), facets=_sure(verdict), score=verdict.score)
             for one, verdict in zip(new, verdicts, strict=True)
         ]
-        self._given.add(*given)
+        self._given.add(*(g for g, verdict in zip(given, verdicts, strict=True) if not verdict.unsure))
         self._known |= {(g.sha256, g.asked): g for g in given}
 
     def prefers(self, first: Shown, second: Shown, wanted: Sequence[Wanted]) -> float | None:

@@ -6,6 +6,7 @@ looked, what it truly shows. What no line says about the truth a judge says. A f
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -154,7 +155,9 @@ def listing(folder: Path) -> Path:
 
 
 def _of_list(folder: Path, bad: dict[str, str]) -> Iterator[tuple[str, Listed]]:
-    for number, line in enumerate(listing(folder).read_bytes().splitlines(), 1):
+    for number, line in enumerate(listing(folder).read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
+        if not line.strip():
+            continue
         try:
             yield f"line {number}", Listed.model_validate_json(line)
         except ValidationError as error:

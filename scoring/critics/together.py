@@ -22,7 +22,7 @@ _UNSURE = 0.5
 class Together:
     """Critics whose calibrated log-odds are averaged (a logarithmic opinion pool, Genest and Zidek 1986).
 
-    A thing that one of them has no probability for is judged by the others alone.
+    A thing that one of them has no probability for, or got no answer about, is judged by the others alone.
     """
 
     def __init__(self, critics: Sequence[Critic]) -> None:
@@ -57,13 +57,18 @@ class Together:
     def _verdict(told: Sequence[Verdict]) -> Verdict:
         texts = dict.fromkeys(text for verdict in told for text in verdict.facets)
         facets = {}
+        unsure = []
         for text in texts:
-            said = np.array([verdict.facets[text] for verdict in told if text in verdict.facets])
+            all_said = [verdict for verdict in told if text in verdict.facets]
+            sure = [verdict for verdict in all_said if text not in verdict.unsure]
+            unsure += [] if sure else [text]
+            said = np.array([verdict.facets[text] for verdict in sure or all_said])
             facets[text] = float(expit(logit(said).mean()))
         return Verdict(
             score=min(1.0, geometric_mean(facets.values())) if facets else 0.0,
             facets=facets,
             findings=tuple(dict.fromkeys(finding for verdict in told for finding in verdict.findings)),
             seen={text: seen for verdict in reversed(told) for text, seen in verdict.seen.items()},
+            unsure=tuple(unsure),
             by=" and ".join(dict.fromkeys(verdict.by for verdict in told if verdict.by)),
         )

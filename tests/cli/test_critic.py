@@ -14,6 +14,8 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner, Result
 
 from diffgraph.cli.main import app
+from diffgraph.scoring.critics.vlm import calibration_path
+from diffgraph.scoring.critics.vlm.calibration import Calibration
 
 CROSS = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"
 
@@ -77,6 +79,33 @@ def test_a_fit_is_written_shown_and_used(server: Ways, tmp_path: Path, home: Pat
     assert (tmp_path / "mine.json").read_bytes() == written.read_bytes()
     (facet,) = found["facets"]
     assert (facet["n"], facet["auroc"] > 0.9, facet["ece_after"] < facet["ece"]) == (84, True, True)
+
+
+def test_a_fit_mends_a_damaged_one_and_an_empty_one_harms_none(
+    server: Ways, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIFFGRAPH_CRITIC_URL", server.url)
+    lines = [{"image": "a.png", "facet": "subject", "text": f"{n}", "shown": True} for n in range(30)]
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "labels.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    said = ("critic", "fit", "--labels", str(tmp_path), "--base", str(tmp_path / "mine"), "--critic")
+    written = calibration_path("openai:bright", home)
+    written.parent.mkdir(parents=True)
+    written.write_text("{damaged")
+    done = diffgraph(*said, "vlm:openai:bright")
+    assert (done.exit_code, written.read_text()) == (0, "{damaged"), done.stderr
+    assert "nothing is written" in done.stderr
+    for n, line in enumerate(lines):
+        Image.new("RGB", (8, 8), (8 * n,) * 3).save(tmp_path / f"{n}.png")
+        line |= {"image": f"{n}.png", "shown": n > 10}
+    (tmp_path / "labels.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    done = diffgraph(*said, "vlm")
+    assert done.exit_code == 0, done.stderr
+    assert Calibration.read(written).facets.keys() == {"subject"}
+    done = diffgraph(*said, "vlm", "--out", str(tmp_path))
+    assert (done.exit_code, "is a folder" in done.stderr) == (2, True)
+    done = diffgraph(*said, "vlm", "--out", str(tmp_path / "a.png" / "b" / "c.json"))
+    assert (done.exit_code, "cannot be made" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("critic", ["auto", "world", "none", "dual_encoder:x"])

@@ -34,7 +34,7 @@ class Ways:
         schema: whether it takes a ``response_format``.
         images: so many a request.
         old_limit: whether it takes ``max_tokens``.
-        failing: statuses of the next answers, with headers, before it answers properly.
+        failing: statuses of the next answers, with headers, before it answers properly; ``told`` is what it says then.
         body: sent in place of every answer.
         slow: seconds before an answer; ``drip``: seconds between two bytes of it.
         bad_side: an image of this width gets ``bad_status``.
@@ -47,6 +47,7 @@ class Ways:
     images: int = 2
     old_limit: bool = True
     failing: list[tuple[int, Json]] = field(default_factory=list)
+    told: str = "as was asked for"
     body: bytes | None = None
     slow: float = 0.0
     drip: float = 0.0
@@ -101,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             time.sleep(self.ways.slow)
             if failure is not None:
-                self._send(failure[0], {"error": {"message": "as was asked for"}}, failure[1])
+                self._send(failure[0], {"error": {"message": self.ways.told}}, failure[1])
             else:
                 self._answer(body)
         except (BrokenPipeError, ConnectionResetError):

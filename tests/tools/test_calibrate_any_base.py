@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from diffgraph_pico import brightness, killed_calibration
 from diffgraph_pico.vision_server import Ways, serving
+from PIL import Image
 
 from diffgraph.agents.calibrator import calibrate
 from diffgraph.agents.runs.generate import generate
@@ -21,6 +22,7 @@ from diffgraph.agents.scout import scout
 from diffgraph.bases.profile import MeasureRules
 from diffgraph.graph.calibration.reference_prompts import pool
 from diffgraph.merging.sampling.png_record import read_png
+from diffgraph.scoring.request import Wanted
 from diffgraph.settings import Settings
 from diffgraph.tools.context import Context, Machinery
 from diffgraph.tools.measure import measure, probes, references
@@ -108,6 +110,24 @@ def test_what_the_critic_cannot_tell_is_no_verdict(pico: Callable[[str], Any], h
         assert "cannot tell about what" in done["pixel"].failed
         assert isinstance(done["axolotl"], Measured)
         assert {c.expert_id for c in ctx.store.calibrations()} == {done["axolotl"].expert}
+
+
+def test_answers_that_a_server_fails_to_give_are_no_verdict(
+    pico: Callable[[str], Any], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They ban nobody, and are asked for again."""
+    with serving(Ways()) as ways:
+        monkeypatch.setenv("DIFFGRAPH_CRITIC_URL", ways.url)
+        with Context.open(_settings(pico("sd15"), home, critic="vlm:openai:bright")) as whole:
+            scout(whole)
+            ctx = _briefly(whole)
+            ctx.critic.score([Image.new("RGB", (8, 8))], [Wanted(facet="subject", text="fox")])
+            ways.logprobs = "neither"
+            done = calibrate(ctx)
+            assert {type(one) for one in done} == {NotMeasured}
+            assert ctx.store.calibrations() == []
+            ways.logprobs = "told"
+            assert {type(one) for one in calibrate(ctx)} == {Measured}
 
 
 def test_a_plan_whose_images_are_there_in_part_draws_the_others(mine: Context) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from ....errors import UserError
 from ....settings import Settings, user_path
 from ... import protocol
-from ...protocol import CriticSetup
+from ...protocol import CriticSetup, Unusable
 from .backend import Backend
 from .cache import Answers, Remembered
 from .calibration import Calibration
@@ -28,15 +28,33 @@ _SAY_WHICH = (
 @protocol.critic("vlm")
 def made(setup: CriticSetup) -> VlmCritic:
     """A vision model, for any base: vlm:openai:MODEL at a server, vlm:local:FOLDER_OR_HUB_ID in this process."""
-    settings = VlmSettings.load()
-    home = setup.home or Settings.load().root
-    kept = Remembered(
-        _model(setup, settings), Answers(home / "cache" / "vlm-answers.sqlite"), settings.critic_questions
-    )
-    own = user_path(settings.critic_calibration) if settings.critic_calibration else None
-    path = own or calibration_path(setup.argument, home)
-    calibration = Calibration.read(path) if own or path.is_file() else None
-    return VlmCritic(kept, calibration=calibration)
+    critic, own = uncalibrated(setup), VlmSettings.load().critic_calibration
+    path = user_path(own) if own else calibration_path(fitted_as(setup.argument, critic), _home(setup))
+    critic.calibrate(Calibration.read(path) if own or path.is_file() else Calibration())
+    return critic
+
+
+def uncalibrated(setup: CriticSetup) -> VlmCritic:
+    """The same, its probabilities as the model says them, whatever was fitted before. Raises as `made` does."""
+    try:
+        settings = VlmSettings.load()
+        model = _model(setup, settings)
+    except UserError as error:
+        if setup.argument.strip() or str(error) == _SAY_WHICH:
+            raise
+        raise Unusable(str(error)) from error
+    kept = Answers(_home(setup) / "cache" / "vlm-answers.sqlite")
+    return VlmCritic(Remembered(model, kept, settings.critic_questions))
+
+
+def _home(setup: CriticSetup) -> Path:
+    return setup.home or Settings.load().root
+
+
+def fitted_as(argument: str, critic: VlmCritic) -> str:
+    """The argument under which a critic's calibration lies: a server's model is the same one if nobody named it."""
+    model = critic.backend.model if isinstance(critic.backend, Remembered) else critic.backend
+    return f"openai:{model.model}" if isinstance(model, OpenAIServer) else argument.strip()
 
 
 def calibration_path(argument: str, home: Path) -> Path:

@@ -24,6 +24,8 @@ MOST_KEPT = 500_000
 _PATIENCE = 5.0
 _AT_ONCE = 500
 """Keys in one statement; SQLite bounds its variables."""
+_KEPT_AFTER = 64
+"""Answers that are kept together: so many at most are asked for again after a failure."""
 _TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, p REAL NOT NULL, used REAL NOT NULL) WITHOUT ROWID"
 _log = logging.getLogger(__name__)
 
@@ -119,10 +121,13 @@ class Remembered(Backend):
         keys = self._keys(asked)
         found = self.kept.get(list(dict.fromkeys(keys))) if self.kept else {}
         todo = {key: pair for key, pair in zip(keys, asked, strict=True) if key not in found}
-        if todo:
-            self._count(len(todo))
-            said = self.model.answers(list(todo.values()))
-            new = {key: float(p) for key, p in zip(todo, said, strict=True)}
+        waiting = list(todo.items())
+        while waiting:
+            left = max(1, self.budget - self.asked)
+            part, waiting = waiting[: min(left, _KEPT_AFTER)], waiting[min(left, _KEPT_AFTER) :]
+            self._count(len(part))
+            said = self.model.answers([pair for _, pair in part])
+            new = {key: float(p) for (key, _), p in zip(part, said, strict=True)}
             if self.kept:
                 self.kept.put({key: p for key, p in new.items() if not np.isnan(p)})
             found |= new
@@ -147,7 +152,7 @@ class Remembered(Backend):
     def _count(self, more: int) -> None:
         if self.asked + more > self.budget:
             raise BudgetExceeded(
-                f"The vision critic has been asked {self.asked} questions, and {more} more are over the "
+                f"The vision critic has been asked {self.asked} questions, and one more is over the "
                 f"{self.budget} that DIFFGRAPH_CRITIC_QUESTIONS allows. What it answered is kept: run it again to go "
                 "on, or raise that number."
             )

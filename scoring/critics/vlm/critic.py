@@ -41,6 +41,10 @@ class VlmCritic:
         self._calibration = calibration or Calibration()
         self.describes = describes
 
+    def calibrate(self, calibration: Calibration) -> None:
+        """Go by other curves from here on."""
+        self._calibration = calibration
+
     @property
     def calibration(self) -> Calibration:
         """The curves in force. Raises UserError if they were fitted for another model."""
@@ -115,10 +119,11 @@ class VlmCritic:
             findings.append("Nothing in the request can be judged.")
         facets: dict[str, float] = {}
         missing: list[Wanted] = []
+        unsure: dict[str, None] = {}
         for want, p in zip(wanted, row, strict=True):
             if np.isnan(p):
                 findings.append(f"The critic gave no answer about the {want.facet} {want.text!r}; it counts as unsure.")
-                p = _UNSURE
+                p, unsure[want.text] = _UNSURE, None
             elif p < _UNSURE:
                 missing.append(want)
             # one text under two facets: the worse of the two is what is said of it
@@ -130,6 +135,7 @@ class VlmCritic:
             facets=facets,
             findings=tuple(findings),
             seen=seen,
+            unsure=tuple(unsure),
             by=self.backend.title,
         )
 

@@ -13,7 +13,10 @@ from .answers import MOST_LISTED, probability
 from .questions import GRADE
 from .wire import Choice, Json
 
-_NUMBER = re.compile(r"\d{1,3}(?:[.,]\d{1,6})?")
+_NUMBER = re.compile(r"(?<![\w.,-])\d{1,3}(?:[.,]\d{1,6})?(?![\w%])")
+_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_SCALE = re.compile(r"\b0\s*(?:\([^()]{0,40}\)\s*)?(?:to|-|–|and)\s*10\b|(?:/|\bout\s+of)\s*10\b")
+"""The bounds between which a grade was asked for, told again: "on a scale of 0 to 10", "8/10"."""
 _MOST_TEXT = 4000
 
 
@@ -22,7 +25,11 @@ class NoLogprobs(ValueError):
 
 
 class Neither(ValueError):
-    """The first token is neither yes nor no, and neither is among the likeliest; the message is the token."""
+    """The first token is neither yes nor no, and neither is among the likeliest; the message is what was written."""
+
+
+class NoGrade(Neither):
+    """A grade was asked for, and none was given."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class Form:
     Attributes:
         ending: what follows the question; None: the ending that the question itself has.
         options: of the request, beside model and messages.
-        read: the answer's probability, nan where it says nothing. Raises NoLogprobs, Neither.
+        read: the answer's probability. Raises NoLogprobs, Neither.
         graded: whether the model itself gives a number, where its probabilities are not told.
     """
 
@@ -44,7 +51,7 @@ class Form:
 
 def _from_logprobs(choice: Choice, yes: Sequence[str], no: Sequence[str]) -> float:
     if choice.listed is None:
-        raise NoLogprobs
+        raise NoLogprobs("the server told no probabilities")
     found = probability(choice.listed, yes, no)
     if found is None:
         raise Neither(choice.text or next(iter(choice.listed), ("", 0.0))[0])
@@ -52,12 +59,15 @@ def _from_logprobs(choice: Choice, yes: Sequence[str], no: Sequence[str]) -> flo
 
 
 def _from_grade(choice: Choice, yes: Sequence[str], no: Sequence[str]) -> float:
-    """A number 0 to 10, in JSON or in the text, as a probability; nan where there is none in these bounds."""
-    value = json_of(choice.text).get("score")
+    """A number 0 to 10, in JSON or else the last one of the text, as a probability."""
+    text = _THOUGHT.sub(" ", choice.text)
+    value = json_of(text).get("score")
     if isinstance(value, bool) or not isinstance(value, int | float):
-        found = _NUMBER.search(choice.text[:_MOST_TEXT])
-        value = float(found[0].replace(",", ".")) if found else math.nan
-    return value / 10 if 0 <= value <= 10 else math.nan
+        found = _NUMBER.findall(_SCALE.sub(" ", text[-_MOST_TEXT:]))
+        value = float(found[-1].replace(",", ".")) if found else math.nan
+    if not 0 <= value <= 10:
+        raise NoGrade(choice.text)
+    return value / 10
 
 
 def json_of(text: str) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ....cleaning import clean
 from ....errors import UserError
@@ -16,6 +16,7 @@ FILE = "labels.jsonl"
 _MOST_BYTES = 256 * 2**20
 _MOST_LINE = 10_000
 _FORMATS = ("PNG", "JPEG", "WEBP")
+_EXAMPLE = '{"image": "fox.png", "facet": "subject", "text": "red fox", "shown": true}'
 
 
 class Label(BaseModel):
@@ -27,6 +28,16 @@ class Label(BaseModel):
     facet: str = Field(min_length=1, max_length=80)
     text: str = Field(min_length=1, max_length=2000)
     shown: bool
+
+    @field_validator("facet", mode="before")
+    @classmethod
+    def _as_critics_call_it(cls, said: object) -> object:
+        return said.strip().casefold() if isinstance(said, str) else said
+
+    @field_validator("text", mode="before")
+    @classmethod
+    def _stripped(cls, said: object) -> object:
+        return said.strip() if isinstance(said, str) else said
 
     @property
     def wanted(self) -> Wanted:
@@ -44,11 +55,11 @@ def read(folder: Path, tell: Callable[[str], None]) -> list[Label]:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise UserError(f"{path} is larger than {_MOST_BYTES >> 20} MiB.")
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        # JSON's lines end in a line feed only; some editors begin a file with a mark of the byte order.
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
     except OSError as error:
         raise UserError(
-            f"{path} cannot be read ({error.strerror}). It holds a line for each label: "
-            '{"image": "fox.png", "facet": "subject", "text": "red fox", "shown": true}'
+            f"{path} cannot be read ({error.strerror}). It holds a line for each label: {_EXAMPLE}"
         ) from error
     found = []
     for number, line in enumerate(lines, 1):
@@ -62,7 +73,7 @@ def read(folder: Path, tell: Callable[[str], None]) -> list[Label]:
             why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
             tell(f"line {number} of {FILE} is no label ({clean(str(why), 120)}): passed over")
     if not found:
-        raise UserError(f"No line of {path} is a label.")
+        raise UserError(f"No line of {path} is a label. One is: {_EXAMPLE}")
     return found
 
 
@@ -81,7 +92,7 @@ def images(folder: Path, labels: list[Label], tell: Callable[[str], None]) -> It
                 raise ValueError("it lies outside the folder")
             with Image.open(path, formats=_FORMATS) as image:
                 picture = image.convert("RGB")
-        except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow's for a broken PNG
             tell(f"{clean(name, 100)} cannot be used ({clean(str(error), 120)}): passed over")
             continue
         yield picture, its

@@ -19,7 +19,7 @@ from ....cleaning import clean
 from ....errors import ExternalError, UserError
 from .answers import FIRST, NO, SECOND, YES
 from .backend import Backend
-from .forms import FORMS, THINKING, Form, Neither, NoLogprobs, json_of, schema
+from .forms import FORMS, THINKING, Form, Neither, NoGrade, NoLogprobs, json_of, schema
 from .questions import ONE_OR_TWO, SHORTLY, YES_NO
 from .settings import VlmSettings
 from .side_by_side import side_by_side
@@ -115,14 +115,11 @@ class OpenAIServer(Backend):
         """P that the choice between two images falls on the first one shown; nan where it says nothing, or takes no two
         images at once.
         """
-        uris = [_data_uri(a), _data_uri(b)]
         try:
-            if self._form is not None and self._form.graded:
-                return self._all([partial(self._chosen, uris, question)])[0]
-            return self._all([partial(self._probability, uris, question, ONE_OR_TWO, FIRST, SECOND)])[0]
+            return self._all([partial(self._first, [_data_uri(a), _data_uri(b)], question)])[0]
         except Refused:
             self._pairs = False
-        except Neither:
+        except (Neither, NoLogprobs):
             pass
         return math.nan
 
@@ -151,10 +148,10 @@ class OpenAIServer(Backend):
             return [value if isinstance(value := said.get(key), str) else "" for key in keys]
         return ["" for _ in keys]
 
-    def _answer(self, uris: Sequence[str], question: str) -> float | Refused | Neither:
+    def _answer(self, uris: Sequence[str], question: str) -> float | Refused | Neither | NoLogprobs:
         try:
             return self._probability(uris, question, YES_NO, YES, NO)
-        except (Refused, Neither) as error:
+        except (Refused, Neither, NoLogprobs) as error:  # a server with many machines behind it may tell some only
             return error
 
     def _probability(
@@ -164,26 +161,48 @@ class OpenAIServer(Backend):
         if form is None:
             with self._finding_out:
                 if self._form is None:
-                    return self._found_out(uris, question, ending, yes, no)
+                    return self._found_out(FORMS, uris, question, ending, yes, no)
                 form = self._form
         return self._in_form(form, uris, question, ending, yes, no)
 
+    def _first(self, uris: Sequence[str], question: str) -> float:
+        """P of the first of two images; where the server tells no probabilities, the model's own word. A choice never
+        settles that the model is to grade: what it is asked for then is no grade.
+        """
+        form, asked = self._form, (uris, question, ONE_OR_TWO, FIRST, SECOND)
+        if form is not None and not form.graded:
+            return self._in_form(form, *asked)
+        if form is None:
+            try:
+                return self._found_out([form for form in FORMS if not form.graded], *asked)
+            except (Refused, NoLogprobs):
+                pass
+        return self._chosen(uris, question)
+
     def _found_out(
-        self, uris: Sequence[str], question: str, ending: str, yes: Sequence[str], no: Sequence[str]
+        self,
+        forms: Sequence[Form],
+        uris: Sequence[str],
+        question: str,
+        ending: str,
+        yes: Sequence[str],
+        no: Sequence[str],
     ) -> float:
         """The answer in the first form in which the server gives one."""
-        refused: Refused | None = None
-        for form in FORMS:
+        refused: Refused | NoGrade | None = None
+        for form in forms:
             try:
                 found = self._in_form(form, uris, question, ending, yes, no)
             except Refused as error:
                 refused = refused or error
             except NoLogprobs:
                 continue
+            except NoGrade as error:
+                refused = error
             else:
                 self._form = form
                 return found
-        raise refused or Refused(f"{self.model} gives neither probabilities nor grades.")
+        raise refused or NoLogprobs("the server told no probabilities")
 
     def _in_form(
         self, form: Form, uris: Sequence[str], question: str, ending: str, yes: Sequence[str], no: Sequence[str]
@@ -217,6 +236,11 @@ class OpenAIServer(Backend):
     def _useless(self, error: Exception) -> ExternalError:
         if isinstance(error, ExternalError):
             return ExternalError(str(error), retry_after=error.retry_after)
+        if isinstance(error, NoGrade):
+            return ExternalError(
+                f"{self.title} tells no probabilities, and no grade from 0 to 10 but {clean(str(error), 40)!r}, so it "
+                "cannot be the critic. Serve it so that it tells logprobs, or name another model."
+            )
         return ExternalError(
             f"{self.title} answers neither yes nor no but begins with {clean(str(error), 40)!r}, so it cannot be the "
             "critic. Serve it without thinking, or name another model."

@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 
 import httpx
 from pydantic import BaseModel, Field, ValidationError
@@ -93,6 +93,7 @@ class Wire:
 
     def __init__(self, url: str, key: str = "", *, timeout: float = 60.0, retries: int = 2) -> None:
         self.url = url.rstrip("/")
+        self._secrets = [secret for secret in (key, *_secrets_of(url)) if len(secret) > 3]
         self.timeout = timeout
         self.retries = retries
         try:
@@ -103,7 +104,7 @@ class Wire:
         except (httpx.InvalidURL, UnicodeError, ValueError) as error:
             raise UserError(f"The critic's server cannot be asked: {str(error)[:_SHOWN]}. {VARIABLES}") from error
         if self._post_url.scheme not in ("http", "https") or not self._post_url.host:
-            raise UserError(f"{clean(url, _SHOWN)!r} is no address of a server, as http://host:8000/v1 is. {VARIABLES}")
+            raise UserError(f"{self.shown!r} is no address of a server, as http://host:8000/v1 is. {VARIABLES}")
         self._headers = headers
         self._client: httpx.Client | None = None
         self._opening = threading.Lock()
@@ -111,7 +112,13 @@ class Wire:
     @property
     def host(self) -> str:
         """The server's host and port, for people."""
-        return clean(urlsplit(self.url).netloc.rpartition("@")[2], 100)
+        return clean(_parts(self.url).netloc.rpartition("@")[2], 100)
+
+    @property
+    def shown(self) -> str:
+        """The server's address for people: without the name, password and query that may stand in it."""
+        parts = _parts(self.url)
+        return clean(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")), _SHOWN)
 
     def ask(self, payload: Json) -> Choice:
         """The first choice of a chat completion.
@@ -187,7 +194,8 @@ class Wire:
         return ExternalError(f"{self._who} did not answer within {self.timeout:g} s (DIFFGRAPH_CRITIC_TIMEOUT).")
 
     def _failure(self, response: httpx.Response, body: bytes, payload: Json | None) -> ExternalError | UserError:
-        status, said = response.status_code, _told(body)
+        told = clean(self._without_secrets(_told(body)), _SHOWN)
+        status, said = response.status_code, f": {told}" if told else ""
         if status in (401, 403):
             return AccessDenied(
                 f"{self._who} refuses the key ({status}). Set DIFFGRAPH_CRITIC_KEY, or OPENAI_API_KEY, to a good one."
@@ -196,18 +204,24 @@ class Wire:
             model = clean(str((payload or {}).get("model", "")), 80)
             there = ", ".join(self.models()) if payload else ""
             has = f"It serves {there}." if there else "Does DIFFGRAPH_CRITIC_URL end in /v1?"
-            return UserError(f"{self._who} has no model {model!r} at {self.url} ({status}). {has}")
+            return UserError(f"{self._who} has no model {model!r} at {self.shown} ({status}). {has}")
         if status in BUSY:
             wait = _seconds(response.headers.get("retry-after", ""))
             asks = f" It asks to wait {wait:g} s." if wait is not None else ""
             return Busy(f"{self._who} is overloaded, or a quota is spent ({status}{said}).{asks}", retry_after=wait)
         return (Broke if status >= 500 else Refused)(f"{self._who} answered with an error ({status}{said}).")
 
+    def _without_secrets(self, text: str) -> str:
+        """What a server says, without the key that was sent to it: some repeat it."""
+        for secret in self._secrets:
+            text = text.replace(secret, "…")
+        return text
+
     def _read(self, body: bytes) -> Choice:
         try:
             return _Answer.model_validate(json.loads(body)).choices[0]
         except (ValueError, RecursionError) as error:  # ValidationError is a ValueError
-            started = body.lstrip()[:60].decode("utf-8", "replace")
+            started = self._without_secrets(body.lstrip()[:4096].decode("utf-8", "replace"))[:60]
             page = " Does DIFFGRAPH_CRITIC_URL end in /v1?" if started.startswith("<") else ""
             raise ExternalError(f"{self._who} sent what is no answer: {clean(started)!r}.{page}") from error
 
@@ -216,7 +230,7 @@ VARIABLES = "Look at DIFFGRAPH_CRITIC_URL and DIFFGRAPH_CRITIC_KEY, or OPENAI_BA
 
 
 def _told(body: bytes) -> str:
-    """What a server says of an error, as it stands behind a status; "" where it says nothing."""
+    """What a server says of an error; "" where it says nothing."""
     try:
         said = json.loads(body[: 2**16])
     except (ValueError, RecursionError):
@@ -224,8 +238,22 @@ def _told(body: bytes) -> str:
     for key in ("error", "message", "detail"):
         if isinstance(said, dict) and said.get(key):
             said = said[key]
-    text = said if isinstance(said, str) else ""
-    return f": {clean(text, _SHOWN)}" if text else ""
+    return said if isinstance(said, str) else ""
+
+
+def _parts(url: str) -> SplitResult:
+    """An address taken apart; empty parts where it cannot be."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
+
+
+def _secrets_of(url: str) -> list[str]:
+    """What in an address may be a secret: its password, the values of its query."""
+    parts = _parts(url)
+    password = parts.netloc.rpartition("@")[0].partition(":")[2]
+    return [password, unquote(password), *(value for _, value in parse_qsl(parts.query))]
 
 
 def _seconds(text: str) -> float | None:

@@ -232,6 +232,16 @@ def test_what_a_critic_refuses_is_passed_over_and_told(asked: list[Batch], tmp_p
     assert set(found.refused.values()) == {"the server does not take this image"}
 
 
+def test_what_a_critic_got_no_answer_about_is_not_counted_and_asked_again(asked: list[Batch], tmp_path: Path) -> None:
+    class Mute(Truthful):
+        def score(self, images: Sequence[Image.Image], wanted: Sequence[Wanted]) -> list[Verdict]:
+            found = super().score(images, wanted)
+            return [v.model_copy(update={"unsure": tuple(w.text for w in wanted)}) for v in found]
+
+    assert ("all", WANTED, "subject") not in _measured(Mute("truthful"), asked, tmp_path).facets
+    assert _measured(Truthful("truthful"), asked, tmp_path).facets["all", WANTED, "subject"].auroc == 1.0
+
+
 def test_a_critic_that_refuses_everything_ends_it(asked: list[Batch], tmp_path: Path) -> None:
     with pytest.raises(ExternalError, match="does not take"):
         _measured(Squeamish(1), asked, tmp_path)

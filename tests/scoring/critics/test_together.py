@@ -67,6 +67,18 @@ def test_what_one_does_not_judge_the_other_does() -> None:
     assert verdict.seen == {"owl": "a"}
 
 
+def test_where_one_got_no_answer_the_other_judges() -> None:
+    class Unsure(Fixed):
+        def score(self, images: Sequence[Image.Image], wanted: Sequence[Wanted]) -> list[Verdict]:
+            found = super().score(images, wanted)
+            return [one.model_copy(update={"unsure": tuple(self.said)}) for one in found]
+
+    one, other = Unsure("a", owl=0.5, neon=0.5), Fixed("b", owl=0.9)
+    verdict = Together([one, other]).score([WHITE], WANTED)[0]
+    assert verdict.facets == pytest.approx({"owl": 0.9, "neon": 0.5})
+    assert verdict.unsure == ("neon",)
+
+
 def test_the_better_image_is_preferred_in_either_order() -> None:
     both = Together([Fixed("a", owl=0.9), Fixed("b", owl=0.6, neon=0.3)])
     better = both.prefer(WHITE, DARK, WANTED)

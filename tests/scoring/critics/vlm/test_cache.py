@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffgraph.errors import BudgetExceeded
+from diffgraph.errors import BudgetExceeded, ExternalError
 from diffgraph.scoring.critics.vlm.backend import Backend
 from diffgraph.scoring.critics.vlm.cache import Answers, Remembered
 
@@ -84,9 +84,37 @@ def test_no_answer_is_not_kept(tmp_path: Path) -> None:
 def test_the_budget_ends_politely_and_what_was_answered_stays(tmp_path: Path) -> None:
     critic = Remembered(Counting(), Answers(tmp_path / "a.sqlite"), 3)
     critic.yes_probabilities([grey(1)], ["a?", "b?"])
-    with pytest.raises(BudgetExceeded, match=r"asked 2 questions, and 2 more .* 3 that DIFFGRAPH_CRITIC_QUESTIONS"):
+    with pytest.raises(BudgetExceeded, match=r"asked 3 questions, and one more .* 3 that DIFFGRAPH_CRITIC_QUESTIONS"):
         critic.yes_probabilities([grey(2)], ["a?", "b?"])
     assert critic.yes_probabilities([grey(1)], ["a?"]).shape == (1, 1)
+
+
+def test_a_budget_under_a_single_images_questions_gets_there_all_the_same(tmp_path: Path) -> None:
+    runs = 0
+    while True:
+        critic = Remembered(Counting(), Answers(tmp_path / "a.sqlite"), 2)
+        try:
+            found = critic.yes_probabilities([grey(51)], ["a?", "b?", "c?", "d?", "e?"])
+            break
+        except BudgetExceeded:
+            runs += 1
+            assert runs < 5, "run it again to go on, it says"
+    assert found == pytest.approx(0.2)
+    assert runs == 2
+
+
+def test_what_was_answered_before_a_failure_is_not_asked_again(tmp_path: Path) -> None:
+    class Dying(Counting):
+        def answers(self, asked: Sequence[tuple[Image.Image, str]]) -> np.ndarray[Any, Any]:
+            if len(self.asked) >= 128:
+                raise ExternalError("the server is gone")
+            return super().answers(asked)
+
+    questions, second = [f"{number}?" for number in range(200)], Counting()
+    with pytest.raises(ExternalError):
+        Remembered(Dying(), Answers(tmp_path / "a.sqlite"), 1000).yes_probabilities([grey(1)], questions)
+    Remembered(second, Answers(tmp_path / "a.sqlite"), 1000).yes_probabilities([grey(1)], questions)
+    assert second.asked == questions[128:]
 
 
 def test_the_file_is_bounded_and_keeps_what_is_used(tmp_path: Path) -> None:

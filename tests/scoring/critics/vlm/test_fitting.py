@@ -17,6 +17,7 @@ from diffgraph.scoring import protocol
 from diffgraph.scoring.critics.vlm import VlmCritic, calibration_path
 from diffgraph.scoring.critics.vlm.calibration import Calibration, Curve
 from diffgraph.scoring.critics.vlm.fitting import Fitted, fit_folder
+from diffgraph.scoring.critics.vlm.labels import Label, images, read
 from diffgraph.scoring.protocol import CriticSetup
 from diffgraph.scoring.request import Wanted
 
@@ -130,6 +131,27 @@ def test_a_folder_without_labels_is_a_sentence(
         fitted(made(setup), tmp_path, [])
 
 
+@pytest.mark.parametrize("before", ["\ufeff", "\n\r\n", ""])
+def test_labels_as_editors_write_them(tmp_path: Path, before: str) -> None:
+    line = '{"image": "a.png", "facet": " Subject", "text": " fox\u2028den ", "shown": "yes"}'
+    (tmp_path / "labels.jsonl").write_text(before + line + "\r\n" + line + "\r\n", encoding="utf-8")
+    told: list[str] = []
+    label, again = read(tmp_path, told.append)
+    assert (label.facet, label.text, label.shown, told) == ("subject", "fox\u2028den", True, [])
+    assert again == label
+
+
+def test_an_image_that_breaks_behind_its_head_is_passed_over(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    second = data.index(b"IDAT", data.index(b"IDAT") + 4)
+    (tmp_path / "a.png").write_bytes(data[:second] + b"\0\1\2\3" + data[second + 4 :])
+    told: list[str] = []
+    assert list(images(tmp_path, [Label(image="a.png", facet="subject", text="x", shown=True)], told.append)) == []
+    assert "passed over" in told[0]
+
+
 def test_it_judges_any_base_but_not_unasked(setup: CriticSetup) -> None:
     assert made(setup).fits(setup.base)
     with pytest.raises(NoCritic, match=r"vlm:openai:MODEL"):
@@ -164,6 +186,27 @@ def test_a_server_that_is_named_for_the_critic_judges_unasked(ways: Ways, setup:
     ways.models = []
     with pytest.raises(NoCritic):
         protocol.fitting("auto", setup)
+
+
+def test_why_the_critic_that_is_meant_cannot_judge_is_told(
+    ways: Ways, setup: CriticSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways.models = []
+    with pytest.raises(NoCritic, match=r"vlm cannot judge: No server at 127.0.0.1:\d+ says which models"):
+        protocol.fitting("auto", setup)
+    monkeypatch.setenv("DIFFGRAPH_CRITIC_TIMEOUT", "soon")
+    with pytest.raises(NoCritic, match=r"vlm cannot judge: DIFFGRAPH_CRITIC_TIMEOUT='soon'"):
+        protocol.fitting("auto", setup)
+
+
+def test_curves_of_a_server_hold_whether_its_model_was_named_or_not(ways: Ways, setup: CriticSetup, home: Path) -> None:
+    path = calibration_path("openai:bright", home)
+    path.parent.mkdir(parents=True)
+    Calibration(model="openai:bright", facets={"subject": Curve(slope=2.0)}).write(path)
+    for said in ("auto", "vlm", "vlm:openai: bright"):
+        found = protocol.fitting(said, setup)
+        assert isinstance(found, VlmCritic)
+        assert found.calibration.facets
 
 
 def test_a_model_on_the_hub_is_fetched_when_it_is_needed(setup: CriticSetup) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,10 +13,12 @@ from diffgraph_pico.vision_server import Ways, brightness, serving
 from PIL import Image
 
 from diffgraph.errors import AccessDenied, Busy, DiffGraphError, ExternalError, Unreachable, UserError
+from diffgraph.scoring.critics.vlm.answers import NO, YES, probability
 from diffgraph.scoring.critics.vlm.critic import VlmCritic
+from diffgraph.scoring.critics.vlm.forms import FORMS, NoGrade
 from diffgraph.scoring.critics.vlm.openai_server import OpenAIServer
 from diffgraph.scoring.critics.vlm.settings import VlmSettings
-from diffgraph.scoring.critics.vlm.wire import Wire
+from diffgraph.scoring.critics.vlm.wire import Choice, Wire
 from diffgraph.scoring.request import Wanted
 
 FOX = Wanted(facet="subject", text="red fox")
@@ -81,6 +84,72 @@ def test_a_server_of_todays_parameters_only(start: Start) -> None:
     found = server(ways).yes_probabilities(greys(40, 200), QUESTIONS)
     assert found[:, 0] == pytest.approx([40 / 255, 200 / 255], abs=0.01)
     assert sum("max_tokens" in asked for asked in ways.asked) == 1, "it is found out once"
+
+
+@pytest.mark.parametrize(
+    ("wrote", "means"),
+    [
+        ("8", 0.8), ("Score: **7**", 0.7), ("7,5", 0.75), ("8/10", 0.8), ("9 out of 10", 0.9),
+        ("On a scale of 0 to 10, I'd say 8.", 0.8), ("From 0 (surely not) to 10 (surely): 9", 0.9),
+        ("<think>two foxes, so 2?</think>\n9", 0.9), ('```json\n{"score": 3}\n```', 0.3), ("10", 1.0), ("0", 0.0),
+    ],
+)  # fmt: skip
+def test_a_grade_is_read_as_it_is_meant(wrote: str, means: float) -> None:
+    graded = FORMS[-1].read(Choice.model_validate({"message": {"content": wrote}}), YES, NO)
+    assert graded == pytest.approx(means)
+
+
+@pytest.mark.parametrize("wrote", ["", "eight", "-3", "85%", "11", "<think>1 2 3", "Yes"])
+def test_what_is_no_grade_is_no_answer(wrote: str, start: Start) -> None:
+    with pytest.raises(NoGrade):
+        FORMS[-1].read(Choice.model_validate({"message": {"content": wrote}}), YES, NO)
+    body = json.dumps({"choices": [{"message": {"content": wrote}}]}).encode()
+    with pytest.raises(ExternalError, match=r"no grade from 0 to 10.*cannot be the critic"):
+        server(start(body=body)).yes_probabilities(greys(9), QUESTIONS)
+
+
+@pytest.mark.parametrize("token", ["Yes.", "yes,", "**Yes", "\nYes", '"Yes', "ĠYES", "▁yes"])
+def test_a_word_with_its_marks_is_the_word(token: str) -> None:
+    assert probability([(token, np.log(0.6)), ("No", np.log(0.2))]) == pytest.approx(0.75)
+
+
+def test_a_server_that_tells_one_token_hides_the_other() -> None:
+    assert probability([("Yes", np.log(0.6))]) == pytest.approx(0.6)
+    assert probability([("no", np.log(0.7))]) == pytest.approx(0.3)
+    assert probability([("Maybe", 0.0)]) is None
+
+
+def test_probabilities_that_go_missing_on_the_way_are_unsure(start: Start) -> None:
+    ways = start()
+    critic = VlmCritic(server(ways))
+    critic.score(greys(255), [FOX])
+    ways.logprobs = "left out"
+    (verdict,) = critic.score(greys(250), [FOX])
+    assert verdict.facets == {"red fox": 0.5}
+    assert critic.prefer(*greys(250, 3), [FOX]) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("logprobs", ["left out", "refused"])
+def test_a_choice_may_be_the_first_question_of_a_process(start: Start, logprobs: str) -> None:
+    model = server(start(logprobs=logprobs))
+    assert [model.first_probability(*greys(9, 200), "Which?"), model.first_probability(*greys(200, 9), "Which?")] == [
+        0,
+        1,
+    ]
+    assert model.yes_probabilities(greys(51), QUESTIONS[:1])[0, 0] == pytest.approx(0.2, abs=0.01)
+
+
+@pytest.mark.parametrize("status", [200, 400, 404, 422, 429, 500])
+def test_no_message_tells_a_key_or_a_password(start: Start, status: int) -> None:
+    ways = start()
+    url = ways.url.replace("//", "//me:pass%20word@") + "?token=tokentoken"
+    ways.told = "x" * 190 + " sk-secretsecret pass word tokentoken"
+    ways.failing, ways.body = [(status, {})] * 9 if status != 200 else [], ways.told.lstrip("x").encode()
+    model = OpenAIServer("bright", Wire(url, "sk-secretsecret", timeout=5, retries=0))
+    with pytest.raises(DiffGraphError) as told:
+        model.yes_probabilities(greys(1), QUESTIONS)
+    for secret in ("secret", "pass%20", "pass word", "tokent"):
+        assert secret not in str(told.value)
 
 
 def test_neither_yes_nor_no_is_no_critic(start: Start) -> None:
@@ -184,6 +253,7 @@ def test_one_bad_image_never_ends_a_batch(start: Start, status: int) -> None:
         [0.5, 100 / 255, 200 / 255, 0.5, 250 / 255], abs=0.01
     )
     assert "gave no answer" in verdicts[0].findings[0]
+    assert [v.unsure for v in verdicts] == [("red fox", "neon"), (), (), ("red fox", "neon"), ()]
     assert "gave no answer" not in " ".join(verdicts[1].findings)
 
 
