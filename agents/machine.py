@@ -28,7 +28,7 @@ from ..tools.check_plan import PlanArgs
 from ..tools.context import Context
 from ..tools.merge_and_sample import image_paths
 from ..tools.results import ScoredImage
-from ..tools.score_images import score_images
+from ..tools.score_images import critic_id, score_images
 from ..tools.tool import Agent as AgentName
 from ..tools.tool import call, get
 from . import answer, best_images
@@ -59,9 +59,13 @@ class Machine:
         self.ctx = ctx
 
     def begin(self, state: State) -> Command[Literal["planner"]]:
-        """Check the request and give it a folder. Raises UserError at once if the critic that is named cannot judge."""
+        """Check the request and give it a folder. Raises UserError at once if the critic that is named cannot
+        judge, or is not there.
+        """
         if why := self.ctx.unjudged:
             self.ctx.say("unjudged", why)
+        else:
+            critic_id(self.ctx)  # its files are looked for before anything is drawn
         prompt = answer.checked_prompt(state.prompt)
         change = State(
             version=state.version, prompt=prompt, n=answer.checked_n(state.n), seed=answer.checked_seed(state.seed)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationError
 
-from ..errors import ToolFailed
+from ..errors import ExternalError, ToolFailed, UserError
 from ..files.atomic import write_bytes
 from ..files.hashing import file_sha256
 from ..graph.reading.languages import is_read
@@ -85,7 +86,7 @@ def preferred(ctx: Context, candidate: Path, incumbent: Path, wanted: Sequence[W
     except (FileNotFoundError, ValidationError):
         pass
     a, b = _opened([candidate, incumbent])
-    with ctx.machinery.lock:
+    with ctx.machinery.lock, _at_work():
         chosen = Preference(probability=critic.prefer(a, b, list(wanted)))
     write_bytes(kept, chosen.model_dump_json().encode())
     return chosen.probability
@@ -105,14 +106,26 @@ def score_files(ctx: Context, paths: Sequence[Path], wanted: Sequence[Wanted]) -
     todo = [i for i, verdict in enumerate(out) if verdict is None]
     if todo:
         images = _opened([paths[i] for i in todo])
-        with ctx.machinery.lock:
-            scored = ctx.critic.score(images, list(wanted))
+        critic = ctx.critic
+        with ctx.machinery.lock, _at_work():
+            scored = critic.score(images, list(wanted))
         for i, verdict in zip(todo, scored, strict=True):
             out[i] = verdict
             if not verdict.unsure:
                 kept = _score_path(paths[i], _key(paths[i], wanted, critic_id(ctx)))
                 write_bytes(kept, verdict.model_dump_json().encode())
     return [verdict for verdict in out if verdict is not None]
+
+
+@contextmanager
+def _at_work() -> Iterator[None]:
+    """A critic that turns out to be misconfigured when it is asked (its key, its model's name) failed, and no more: the
+    images are there.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise ExternalError(str(error)) from error
 
 
 def critic_id(ctx: Context) -> str:

@@ -20,6 +20,7 @@ from diffgraph.agents.calibrator import calibrate
 from diffgraph.agents.runs.generate import generate
 from diffgraph.agents.scout import scout
 from diffgraph.bases.profile import MeasureRules
+from diffgraph.errors import UserError
 from diffgraph.graph.calibration.reference_prompts import pool
 from diffgraph.merging.sampling.png_record import read_png
 from diffgraph.scoring.request import Wanted
@@ -176,6 +177,23 @@ def test_a_critic_that_fails_ends_a_request_politely(pico: Callable[[str], Any],
     with Context.open(_settings(small, home, critic="brightness:fails after 1", accept=0, image_cost=0)) as ctx:
         result = generate("a dog --size 64x64", context=ctx)
     assert (result.status, len(result.rounds)) == ("accepted", 1)
+
+
+def test_a_critic_that_is_misconfigured_costs_no_image(
+    pico: Callable[[str], Any], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its files show is told before anything is drawn; what its server says, with the images."""
+    small, words = pico("sd15"), "a cat --size 64x64"
+    with Context.open(_settings(small, home, critic=f"clip:{small.base}")) as ctx:
+        with pytest.raises(UserError, match=r"no \.safetensors file"):
+            generate(words, context=ctx)
+        assert _images(ctx) == {}
+    with serving(Ways(key="right")) as ways:
+        monkeypatch.setenv("DIFFGRAPH_CRITIC_URL", ways.url)
+        with Context.open(_settings(small, home, critic="vlm:openai:bright")) as ctx:
+            result = generate(words, context=ctx)
+    assert (result.status, len(result.images)) == ("unjudged", 1)
+    assert "refuses the key (401)" in result.message
 
 
 @pytest.mark.slow
