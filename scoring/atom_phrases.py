@@ -124,8 +124,9 @@ def noun_phrase(phrase: Sequence[str]) -> tuple[str, str, list[str]]:
         count = number(tagged[1])
     elif len(words) > 2 and words[1].casefold() == "of" and words[0].casefold() in lists.GROUPS:
         count, words = lists.GROUPS[words[0].casefold()], words[2:]
-    elif len(words) > 1 and (count := number(words[0])):
+    elif len(words) > 1 and (count := "one" if words[0].casefold() == "one" else number(words[0])):
         words = words[2:] if words[1].casefold() == "of" and len(words) > 2 else words[1:]
+        words = words[1:] if len(words) > 1 and words[0].casefold() in lists.DETERMINERS else words
     told: list[str] = []
     while len(words) > 1 and tells(words[0]) and words[1].casefold() != "of" and not _is_compound(words):
         if words[1].casefold() in ("and", "&") and len(words) > 3:

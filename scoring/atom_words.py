@@ -57,12 +57,14 @@ BODY = _words(
 """Parts of somebody who was named before: "a girl, silver hair"."""
 POSITIONS = _words("corner center centre middle left right top bottom front foreground side distance viewer camera")
 """Where in the picture; nothing to be seen by itself."""
-INTENSIFIERS = _words("very really extremely quite so super too incredibly slightly rather highly ultra")
+INTENSIFIERS = _words(
+    "very really extremely quite so super too incredibly slightly rather highly ultra exactly precisely"
+)
 
 MEDIA = _words(
     "photo photograph photography picture image painting watercolor watercolour drawing illustration sketch "
     "render rendering artwork art portrait poster print cartoon comic mosaic fresco mural collage engraving "
-    "etching woodcut linocut lithograph icon logo sticker sculpture statue figurine origami embroidery tapestry "
+    "etching woodcut linocut lithograph icon logo sticker origami embroidery tapestry "
     "doodle screenshot polaroid selfie diagram blueprint infographic caricature manga anime pixelart fanart "
     "wallpaper still shot view"
 )
@@ -117,6 +119,13 @@ STYLES_IN_FRONT = _phrases(
 """Styles that stand in front of the thing: "a pixel art castle"."""
 LIGHT = _words("light lighting lights backlight backlighting shadows glow bokeh sunlight moonlight candlelight rays")
 
+GARMENTS = _words(
+    "dress suit tuxedo shirt t-shirt jacket coat uniform gown kimono armor armour robe robes sweater hoodie blouse "
+    "costume swimsuit bikini pajamas pyjamas jeans skirt toga sari spacesuit raincoat overalls jersey outfit clothes "
+    "clothing attire"
+)
+"""What somebody is in who wears it: "a man in a suit"."""
+
 QUALITY = _phrases(
     "masterpiece, best quality, high quality, highest quality, good quality, amazing quality, top quality, highly "
     "detailed, ultra detailed, extremely detailed, detailed, intricate, intricate details, intricate detail, fine "
@@ -124,7 +133,8 @@ QUALITY = _phrases(
     "hires, hi-res, sharp focus, sharp, in focus, award winning, award-winning, trending on artstation, "
     "artstation, professional, stunning, gorgeous, beautiful, breathtaking, epic, perfect, amazing, aesthetic, "
     "very aesthetic, newest, score_9, score_8_up, score_7_up, raw photo, octane render, unreal engine, unreal "
-    "engine 5, ray tracing, best, dslr, sfw, safe, rating_safe, very detailed, cinematic composition"
+    "engine 5, ray tracing, best, dslr, sfw, safe, rating_safe, very detailed, cinematic composition, "
+    "solo"
 )
 """What nobody can see in an image by itself: asked for and not judged."""
 PRONOUNS = _words("it them him he she they itself himself herself themselves one someone somebody something everything")
@@ -134,7 +144,7 @@ FILLER = (
         "it that which who has have having while where i i'd like want would can could you me us draw paint generate "
         "create make show render give need image picture one single showing depicting featuring no without not any "
         "nicely very wearing dressed says say saying reads words word text letters caption inscription titled "
-        "labelled labeled spelling"
+        "labelled labeled spelling shows depicts features portrays scene"
     )
     | DETERMINERS
     | PRONOUNS
@@ -201,6 +211,8 @@ UNCOUNTED = _words(
 )
 """Words that end in s and are no plural, or are one that is asked for as it is."""
 PREPOSITIONS = (
+    *("left of", "right of", "to the left side of", "to the right side of", "on the left side of"),
+    *("on the right side of", "opposite", "in the shape of", "shaped like"),
     *("in front of", "on top of", "next to", "close to", "in the middle of", "inside of", "on the back of"),
     *("on the left of", "on the right of", "to the left of", "to the right of", "in between", "made of", "made from"),
     *("made out of", "full of", "filled with", "covered in", "covered with", "surrounded by", "dressed as"),

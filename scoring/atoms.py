@@ -38,8 +38,20 @@ _KEPT_FIRST = ("subject", "character", "text", "count", "relation", "attribute",
 _QUOTED = re.compile(r"[\"“”«»„]([^\"“”«»„]{1,120})[\"“”«»„]|(?<!\w)['‘]([^'‘’]{2,120})['’](?!\w)")
 _SAYS = re.compile(
     r"\W{0,3}\b(?:(?:that|which|who)\s+)?(?:says?|saying|reads?|reading|spells?|spelling|labell?ed|titled|called|"
-    r"(?:with|has|having)?\s*(?:the\s+)?(?:words?|text|title|caption|letters?|inscription|message|slogan)"
+    r"(?:with|has|having)?\s*(?:the\s+)?(?:words?|text|(?:sub)?title|caption|letters?|inscription|message|slogan|headline)"
     r"(?:\s+(?:saying|reading|that\s+(?:says|reads)))?)\s*:?\s*$",
+    re.IGNORECASE,
+)
+_SAYS_PLAINLY = re.compile(
+    r"\b(?:(?:(?:that|which|who)\s+)?(?:says?|saying|spells?|spelling|"
+    r"with\s+the\s+(?:words?|text|title|caption|inscription|slogan))\s*:?\s+(?P<some>[A-Z0-9][^,.;:|!?\n]*?)|"
+    r"(?:(?:that|which|who)\s+)?(?:reads?|reading)\s*:?\s+(?P<loud>(?:[A-Z0-9][A-Z0-9'’&-]+)(?:\s+[A-Z0-9'’&-]+)*))"
+    r"(?=\s+(?:on|in|at|above|below|under|over|across|written|hanging|next|near|against|beside|with|by)\b|"
+    r"\s*[,.;:|!?\n]|\s*$)"
+)
+"""What is to be written, without quotation marks: it begins in capitals."""
+_SHOWS = re.compile(
+    r"^(?:(?:the|this|an?)\s+)?(?:scene|image|picture|composition)\s+(?:shows?|depicts?|features?|portrays?)\s+(?=\S)",
     re.IGNORECASE,
 )
 _WEIGHT = re.compile(r":\s*[-+]?\d*\.?\d+\s*(?=[)\]])")
@@ -55,6 +67,8 @@ _IN_STYLE_OF = re.compile(r"^(.*?)\b(?:in\s+(?:the\s+)?)?styles?\s+of\s+(?:an?\s
 _CAMERA = re.compile(r"^(?:\d+\s?mm(?: lens| film)?|f/?\d+(?:\.\d+)?|iso\s?\d+|\d+k|canon.*|nikon.*|kodak.*)$")
 _LAST_WORD = {"style": "style", "background": "background", "backdrop": "background"}
 _TOKEN = re.compile(r"[\w'’&°+#.-]*\w")
+_OF = frozenset({"of", "showing", "depicting", "featuring", "shows", "depicts", "features", "portrays"})
+_LIKE = frozenset({"as", "like", "to", "in the shape of", "shaped like"})
 _WITH = frozenset({"with", "has", "have", "having", "filled with", "full of", "covered in", "covered with"})
 _WORN = frozenset({"wearing", "dressed in", "dressed as"})
 _AGAIN = frozenset({"", "and", "&", "plus", "there is", "there are", "besides"})
@@ -86,11 +100,12 @@ def atoms(words: str, known: Mapping[str, str] | None = None) -> tuple[Wanted, .
     if not _is_latin(text):
         return (whole,)
     sorter = _Sorter({bare(stretch): facet for stretch, facet in (known or {}).items()})
-    for clause in _CLAUSE.split(_without_quotes(text, sorter)):
+    rest = _without_quotes(text, sorter)
+    for clause in _CLAUSE.split(rest):
         sorter.clause(" ".join(clause.split()))
     found = list(dict.fromkeys(sorter.found))
     kept = _bounded(found, MOST)
-    if len(kept) < len(found) or not kept or not covered(text, kept):
+    if len(kept) < len(found) or not kept or not covered(rest, kept):
         return (*_bounded(found, MOST - 1), whole)
     return tuple(kept)
 
@@ -135,7 +150,12 @@ def _without_quotes(text: str, into: _Sorter) -> str:
         out += _SAYS.sub(" ", text[at : match.start()])
         into.add("text", match[1] or match[2])
         at = match.end()
-    return out + text[at:]
+
+    def plainly(match: re.Match[str]) -> str:
+        into.add("text", match["some"] or match["loud"])
+        return " "
+
+    return _SAYS_PLAINLY.sub(plainly, out + text[at:])
 
 
 def _bounded(found: Sequence[Wanted], most: int) -> list[Wanted]:
@@ -184,7 +204,7 @@ class _Sorter:
 
     def clause(self, text: str) -> None:
         """One clause: its frame (style, background, medium, view) is taken off, the rest are things."""
-        text = re.sub(r"\s+please$", "", _LEAD.sub("", text.strip(" .-–—'’")), flags=re.IGNORECASE)
+        text = re.sub(r"\s+please$", "", _SHOWS.sub("", _LEAD.sub("", text.strip(" .-–—'’"))), flags=re.IGNORECASE)
         low, said = bare(text), text.casefold()
         if not low or {low, said} & lists.QUALITY or _CAMERA.match(said) or set(_tokens(said)) <= lists.FILLER:
             return
@@ -196,7 +216,9 @@ class _Sorter:
             self.add("style", low)
         elif low in lists.TIMES:
             self.add("background", low)
-        elif len(low.split()) == 1 and tells(low) and low not in lists.MATERIALS:
+        elif low == said and is_verb(low):
+            self.add("action", low)
+        elif len(low.split()) == 1 and tells(low) and low not in lists.MATERIALS and not said.endswith("ground"):
             self.add("attribute" if self.main else "concept", f"{low} {self.main}")
         else:
             self._framed(text)
@@ -225,7 +247,7 @@ class _Sorter:
     def _medium(self, tokens: Sequence[str]) -> None:
         """``an oil painting of a house``, ``close-up of a face``; a medium that stands alone ("digital painting")."""
         for at, token in enumerate(tokens[:6]):
-            if at and token.casefold() in ("of", "showing", "depicting", "featuring"):
+            if at and token.casefold() in _OF:
                 low = bare(" ".join(tokens[:at]))
                 if _is_medium(low):
                     self._say_medium(low)
@@ -250,6 +272,8 @@ class _Sorter:
             last = low.split()[-1]
             if last in lists.LIGHT or (last in lists.BODY and self.main and len(low.split()) > 1):
                 return self.add("concept" if last in lists.LIGHT else "attribute", low)
+            if last in lists.GARMENTS and self.main:
+                return self.add("clothing", low)
         parts = segments(tokens, named=bool(self.main))
         opening = parts[0][0] if parts else ""
         subject = self.main if opening and (is_verb(opening.split()[0]) or opening in _WITH | _WORN) else ""
@@ -292,7 +316,7 @@ class _Sorter:
             return ""
         self.add("relation", f"{subject} {joint} {' '.join(phrase)}")
         vague = verb and len(joint.split()) == 1 and low == " ".join(phrase).casefold() and singular(low) == low
-        return "" if placed or vague or joint in ("as", "like", "to") else self._noun(phrase)
+        return "" if placed or vague or joint in _LIKE else self._noun(phrase)
 
     def _is(self, subject: str, phrase: Sequence[str], opening: str) -> str:
         """``the cat is black``; ``next to the pig is a robin``."""
@@ -310,7 +334,7 @@ class _Sorter:
         if joint in _WITH:
             said = "with" if joint in ("has", "have", "having") else joint
             self.add("attribute", f"{subject} {said} {' '.join(phrase)}")
-        elif joint in _WORN:
+        elif joint in _WORN or (joint == "in" and phrase[-1].casefold() in lists.GARMENTS):
             self.add("clothing", bare(" ".join(phrase)))
         elif joint in ("made of", "made from", "made out of"):
             self.add("attribute", f"{subject} {joint} {bare(' '.join(phrase))}")

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 VERSION = 3
-ATOMS = 1
+ATOMS = 2
 """Of how prompts are split into what the critic is asked, where the base does not say it."""
 SEED = 0
 MAX_SKILLS = 24

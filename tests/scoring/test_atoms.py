@@ -48,6 +48,28 @@ SAID = {
     "masterpiece, best quality, 1girl, silver hair, 8k": "subject: girl, attribute: silver hair",
     "(red:1.2) ((fox)), <lora:x:0.7>": "subject: fox, attribute: red fox",
     "a teddy bear without a hat": "subject: teddy bear",
+    "two red foxes left of a blue barn, watercolor, no people": "subject: fox, count: two foxes, attribute: red fox, "
+    "relation: fox left of a blue barn, subject: barn, attribute: blue barn, style: watercolor",
+    "a sign saying KEEP OUT": "text: KEEP OUT, subject: sign",
+    "a t-shirt that says I love NY": "text: I love NY, subject: t-shirt",
+    "a cake with the words Happy Birthday on it": "text: Happy Birthday, subject: cake",
+    "a person holding a sign which reads STOP": "text: STOP, subject: person, relation: person holding a sign, "
+    "subject: sign",
+    "a man reading Harry Potter": "subject: man, relation: man reading Harry Potter",
+    "a robot called Bob": "subject: robot called Bob",
+    'a storefront reading "Bob\'s Burgers"': "text: Bob's Burgers, subject: storefront",
+    "The scene shows a fisherman in a boat.": "subject: fisherman, relation: fisherman in a boat, subject: boat",
+    "The painting depicts a ship at sea": "style: painting, subject: ship, background: sea",
+    "five black cats and one white dog": "subject: cat, count: five cats, attribute: black cat, subject: dog, "
+    "count: one dog, attribute: white dog",
+    "exactly seven red balloons": "subject: balloon, count: seven balloons, attribute: red balloon",
+    "a cute robot, white background": "subject: robot, attribute: cute robot, background: white",
+    "a woman in a red dress dancing with a man in a tuxedo": "subject: woman, clothing: red dress, "
+    "relation: woman dancing with a man, subject: man, clothing: tuxedo",
+    "1girl, solo, school uniform": "subject: girl, clothing: school uniform",
+    "running": "action: running",
+    "a bronze statue of a horse": "subject: statue of a horse, attribute: bronze statue of a horse",
+    "a teapot in the shape of an elephant": "subject: teapot, relation: teapot in the shape of an elephant",
     "a fire truck, a bus stop, running shoes": "subject: fire truck, subject: bus stop, subject: running shoe",
 }
 

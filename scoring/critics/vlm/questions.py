@@ -23,7 +23,7 @@ _MOST = 300
 _MOST_WHOLE = 1500
 _ANGLES = re.compile(r"[<>]+")
 _DETERMINED = re.compile(
-    r"(?:an?|the|some|any|no|one|two|three|four|five|six|seven|eight|nine|ten|\d+|many|several|few|both|all|his|her|its|"
+    r"(?:an?|the|some|any|no|one|two|three|four|five|six|seven|eight|nine|ten|\d+|many|several|few|both|all|half|his|her|its|"
     r"their|my|your|our|this|that|these|those)(?![\w-])",
     re.IGNORECASE,
 )
@@ -110,10 +110,11 @@ def without(text: str, suffix: str) -> str:
 
 def with_article(text: str) -> str:
     """``text`` with "a" or "an" where a singular noun wants one: not before names, plurals, or what has its own."""
-    if _DETERMINED.match(text) or _is_name(text):
+    phrase = _AFTER_HEAD.sub("", text)
+    if _DETERMINED.match(text) or _is_name(text) or (phrase and _is_name(phrase)):
         return text
-    head = _AFTER_HEAD.sub("", text).split()[-1:] or [text]
-    if _pluralizer().is_plural(head[0]):
+    head = phrase.split()[-1:] or [text]
+    if _pluralizer().is_plural(head[0]) or head[0].casefold() == "hair":
         return text
     return f"{'an' if _VOWEL_SOUND.match(text) else 'a'} {text}"
 
