@@ -67,18 +67,26 @@ def reading(where: Path, kind: str) -> Iterator[None]:
 def loaded(auto: Any, where: Path, device: str) -> Any:
     """A model of a transformers class from a folder, in float32, ready to be asked. No code of the folder runs."""
     import torch
+
+    with quietly():
+        found = auto.from_pretrained(
+            where, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        )
+    return found.eval().to(device)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without the bars that transformers draws on the terminal."""
     from transformers.utils import logging
 
     shows = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        found = auto.from_pretrained(
-            where, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
-        )
+        yield
     finally:
         if shows:
             logging.enable_progress_bar()
-    return found.eval().to(device)
 
 
 def image_processor(where: Path) -> Any:

@@ -83,7 +83,7 @@ def preferred(ctx: Context, candidate: Path, incumbent: Path, wanted: Sequence[W
     kept = candidate.with_name(f"{candidate.stem}.over-{key}.json")
     try:
         return Preference.model_validate_json(kept.read_bytes()).probability
-    except (FileNotFoundError, ValidationError):
+    except (OSError, ValidationError):
         pass
     a, b = _opened([candidate, incumbent])
     with ctx.machinery.lock, _at_work():
@@ -157,7 +157,7 @@ def _kept(path: Path, key: str) -> Verdict | None:
     kept = _score_path(path, key)
     try:
         return Verdict.model_validate_json(kept.read_bytes())
-    except (FileNotFoundError, ValidationError):
+    except (OSError, ValidationError):
         return None  # never scored, or damaged: it is scored again
 
 

@@ -158,4 +158,5 @@ def markdown(title: str, measured: Mapping[str, Measured], images: Images) -> st
 def _row(name: str, facet: str, f: Figures) -> str:
     area = "" if f.auroc is None else f"{f.auroc:.3f} [{f.low:.3f}, {f.high:.3f}]"
     shares = ["" if v is None else f"{v:.2f}" for v in (f.shown, f.false_yes, f.false_yes_at_90)]
+    facet = facet.replace("|", "\\|")
     return f"| {name} | {facet} | {area} | {f.ece:.3f} | {f.n} | {' | '.join(shares)} |"

@@ -114,7 +114,9 @@ class ClipCritic:
         return self._vectors[key]
 
     def _verdict(self, wanted: Sequence[Wanted], chances: Sequence[float]) -> Verdict:
-        facets = {want.text: p for want, p in zip(wanted, chances, strict=True)}
+        facets: dict[str, float] = {}
+        for want, p in zip(wanted, chances, strict=True):
+            facets[want.text] = min(p, facets.get(want.text, 1.0))  # one text under two facets: the worse of the two
         findings = [
             f"The {want.facet} {said(want)!r} is hardly there ({p:.2f})."
             for want, p in zip(wanted, chances, strict=True)

@@ -28,23 +28,22 @@ _SAY_WHICH = (
 @protocol.critic("vlm")
 def made(setup: CriticSetup) -> VlmCritic:
     """A vision model, for any base: vlm:openai:MODEL at a server, vlm:local:FOLDER_OR_HUB_ID in this process."""
-    critic, own = uncalibrated(setup), VlmSettings.load().critic_calibration
-    path = user_path(own) if own else calibration_path(fitted_as(setup.argument, critic), _home(setup))
-    critic.calibrate(Calibration.read(path) if own or path.is_file() else Calibration())
+    try:
+        critic, own = uncalibrated(setup), VlmSettings.load().critic_calibration
+        path = user_path(own) if own else calibration_path(fitted_as(setup.argument, critic), _home(setup))
+        critic.calibrate(Calibration.read(path) if own or path.is_file() else Calibration())
+    except UserError as error:
+        if setup.argument.strip() or str(error) == _SAY_WHICH:
+            raise
+        raise Unusable(str(error)) from error  # the settings name its server, so somebody means it
     return critic
 
 
 def uncalibrated(setup: CriticSetup) -> VlmCritic:
-    """The same, its probabilities as the model says them, whatever was fitted before. Raises as `made` does."""
-    try:
-        settings = VlmSettings.load()
-        model = _model(setup, settings)
-    except UserError as error:
-        if setup.argument.strip() or str(error) == _SAY_WHICH:
-            raise
-        raise Unusable(str(error)) from error
+    """The same, its probabilities as the model says them, whatever was fitted before. UserError if it is not there."""
+    settings = VlmSettings.load()
     kept = Answers(_home(setup) / "cache" / "vlm-answers.sqlite")
-    return VlmCritic(Remembered(model, kept, settings.critic_questions))
+    return VlmCritic(Remembered(_model(setup, settings), kept, settings.critic_questions))
 
 
 def _home(setup: CriticSetup) -> Path:

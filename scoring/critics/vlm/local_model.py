@@ -22,6 +22,7 @@ from ....cleaning import clean
 from ....errors import ExternalError, UserError
 from ....files.hashing import file_sha256
 from ....settings import user_path
+from ...pretrained import quietly
 from .answers import FIRST, NO, SECOND, YES, spellings
 from .backend import Backend
 from .questions import ONE_OR_TWO, SHORTLY, YES_NO
@@ -236,9 +237,10 @@ class LocalModel(Backend):
 
         dtype = torch.float32 if torch.device(self.device).type == "cpu" else "auto"
         try:
-            found = AutoModelForImageTextToText.from_pretrained(
-                self.folder, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
-            )
+            with quietly():
+                found = AutoModelForImageTextToText.from_pretrained(
+                    self.folder, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
+                )
         except _NOT_READ as error:
             raise self._unreadable(error) from error
         return found.eval().to(self.device)

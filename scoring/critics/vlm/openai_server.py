@@ -74,7 +74,8 @@ class OpenAIServer(Backend):
         served = [model] if model else wire.models()
         if not served:
             raise UserError(
-                f"No server at {wire.host} says which models it serves: name one, as vlm:openai:MODEL does."
+                f"No server at {wire.host} says which models it serves. Is it running? Or name one, as "
+                "vlm:openai:MODEL does."
             )
         return cls(served[0], wire, at_once=settings.critic_at_once)
 

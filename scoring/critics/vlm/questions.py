@@ -21,7 +21,8 @@ GRADE = " Answer with a number from 0 (surely not) to 10 (surely)."
 ONE_OR_TWO = " Answer 1 or 2."
 _MOST = 300
 _MOST_WHOLE = 1500
-_ANGLES = re.compile(r"[<>]+")
+_TURNS = re.compile(r"[<>]+|\[/?[A-Z_]{2,}\]")
+"""What templates mark turns and images with: "<image>", "[INST]"."""
 _DETERMINED = re.compile(
     r"(?:an?|the|some|any|no|one|two|three|four|five|six|seven|eight|nine|ten|\d+|many|several|few|both|all|half|his|her|its|"
     r"their|my|your|our|this|that|these|those)(?![\w-])",
@@ -100,7 +101,7 @@ def choice(wanted: Sequence[Wanted]) -> str:
 def said(wanted: Wanted) -> str:
     """An atom's text as it may stand in a question: one line, bounded, without what a chat template could obey."""
     most = _MOST_WHOLE if wanted.facet == WHOLE else _MOST
-    return " ".join(clean(_ANGLES.sub(" ", wanted.text), most).split()) or "that"
+    return " ".join(clean(_TURNS.sub(" ", wanted.text), most).split()) or "that"
 
 
 def without(text: str, suffix: str) -> str:

@@ -319,6 +319,14 @@ def test_a_folder_of_labels_is_read_as_well(tmp_path: Path) -> None:
     assert found.facets["all", WANTED, "style"].shown == 0.0
 
 
+def test_lists_as_editors_write_them(tmp_path: Path) -> None:
+    Painted.image(["cat"], 0).save(tmp_path / "a.png")
+    line = json.dumps({"image": "a.png", "item": "den\u2028", "wanted": [], "truth": {"x": True}}, ensure_ascii=False)
+    (tmp_path / LINES).write_text(f"\ufeff{line}\r\n\r\n{line}\r\n", encoding="utf-8")
+    shown, bad = read(tmp_path)
+    assert ([one.listed.item for one in shown], bad) == (["den\u2028"], {})
+
+
 def test_the_same_image_of_a_prompt_counts_once(tmp_path: Path) -> None:
     folder = _labelled(tmp_path)
     text = (folder / LINES).read_text()

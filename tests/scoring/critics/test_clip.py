@@ -81,6 +81,16 @@ def test_it_chooses_by_a_softmax_over_the_two_images(
     assert critic.prefer(images[0], images[1], []) == 0.5
 
 
+def test_one_text_under_two_facets_counts_as_the_worse_of_the_two(
+    critic: ClipCritic, images: list[Image.Image]
+) -> None:
+    twice = [Wanted(facet="subject", text="neon"), Wanted(facet="style", text="neon")]
+    for pair in (twice, twice[::-1]):
+        for image in images[:3]:
+            single = [critic.score([image], [want])[0].score for want in pair]
+            assert critic.score([image], pair)[0].facets == pytest.approx({"neon": min(single)})
+
+
 def test_it_says_where_images_lie(critic: ClipCritic, clip_dir: Path, images: list[Image.Image]) -> None:
     assert isinstance(critic, Embeds)
     seen, _, _ = _cosines(clip_dir, images, ["a"])

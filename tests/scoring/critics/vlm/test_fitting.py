@@ -191,6 +191,9 @@ def test_a_server_that_is_named_for_the_critic_judges_unasked(ways: Ways, setup:
 def test_why_the_critic_that_is_meant_cannot_judge_is_told(
     ways: Ways, setup: CriticSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("DIFFGRAPH_CRITIC_CALIBRATION", f"{setup.home}/none.json")
+    with pytest.raises(NoCritic, match=r"vlm cannot judge: The calibration .*none.json cannot be read"):
+        protocol.fitting("auto", setup)
     ways.models = []
     with pytest.raises(NoCritic, match=r"vlm cannot judge: No server at 127.0.0.1:\d+ says which models"):
         protocol.fitting("auto", setup)
