@@ -66,6 +66,8 @@ def segments(tokens: Sequence[str], *, named: bool = False) -> list[tuple[str, l
     while at < len(tokens):
         phrase = out[-1][1]
         if joint := _verb_at(tokens, at, phrase, named=named and len(out) == 1 and not phrase):
+            if len(phrase) > 1 and phrase[-1].casefold() in ("that", "which", "who"):
+                phrase.pop()
             if not phrase and out[-1][0] in _BE:
                 out[-1] = (joint, [])
             else:
@@ -118,6 +120,8 @@ def noun_phrase(phrase: Sequence[str]) -> tuple[str, str, list[str]]:
     words = [w for w in phrase if w.casefold() not in lists.INTENSIFIERS]
     while words and words[0].casefold() in lists.DETERMINERS:
         words = words[1:]
+    if len(words) > 3 and words[0].casefold() == "group" and words[1].casefold() == "of" and number(words[2]):
+        words = words[2:]
     count = ""
     if tagged := _TAG_COUNT.match(words[0].casefold()) if words else None:
         words = [f"{tagged[2]}s" if tagged[1] != "1" else tagged[2], *words[1:]]

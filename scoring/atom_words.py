@@ -55,7 +55,9 @@ BODY = _words(
     "tattoos scar muscles"
 )
 """Parts of somebody who was named before: "a girl, silver hair"."""
-POSITIONS = _words("corner center centre middle left right top bottom front foreground side distance viewer camera")
+POSITIONS = _words(
+    "corner center centre middle left right top bottom front foreground side distance viewer camera background backdrop"
+)
 """Where in the picture; nothing to be seen by itself."""
 INTENSIFIERS = _words(
     "very really extremely quite so super too incredibly slightly rather highly ultra exactly precisely"
@@ -76,7 +78,8 @@ VIEWS = _phrases(
     "top-down view, side view, front view, low angle shot, high angle shot, full body shot, full-body shot, full "
     "body, headshot, head shot, macro, panorama, long shot, medium shot, cowboy shot, upper body, from above, "
     "from below, from behind, from the side, side profile, profile view, rear view, back view, overhead shot, "
-    "overhead view"
+    "overhead view, macro lens, wide angle lens, wide-angle lens, telephoto lens, fisheye lens, depth of field, "
+    "shallow depth of field"
 )
 STYLES = _phrases(
     "anime, manga, watercolor, watercolour, cyberpunk, steampunk, vaporwave, synthwave, photorealistic, "
@@ -144,7 +147,7 @@ FILLER = (
         "it that which who has have having while where i i'd like want would can could you me us draw paint generate "
         "create make show render give need image picture one single showing depicting featuring no without not any "
         "nicely very wearing dressed says say saying reads words word text letters caption inscription titled "
-        "labelled labeled spelling shows depicts features portrays scene"
+        "labelled labeled spelling shows depicts features portrays scene group"
     )
     | DETERMINERS
     | PRONOUNS
@@ -213,6 +216,7 @@ UNCOUNTED = _words(
 PREPOSITIONS = (
     *("left of", "right of", "to the left side of", "to the right side of", "on the left side of"),
     *("on the right side of", "opposite", "in the shape of", "shaped like"),
+    *("instead of", "rather than"),
     *("in front of", "on top of", "next to", "close to", "in the middle of", "inside of", "on the back of"),
     *("on the left of", "on the right of", "to the left of", "to the right of", "in between", "made of", "made from"),
     *("made out of", "full of", "filled with", "covered in", "covered with", "surrounded by", "dressed as"),

@@ -56,7 +56,7 @@ _SHOWS = re.compile(
 )
 _WEIGHT = re.compile(r":\s*[-+]?\d*\.?\d+\s*(?=[)\]])")
 _TAGS = re.compile(r"<[^<>]{0,200}>|\bBREAK\b")
-_CLAUSE = re.compile(r"[,;|\n!?…。，、；]+|\.(?=\s|$)|:(?=\s)|\s[-–—]{1,2}\s")
+_CLAUSE = re.compile(r"[,;|\n!?…。，、；]+|\.(?=\s|$)|:(?=\s)|\s[-–—]{1,2}\s|\swhile\s(?=(?:an?|the)\s)")
 _LEAD = re.compile(
     r"^(?:please\s+)?(?:(?:can|could|would)\s+you\s+)?(?:please\s+)?"
     r"(?:(?:i(?:'d| would)?\s+(?:want|like|need)(?:\s+to\s+see)?)|(?:draw|paint|generate|create|make|show|render|give|"
@@ -68,6 +68,7 @@ _CAMERA = re.compile(r"^(?:\d+\s?mm(?: lens| film)?|f/?\d+(?:\.\d+)?|iso\s?\d+|\
 _LAST_WORD = {"style": "style", "background": "background", "backdrop": "background"}
 _TOKEN = re.compile(r"[\w'’&°+#.-]*\w")
 _OF = frozenset({"of", "showing", "depicting", "featuring", "shows", "depicts", "features", "portrays"})
+_NOT = frozenset({"without", "instead of", "rather than"})
 _LIKE = frozenset({"as", "like", "to", "in the shape of", "shaped like"})
 _WITH = frozenset({"with", "has", "have", "having", "filled with", "full of", "covered in", "covered with"})
 _WORN = frozenset({"wearing", "dressed in", "dressed as"})
@@ -179,7 +180,7 @@ def _content(text: str) -> list[str]:
     for phrase in _QUALITY:
         if phrase in free:
             free = re.sub(rf"(?<![\w-]){re.escape(phrase)}(?![\w-])", " ", free)
-    free = re.sub(r"\b(?:without|no)\s+(?:an?\s+|any\s+|the\s+)?\w+", " ", free)
+    free = re.sub(r"\b(?:without|no|instead\s+of|rather\s+than)\s+(?:an?\s+|any\s+|the\s+)?\w+", " ", free)
     return [t for t in _tokens(free) if t not in lists.FILLER and t not in _UNSEEN]
 
 
@@ -216,10 +217,10 @@ class _Sorter:
             self.add("style", low)
         elif low in lists.TIMES:
             self.add("background", low)
-        elif low == said and is_verb(low):
-            self.add("action", low)
         elif len(low.split()) == 1 and tells(low) and low not in lists.MATERIALS and not said.endswith("ground"):
             self.add("attribute" if self.main else "concept", f"{low} {self.main}")
+        elif low == said and is_verb(low):
+            self.add("action", low)
         else:
             self._framed(text)
 
@@ -272,15 +273,20 @@ class _Sorter:
             last = low.split()[-1]
             if last in lists.LIGHT or (last in lists.BODY and self.main and len(low.split()) > 1):
                 return self.add("concept" if last in lists.LIGHT else "attribute", low)
-            if last in lists.GARMENTS and self.main:
+            if last in lists.GARMENTS and self.main and not segments(tokens, named=True)[0][0]:
                 return self.add("clothing", low)
         parts = segments(tokens, named=bool(self.main))
         opening = parts[0][0] if parts else ""
-        subject = self.main if opening and (is_verb(opening.split()[0]) or opening in _WITH | _WORN) else ""
-        worn = ""
-        for joint, phrase in parts:
-            # "with a hat and a scarf": both are of the same subject.
-            joint = worn if joint == "and" and worn else joint
+        said_again = (
+            bool(parts) and not opening and bare(" ".join(parts[0][1])) in lists.PRONOUNS
+        )  # "one with red hair"
+        told = said_again or (opening and (is_verb(opening.split()[0]) or opening in _WITH | _WORN))
+        subject, worn = self.main if told else "", ""
+        for at, (joint, phrase) in enumerate(parts):
+            # "with a hat and a scarf": both are of the same subject; not so "with a hat and a dog with a scarf".
+            after = parts[at + 1][0] if at + 1 < len(parts) else ""
+            own = bool(after) and (after in _WITH | _WORN or is_verb(after.split()[0]))
+            joint = worn if joint == "and" and worn and not own else joint
             noun = self._phrase(subject, joint, phrase, opening if joint in _IS else "")
             worn = joint if joint in _WITH | _WORN else ""
             subject = noun if noun and (not subject or joint in _AGAIN) else subject
@@ -290,7 +296,7 @@ class _Sorter:
     def _phrase(self, subject: str, joint: str, phrase: Sequence[str], opening: str) -> str:
         """Says of a phrase what it is to the subject; returns its noun, if it is a thing of its own."""
         low, verb = bare(" ".join(phrase)), bool(joint) and is_verb(joint.split()[0])
-        if joint == "without" or (phrase and phrase[0].casefold() in ("no", "not")):
+        if joint in _NOT or (phrase and phrase[0].casefold() in ("no", "not")):
             return ""
         if not phrase or low in lists.POSITIONS | lists.PRONOUNS:
             if verb:
@@ -316,7 +322,7 @@ class _Sorter:
             return ""
         self.add("relation", f"{subject} {joint} {' '.join(phrase)}")
         vague = verb and len(joint.split()) == 1 and low == " ".join(phrase).casefold() and singular(low) == low
-        return "" if placed or vague or joint in _LIKE else self._noun(phrase)
+        return "" if placed or vague or joint in _LIKE or joint.endswith(" like") else self._noun(phrase)
 
     def _is(self, subject: str, phrase: Sequence[str], opening: str) -> str:
         """``the cat is black``; ``next to the pig is a robin``."""

@@ -24,15 +24,14 @@ from ..graph.experts.expert import THINGS, Expert, Skill
 from ..graph.reading.split import split
 from ..graph.relations.relation import Relation
 from ..merging.plan.merge_plan import MergePlan, PlanExpert
-from ..scoring.atoms import atoms
 from ..scoring.protocol import embedded
+from ..scoring.request import WHOLE, Wanted
 from ..scoring.request import Verdict as Judged
-from ..scoring.request import Wanted
 from .context import Context
 from .fitting import misfit
 from .layout_share import coarse_share
 from .merge_and_sample import image_path, sample_all
-from .score_images import critic_id, score_files
+from .score_images import atoms_of, critic_id, score_files
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,7 +65,10 @@ class Probe:
         said = [Wanted(facet=facet, text=text) for facet, text in sorted(self.prompt.wanted.items())]
         known = {one.text.casefold() for one in said}
         words = self.words or ("" if said else self.prompt.text)
-        return said + [one for one in (atoms(words) if words else ()) if one.text.casefold() not in known]
+        found = atoms_of(words) if words else []
+        if found is None:
+            found = [Wanted(facet=WHOLE, text=words)]
+        return said + [one for one in found if one.text.casefold() not in known]
 
 
 def references(ctx: Context) -> list[ReferencePrompt]:

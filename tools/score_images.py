@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,11 +57,16 @@ def wanted_of(activation: ActivationResult) -> list[Wanted]:
     What is ruled out is not asked after: it stands in the negative prompt.
     """
     if activation.vocabulary == "open" and activation.words:
-        request = split(activation.words)
-        if is_read(request) and not request.language:
-            return list(atoms(activation.words, {f.text: f.facet for f in activation.facets}))
+        if (found := atoms_of(activation.words, {f.text: f.facet for f in activation.facets})) is not None:
+            return found
         return [*_claimed(activation), Wanted(facet=WHOLE, text=activation.words)]
     return _claimed(activation)
+
+
+def atoms_of(words: str, known: Mapping[str, str] | None = None) -> list[Wanted] | None:
+    """The atoms of English words; None for another language, which the rule does not read."""
+    request = split(words)
+    return list(atoms(words, known)) if is_read(request) and not request.language else None
 
 
 def _claimed(activation: ActivationResult) -> list[Wanted]:

@@ -68,6 +68,17 @@ SAID = {
     "relation: woman dancing with a man, subject: man, clothing: tuxedo",
     "1girl, solo, school uniform": "subject: girl, clothing: school uniform",
     "running": "action: running",
+    "a black cat with green eyes and a white dog with a red collar": "subject: cat, attribute: black cat, "
+    "attribute: cat with green eyes, subject: dog, attribute: white dog, attribute: dog with a red collar",
+    "two girls, one with red hair and one with blond hair": "subject: girl, count: two girls, "
+    "attribute: girl with red hair, attribute: girl with blond hair",
+    "a man is eating an apple while a woman is drinking water": "subject: man, relation: man eating an apple, "
+    "subject: apple, subject: woman, relation: woman drinking water",
+    "a rabbit that looks like a lion": "subject: rabbit, relation: rabbit looking like a lion",
+    "a cat instead of a dog": "subject: cat",
+    "a group of five people": "subject: person, count: five people",
+    "an old woman, smiling, wearing a yellow coat, macro lens": "subject: woman, attribute: old woman, "
+    "attribute: smiling woman, clothing: yellow coat, concept: macro lens",
     "a bronze statue of a horse": "subject: statue of a horse, attribute: bronze statue of a horse",
     "a teapot in the shape of an elephant": "subject: teapot, relation: teapot in the shape of an elephant",
     "a fire truck, a bus stop, running shoes": "subject: fire truck, subject: bus stop, subject: running shoe",

@@ -26,7 +26,7 @@ from diffgraph.merging.sampling.png_record import read_png
 from diffgraph.scoring.request import Wanted
 from diffgraph.settings import Settings
 from diffgraph.tools.context import Context, Machinery
-from diffgraph.tools.measure import measure, probes, references
+from diffgraph.tools.measure import measure, probes, references, shown_by_author
 from diffgraph.tools.results import Measured, NotMeasured
 
 
@@ -99,6 +99,13 @@ def test_prompts_that_its_author_shows_come_first(mine: Context) -> None:
     }  # fmt: skip
     assert [p.prompt.text for p in rest if p.skill is None] == [r.text for r in references(mine)]
     assert probes(expert, references(mine), 0) == rest
+
+
+def test_a_prompt_of_another_language_is_asked_as_a_whole(mine: Context) -> None:
+    expert = next(e for e in mine.store.experts() if "pixel-art" in e.id)
+    words = "pixel art, ein roter Fuchs und eine kleine Katze im Schnee"
+    (probe,) = shown_by_author(expert.model_copy(update={"examples": (words,)}), 1)
+    assert [(w.facet, w.text) for w in probe.wanted] == [("style", "pixel art"), ("prompt", words)]
 
 
 def test_what_the_critic_cannot_tell_is_no_verdict(pico: Callable[[str], Any], home: Path) -> None:
