@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from .doctor_base import Check, about_base, about_graph
 
 LIBRARIES = ("torch", "diffusers", "transformers", "langgraph", "langchain", "chromadb", "pydantic")
 ENOUGH_MB = 500
+_WHO = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 def examine(settings: Settings) -> list[Check]:
@@ -40,7 +42,7 @@ def as_json(settings: Settings, checks: list[Check]) -> dict[str, object]:
     """The document of ``doctor --json``."""
     values: dict[str, object] = {}
     for group in _in_force(settings):
-        values |= group.model_dump(mode="json")
+        values |= {k: _shown(v) if isinstance(v, str) else v for k, v in group.model_dump(mode="json").items()}
     return {
         "ok": all(check.ok for check in checks),
         "checks": [asdict(check) for check in checks],
@@ -53,7 +55,12 @@ def settings_rows(settings: Settings) -> Iterator[tuple[str, str, str]]:
     for group in _in_force(settings):
         for name, field in type(group).model_fields.items():
             value = getattr(group, name)
-            yield PREFIX + name.upper(), "" if value is None else str(value), field.description or ""
+            yield PREFIX + name.upper(), "" if value is None else _shown(str(value)), field.description or ""
+
+
+def _shown(value: str) -> str:
+    """A setting's value without the name and password of an address: what doctor prints is pasted into reports."""
+    return _WHO.sub("…@", value)
 
 
 def _in_force(settings: Settings) -> list[FromEnvironment]:
@@ -146,6 +153,6 @@ def _brain(settings: Settings) -> Check:
         )
     if not model:
         return Check("brain", False, f"{PREFIX}BRAIN={settings.brain!r} names no model: 'openai:MODEL'")
-    server = os.environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1")
+    server = _shown(os.environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1"))
     has_key = bool(os.environ.get("OPENAI_API_KEY"))
     return Check("brain", has_key, f"{model} at {server}" + ("" if has_key else "; OPENAI_API_KEY is not set"))

@@ -56,6 +56,8 @@ _SHOWS = re.compile(
 )
 _WEIGHT = re.compile(r":\s*[-+]?\d*\.?\d+\s*(?=[)\]])")
 _TAGS = re.compile(r"<[^<>]{0,200}>|\bBREAK\b")
+_BREAK = re.compile(r"(?<![\s,.;:!?])(?:[ \t]*[\r\n]\s*|\s+BREAK\b\s*)(?=\S)")
+"""Where a line ends, which parts as a comma does."""
 _CLAUSE = re.compile(r"[,;|\n!?…。，、；]+|\.(?=\s|$)|:(?=\s)|\s[-–—]{1,2}\s|\swhile\s(?=(?:an?|the)\s)")
 _LEAD = re.compile(
     r"^(?:please\s+)?(?:(?:can|could|would)\s+you\s+)?(?:please\s+)?"
@@ -136,7 +138,7 @@ def covered(words: str, found: Iterable[Wanted]) -> bool:
 
 def plain(words: str) -> str:
     """A request without weights, brackets and tags, its blanks tidied, at most `MAX_CHARACTERS`."""
-    text = _TAGS.sub(" ", _WEIGHT.sub("", words[:MAX_CHARACTERS]))
+    text = _TAGS.sub(" ", _WEIGHT.sub("", _BREAK.sub(", ", words[:MAX_CHARACTERS])))
     return " ".join(re.sub(r"[()\[\]{}\\]+", " ", text).split())
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from ..bases import hub
 from ..errors import UserError
@@ -16,7 +18,7 @@ from ..settings import user_path
 
 _DECIDES = (".safetensors", ".json", ".txt", ".model")
 _ON_HUB = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?")
-_NOT_READ = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
+_NOT_READ = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError)
 """What transformers raises for a folder that holds no such model, or a damaged one."""
 
 
@@ -65,14 +67,29 @@ def reading(where: Path, kind: str) -> Iterator[None]:
 
 
 def loaded(auto: Any, where: Path, device: str) -> Any:
-    """A model of a transformers class from a folder, in float32, ready to be asked. No code of the folder runs."""
+    """A model of a transformers class from a folder, in float32, ready to be asked. No code of the folder runs.
+
+    Raises:
+        UserError: the folder lacks weights of it, which transformers would fill with numbers drawn by lot.
+    """
     import torch
 
     with quietly():
-        found = auto.from_pretrained(
-            where, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
-        )
+        found, told = auto.from_pretrained(
+            where, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True,
+            output_loading_info=True,
+        )  # fmt: skip
+    whole(where, [key for key in told["missing_keys"] if "pooler" not in key])  # nothing here asks a pooler
     return found.eval().to(device)
+
+
+def whole(where: Path, missing: Iterable[str]) -> None:
+    """Raises UserError if weights are missing from a model's folder."""
+    if lacking := sorted(missing):
+        raise UserError(
+            f"{where} lacks {len(lacking)} of the model's weights ({lacking[0][:100]}, …), so what it says would mean "
+            "nothing. Get the whole model."
+        )
 
 
 @contextmanager

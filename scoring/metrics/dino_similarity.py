@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...errors import UserError
 from .. import pretrained
 from . import metric
 from .reference_images import mean_cosines, split
@@ -52,7 +53,10 @@ class DinoSimilarity:
         from transformers import AutoModel
 
         with pretrained.reading(self.where, _KIND):
-            return pretrained.loaded(AutoModel, self.where, self.device)
+            found = pretrained.loaded(AutoModel, self.where, self.device)
+        if found.main_input_name != "pixel_values":
+            raise UserError(f"{self.where} holds a model that takes more than images, not {_KIND}.")
+        return found
 
     @cached_property
     def _processor(self) -> Any:

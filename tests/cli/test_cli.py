@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from diffgraph import errors
 from diffgraph.bases import registry
 from diffgraph.bases.profile import BaseProfile
+from diffgraph.cli import doctor
 from diffgraph.cli.console import Commands
 from diffgraph.cli.main import app
 from diffgraph.files.hashing import file_sha256
@@ -24,6 +25,7 @@ from diffgraph.graph.calibration.record import Calibration
 from diffgraph.graph.experts.expert import Expert, Skill, SourceRef
 from diffgraph.graph.store.graph_store import GraphStore
 from diffgraph.graph.store.opening import marker, open_graph, take_in
+from diffgraph.scoring import protocol
 from diffgraph.settings import Settings
 
 HEAVY = ("torch", "diffusers", "transformers", "langgraph", "langchain_core")
@@ -203,6 +205,18 @@ def test_doctor_finds_what_needs_mending(environment: dict[str, str], monkeypatc
     assert found["base"]["ok"]
     assert found["brain"]["ok"]
     assert "warning" not in found["critic"]["text"]
+
+
+def test_doctor_shows_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFFGRAPH_CHECKPOINT_URL", "postgresql://me:hunter2@host/base")
+    monkeypatch.setenv("DIFFGRAPH_CRITIC_URL", "http://me:hunter2@host:8000/v1")
+    monkeypatch.setenv("DIFFGRAPH_CRITIC_KEY", "hunter2")
+    protocol.names()  # loads the critics' settings
+    settings = Settings.load()
+    rows = {variable: value for variable, value, _ in doctor.settings_rows(settings)}
+    assert rows["DIFFGRAPH_CHECKPOINT_URL"] == "postgresql://…@host/base"
+    assert rows["DIFFGRAPH_CRITIC_URL"] == "http://…@host:8000/v1"
+    assert "hunter2" not in json.dumps([rows, doctor.as_json(settings, [])])
 
 
 def test_doctor_tells_a_critic_that_is_not_for_the_base_and_a_brain_that_is_not_there(

@@ -68,6 +68,7 @@ SAID = {
     "relation: woman dancing with a man, subject: man, clothing: tuxedo",
     "1girl, solo, school uniform": "subject: girl, clothing: school uniform",
     "running": "action: running",
+    "a fox\r\n\r\na cat,\na dog BREAK night": "subject: fox, subject: cat, subject: dog, background: night",
     "a black cat with green eyes and a white dog with a red collar": "subject: cat, attribute: black cat, "
     "attribute: cat with green eyes, subject: dog, attribute: white dog, attribute: dog with a red collar",
     "two girls, one with red hair and one with blond hair": "subject: girl, count: two girls, "

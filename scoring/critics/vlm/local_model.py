@@ -22,7 +22,7 @@ from ....cleaning import clean
 from ....errors import ExternalError, UserError
 from ....files.hashing import file_sha256
 from ....settings import user_path
-from ...pretrained import quietly
+from ...pretrained import quietly, whole
 from .answers import FIRST, NO, SECOND, YES, spellings
 from .backend import Backend
 from .questions import ONE_OR_TWO, SHORTLY, YES_NO
@@ -30,6 +30,8 @@ from .questions import ONE_OR_TWO, SHORTLY, YES_NO
 _ON_HUB = re.compile(r"(?P<repo>[\w.-]{1,96}/[\w.-]{1,96})(?:@(?P<revision>[\w./-]{1,100}))?")
 _MOST_WRITTEN = 24
 """Tokens of a short answer."""
+_MAY_LACK = 0.02
+"""Share of its weights that a folder may lack: some leave out a part that is never asked."""
 _NOT_READ = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError)
 """What transformers raises for a folder that holds no such model, or a damaged one."""
 _NOT_TAKEN = (ValueError, TypeError, IndexError, KeyError, RuntimeError, ZeroDivisionError, OSError)
@@ -238,11 +240,14 @@ class LocalModel(Backend):
         dtype = torch.float32 if torch.device(self.device).type == "cpu" else "auto"
         try:
             with quietly():
-                found = AutoModelForImageTextToText.from_pretrained(
-                    self.folder, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
-                )
+                found, told = AutoModelForImageTextToText.from_pretrained(
+                    self.folder, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True,
+                    output_loading_info=True,
+                )  # fmt: skip
         except _NOT_READ as error:
             raise self._unreadable(error) from error
+        missing = told["missing_keys"]
+        whole(self.folder, missing if len(missing) > _MAY_LACK * len(found.state_dict()) else ())
         return found.eval().to(self.device)
 
     def _unreadable(self, error: Exception) -> UserError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoProcessor, CLIPModel, Dinov2Model
 
 from diffgraph.errors import UserError
@@ -169,6 +170,24 @@ def test_folders_of_something_else_are_refused(
     save_file({"layers.0.weight": torch.zeros(2, 8), "layers.0.bias": torch.zeros(2)}, head)
     with pytest.raises(UserError, match="one number"):
         metrics.make(f"aesthetic:{head}@{clip_dir}").measure(images, PROMPTS)
+
+
+def test_half_a_model_measures_nothing(
+    clip_dir: Path, dino_dir: Path, images: list[Image.Image], tmp_path: Path
+) -> None:
+    """Transformers would fill the rest with numbers drawn by lot, or raise what is none of ours."""
+    shutil.copytree(clip_dir, tmp_path / "half")
+    weights = tmp_path / "half" / "model.safetensors"
+    whole = load_file(weights)
+    save_file({k: v for k, v in whole.items() if "vision_model.encoder" not in k}, weights, {"format": "pt"})
+    with pytest.raises(UserError, match=r"lacks 32 of the model's weights \(vision_model.encoder"):
+        metrics.make(f"clip_score:{tmp_path / 'half'}").measure(images, PROMPTS)
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UserError, match="cannot be read as a CLIP model"):
+        metrics.make(f"clip_score:{tmp_path / 'half'}").measure(images, PROMPTS)
+    images[0].save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="takes more than images"):
+        metrics.make(f"dino_similarity:{clip_dir}@{tmp_path / 'a.png'}").measure(images, PROMPTS)
 
 
 def test_a_model_that_the_hub_cannot_give_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from diffgraph_pico import tiny_vlm
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from diffgraph.errors import ExternalError, UserError
 from diffgraph.scoring.critics.vlm.critic import VlmCritic
@@ -114,6 +116,15 @@ def test_a_folder_of_something_else_is_a_sentence(folder: Path, tmp_path: Path, 
         (tmp_path / "model.safetensors").write_bytes(b"cut")
     with pytest.raises(UserError, match=r"vision model in .* cannot be read"):
         LocalModel(tmp_path).yes_probabilities([Image.new("RGB", (8, 8))], QUESTIONS[:1])
+
+
+def test_half_a_model_judges_nothing(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "half")
+    weights = tmp_path / "half" / "model.safetensors"
+    whole = load_file(weights)
+    save_file(dict(list(whole.items())[: len(whole) // 2]), weights, {"format": "pt"})
+    with pytest.raises(UserError, match="of the model's weights"):
+        LocalModel(tmp_path / "half").yes_probabilities([Image.new("RGB", (8, 8))], QUESTIONS[:1])
 
 
 def test_one_that_it_cannot_take_never_ends_a_batch(
