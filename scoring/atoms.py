@@ -279,9 +279,7 @@ class _Sorter:
                 return self.add("clothing", low)
         parts = segments(tokens, named=bool(self.main))
         opening = parts[0][0] if parts else ""
-        said_again = (
-            bool(parts) and not opening and bare(" ".join(parts[0][1])) in lists.PRONOUNS
-        )  # "one with red hair"
+        said_again = bool(parts) and not opening and _is_pronoun(bare(" ".join(parts[0][1])))  # "one with red hair"
         told = said_again or (opening and (is_verb(opening.split()[0]) or opening in _WITH | _WORN))
         subject, worn = self.main if told else "", ""
         for at, (joint, phrase) in enumerate(parts):
@@ -300,7 +298,7 @@ class _Sorter:
         low, verb = bare(" ".join(phrase)), bool(joint) and is_verb(joint.split()[0])
         if joint in _NOT or (phrase and phrase[0].casefold() in ("no", "not")):
             return ""
-        if not phrase or low in lists.POSITIONS | lists.PRONOUNS:
+        if not phrase or low in lists.POSITIONS or _is_pronoun(low):
             if verb:
                 self.add("action", f"{joint} {low}")
             return ""
@@ -375,6 +373,10 @@ class _Sorter:
             if word.casefold() in lists.ADJECTIVES or word.casefold() not in lists.QUALITY:
                 self.add("attribute", f"{word} {noun}")
         return noun
+
+
+def _is_pronoun(low: str) -> bool:
+    return low in lists.PRONOUNS or low.startswith("one of ")
 
 
 def _is_medium(low: str) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationError
 
-from ..errors import ExternalError, ToolFailed, UserError
+from ..errors import BaseMissing, ExternalError, ToolFailed, UserError
 from ..files.atomic import write_bytes
 from ..files.hashing import file_sha256
 from ..graph.reading.languages import is_read
@@ -125,10 +125,12 @@ def score_files(ctx: Context, paths: Sequence[Path], wanted: Sequence[Wanted]) -
 @contextmanager
 def _at_work() -> Iterator[None]:
     """A critic that turns out to be misconfigured when it is asked (its key, its model's name) failed, and no more: the
-    images are there.
+    images are there. A base whose own critic is damaged is to be mended first.
     """
     try:
         yield
+    except BaseMissing:
+        raise
     except UserError as error:
         raise ExternalError(str(error)) from error
 

@@ -77,6 +77,7 @@ SAID = {
     "subject: apple, subject: woman, relation: woman drinking water",
     "a rabbit that looks like a lion": "subject: rabbit, relation: rabbit looking like a lion",
     "a cat instead of a dog": "subject: cat",
+    "four elephants, one of them is pink": "subject: elephant, count: four elephants, attribute: pink elephant",
     "a group of five people": "subject: person, count: five people",
     "an old woman, smiling, wearing a yellow coat, macro lens": "subject: woman, attribute: old woman, "
     "attribute: smiling woman, clothing: yellow coat, concept: macro lens",

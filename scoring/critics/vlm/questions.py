@@ -115,7 +115,7 @@ def with_article(text: str) -> str:
     if _DETERMINED.match(text) or _is_name(text) or (phrase and _is_name(phrase)):
         return text
     head = phrase.split()[-1:] or [text]
-    if _pluralizer().is_plural(head[0]) or head[0].casefold() == "hair":
+    if _pluralizer().is_plural(head[0]) or head[0].casefold() in ("hair", "armor", "armour"):
         return text
     return f"{'an' if _VOWEL_SOUND.match(text) else 'a'} {text}"
 
