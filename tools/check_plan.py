@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from ..errors import DiffGraphError
+from ..graph.experts.expert import SourceRef
+from ..graph.experts.sources import Keeps
 from ..merging.plan.check import Problem, check
-from ..merging.plan.merge_plan import MergePlan
+from ..merging.plan.merge_plan import MergePlan, PlanExpert
 from ..merging.plan.prompt_fit import prompt_notes
 from .context import Context
 from .tool import Args, Result, tool
@@ -43,6 +46,25 @@ def check_plan(ctx: Context, args: PlanArgs) -> PlanCheck:
         coverage={e.id: round(e.coverage, 4) for e in report.experts},
         targets=report.targets,
     )
+
+
+def problems_here(ctx: Context, plan: MergePlan) -> tuple[Problem, ...]:
+    """What keeps experts of a plan from being merged, as far as it can be told from files that are on this machine:
+    none is downloaded for it.
+    """
+    some = plan.model_copy(update={"experts": tuple(e for e in plan.experts if _is_here(ctx, e))})
+    known = {i: e.base_family for i, e in ctx.store.some(e.id for e in some.experts).items() if e.kind != "base"}
+    report = check(some, ctx.machinery.index, ctx.locate, families=known, prompt_limit=ctx.profile.prompt_limit)
+    return tuple(problem for problem in report.problems if problem.fatal and problem.expert)
+
+
+def _is_here(ctx: Context, expert: PlanExpert) -> bool:
+    try:
+        ref = SourceRef.parse(expert.ref)
+        source = ctx.source(ref.source)
+        return isinstance(source, Keeps) and source.kept(ref) is not None
+    except (ValueError, DiffGraphError):
+        return True  # the check says what is wrong with it
 
 
 def unread_words(ctx: Context, plan: MergePlan) -> tuple[str, ...]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from diffgraph.agents.calibrator import calibrate
 from diffgraph.agents.runs.generate import generate, plan
@@ -145,3 +148,29 @@ def test_a_ban_by_a_critic_that_nobody_knows_does_not_count(mine: Context) -> No
         ban.model_copy(update={**known, "plan_context_hash": "z", "verdict": "works", "best_weight": 0.6})
     )
     assert _experts(plan("a cat, pixel art style", context=mine)) == [("pixel-art", 0.6)]
+
+
+def test_a_plan_leaves_out_what_cannot_be_merged_as_a_run_does(
+    pico: Callable[[str], Any], home: Path, tmp_path: Path
+) -> None:
+    """A LoRA of other shapes than the base's: its name and its words promise what its file does not hold."""
+    small = pico("sd15")
+    hub = Path(shutil.copytree(small.hub, tmp_path / "hub"))
+    file = next(path for path in hub.rglob("*.safetensors") if "pixel" in str(path))
+    tensors = {
+        name: torch.cat([t, t], dim=-1) if "down" in name or "lora_A" in name else t
+        for name, t in load_file(file).items()
+    }
+    save_file(tensors, file)
+    settings = Settings(base=str(small.base), sources=f"folder:{hub}", home=home, steps=2, device="cpu")
+    words = "a photo of a cat, pixel art style, 64x64"
+    with Context.open(settings) as ctx:
+        scout(ctx)
+        found = plan(words, context=ctx)
+        drawn = generate(words, context=ctx, compare=False)
+    assert drawn.plan is not None
+    assert found.plan == drawn.plan
+    assert found.plan.experts == ()
+    (left,) = [one for one in found.rejected if "pixel" in one.id]
+    assert left.why in drawn.notes
+    assert left.id not in {e.id for e in found.experts}

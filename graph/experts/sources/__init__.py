@@ -139,6 +139,15 @@ class Paged(Source, Protocol):
 
 
 @runtime_checkable
+class Keeps(Source, Protocol):
+    """A source that can tell which files are on this machine without a word to its host."""
+
+    def kept(self, ref: SourceRef) -> Path | None:
+        """The file, verified as `fetch` does it; None where it would have to be downloaded."""
+        ...
+
+
+@runtime_checkable
 class Speaking(Source, Protocol):
     """A source that knows more of a repository than its card."""
 

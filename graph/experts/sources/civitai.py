@@ -252,7 +252,7 @@ class Civitai:
 
     def header(self, ref: SourceRef) -> Header:
         """Read by range requests. ExpertError for a file that did not pass Civitai's scans."""
-        if (kept := self._kept(ref)) is not None:
+        if (kept := self.kept(ref)) is not None:
             return read_header(kept)
         file = self._file(ref)
         check_scans(file, ref.file)
@@ -267,13 +267,13 @@ class Civitai:
 
     def sha256(self, ref: SourceRef) -> str:
         """As Civitai states it; where it states none, of the downloaded file."""
-        if (kept := self._kept(ref)) is not None:
+        if (kept := self.kept(ref)) is not None:
             return file_sha256(kept)
         return digest(mapping(self._file(ref).get("hashes")).get("SHA256"), 64) or file_sha256(self.fetch(ref))
 
     def fetch(self, ref: SourceRef) -> Path:
         """The file in the cache; if it is not there, it is downloaded, or gone on with, and verified."""
-        if (kept := self._kept(ref)) is not None:
+        if (kept := self.kept(ref)) is not None:
             return kept
         file = self._file(ref)
         check_scans(file, ref.file)
@@ -283,7 +283,7 @@ class Civitai:
         except OSError as error:
             raise UserError(f"{path.parent} cannot be made ({error.strerror}). Set DIFFGRAPH_HOME.") from error
         with FileLock(f"{path}.lock"):
-            if (kept := self._kept(ref)) is not None:
+            if (kept := self.kept(ref)) is not None:
                 return kept
             part = path.with_name(f"{path.name}.part")
             self._web.download(_download_path(ref, file), part, most=self._max_file_bytes, what=str(ref))
@@ -308,7 +308,7 @@ class Civitai:
             self._cache / ref.repo / ref.revision / f"{hashlib.sha256(ref.file.encode()).hexdigest()[:16]}.safetensors"
         )
 
-    def _kept(self, ref: SourceRef) -> Path | None:
+    def kept(self, ref: SourceRef) -> Path | None:
         """A file that is here whole, with the sum that it had when it was verified."""
         path = self._place(ref)
         try:

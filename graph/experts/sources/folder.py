@@ -87,6 +87,10 @@ class LocalRepos:
         read_header(path)
         return path
 
+    def kept(self, ref: SourceRef) -> Path | None:
+        """As `fetch`: all of its files are here."""
+        return self.fetch(ref)
+
     def label(self, repo: str) -> str:
         return repo
 

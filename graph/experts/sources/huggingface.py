@@ -165,7 +165,7 @@ class HuggingFace:
 
     def header(self, ref: SourceRef) -> Header:
         """Read by range requests: the weights stay where they are."""
-        if (kept := self._cached(ref)) is not None:
+        if (kept := self.kept(ref)) is not None:
             return read_header(kept)
         size = self._file(ref).size
         name = f"{ref.repo}/{ref.file}"
@@ -184,7 +184,7 @@ class HuggingFace:
         """The file in the cache, downloaded if it is not there; see the module for what is verified."""
         from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
-        if (kept := self._cached(ref)) is not None:
+        if (kept := self.kept(ref)) is not None:
             return kept
         found = self._file(ref)
         if found.size > self._max_file_bytes:
@@ -216,7 +216,7 @@ class HuggingFace:
     def label(self, repo: str) -> str:
         return repo
 
-    def _cached(self, ref: SourceRef) -> Path | None:
+    def kept(self, ref: SourceRef) -> Path | None:
         """A pinned file that the cache holds whole: its name there is its hash. One that is damaged is dropped."""
         from huggingface_hub import try_to_load_from_cache
 
