@@ -66,5 +66,13 @@ def shortlist(request: Request, store: GraphStore, family: str, ordered: Collect
     passed = [c for c in found if c not in worthy and c.id not in ordered and c.why not in ((), (BY_KIN,))][
         :PASSED_OVER
     ]
-    told = tuple((c.id, f"{c.why[0]}, yet it is hardly wanted ({c.chance:.0%})") for c in passed)
+    told = tuple((c.id, f"{c.why[0]}, yet {_hardly(c.chance)}") for c in passed)
     return Shortlist(worthy, told, view, whole)
+
+
+def _hardly(chance: float) -> str:
+    return (
+        f"by all of its words the prompt wants it with a chance of {chance:.0%}"
+        if chance >= 0.01
+        else ("by all of its words the prompt does not want it")
+    )
