@@ -12,7 +12,7 @@ from ..bases.profile import BaseProfile
 from ..errors import UserError
 from ..scoring.protocol import Critic as AnyCritic
 from ..scoring.protocol import CriticSetup, critic, files_identity
-from ..scoring.request import Verdict, Wanted
+from ..scoring.request import Verdict, Wanted, normal
 from . import WorldMissing, verify, world_dir
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..scoring.critics.dual_encoder import Critic
     from ..scoring.critics.dual_encoder_net import CriticConfig
     from ..scoring.critics.together import Together
-    from ..scoring.critics.vlm.critic import VlmCritic
+    from ..scoring.critics.vlm.naming import NamingCritic
 
 NAME = "world"
 FOLDER = "scorers/critic"
@@ -32,6 +32,8 @@ FACETS = ("subject", "style", "background")
 PLACED = ("subject",)
 """A subject lies in what is where; style and background in statistics of the whole image."""
 SIZE = 64
+SPOKEN = {("style", "house"): "emoji"}
+"""What a class of a facet is called where that is not its name."""
 _HINT = "`make world` rebuilds it."
 
 
@@ -40,6 +42,19 @@ def config(**sizes: Any) -> CriticConfig:
     from ..scoring.critics.dual_encoder_net import CriticConfig
 
     return CriticConfig(facets=FACETS, placed=PLACED, size=SIZE, **sizes)
+
+
+class Names:
+    """What the vision-language model was taught to call a thing: the name behind what else it is called."""
+
+    def __init__(self, eyes: Critic) -> None:
+        self._banks = eyes.banks
+
+    def __call__(self, want: Wanted) -> str:
+        said = normal(want.text, want.facet)
+        bank = self._banks.get(want.facet)
+        name = said if bank is None or said not in bank.index else bank.names[bank.index[said]]
+        return SPOKEN.get((want.facet, name), name)
 
 
 @critic(NAME)
@@ -82,11 +97,11 @@ class WorldCritic:
             raise WorldMissing(f"{error} {_HINT}") from error
 
     @cached_property
-    def second(self) -> VlmCritic | None:
+    def second(self) -> NamingCritic | None:
         """The vision-language model, None in a world without one. Raises WorldMissing if its files are damaged."""
         from ..scoring.critics.vlm.calibration import Calibration
-        from ..scoring.critics.vlm.critic import VlmCritic
         from ..scoring.critics.vlm.local_model import LocalModel
+        from ..scoring.critics.vlm.naming import NamingCritic
 
         folder = self._world / VLM
         if not folder.is_dir():
@@ -96,9 +111,8 @@ class WorldCritic:
             calibration = Calibration.read(folder / CALIBRATION)
         except UserError as error:
             raise WorldMissing(f"{error} {_HINT}") from error
-        return VlmCritic(
-            LocalModel(folder, device=self._setup.device, pairs=False), calibration=calibration, describes=False
-        )
+        model = LocalModel(folder, device=self._setup.device, pairs=False)
+        return NamingCritic(model, Names(self.eyes), calibration=calibration)
 
     def fits(self, base: BaseProfile) -> bool:
         """It knows what this world draws, and nothing else."""

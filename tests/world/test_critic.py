@@ -19,7 +19,7 @@ from diffgraph.settings import Settings
 from diffgraph.tools.context import Context
 from diffgraph.tools.measure import context_hash, references
 from diffgraph.world import WorldMissing, world_dir
-from diffgraph.world.critic import config
+from diffgraph.world.critic import Names, config
 
 SHIPPED = (Path(diffgraph.world.__file__).parent / "scorers" / "critic" / "model.safetensors").is_file()
 shipped = pytest.mark.skipif(not SHIPPED, reason="this version ships no trained world; `make world` makes one")
@@ -88,6 +88,22 @@ def test_the_second_opinion_sees_what_an_expert_is_for(repo: str, true: Wanted, 
     verdicts = second.score([_sample(repo, i) for i in range(3)], [true, false])
     assert sum(v.facets[true.text] > v.facets[false.text] for v in verdicts) == 3
     assert sum(v.facets[true.text] > 0.5 for v in verdicts) >= 2
+
+
+@shipped
+@pytest.mark.parametrize(
+    ("want", "name"),
+    [
+        (Wanted(facet="style", text="neon style"), "neon"),
+        (Wanted(facet="style", text="plain emoji"), "emoji"),
+        (Wanted(facet="subject", text="house"), "house"),
+        (Wanted(facet="subject", text="tortoise"), "turtle"),
+        (Wanted(facet="subject", text="zyzzyva"), "zyzzyva"),
+        (Wanted(facet="count", text="two foxes"), "two foxes"),
+    ],
+)
+def test_a_thing_is_called_as_the_model_was_taught(want: Wanted, name: str) -> None:
+    assert Names(diffgraph.Critic.load(world_dir() / "scorers" / "critic"))(want) == name
 
 
 @shipped

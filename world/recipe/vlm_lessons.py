@@ -15,10 +15,9 @@ from torch import Tensor
 
 from ...scoring.critics.vlm.questions import SHORTLY, YES_NO, open_question, question
 from ...scoring.request import Wanted
-from ..critic import FACETS
+from ..critic import FACETS, SPOKEN
 from .critic_net import Texts
 from .made_lessons import UNSAID
-from .scorer_pool import HOUSE
 from .vlm_parts import END, IMAGE_TOKENS, NO, YES
 
 QUESTIONS, ROOM = 8, 15
@@ -157,7 +156,7 @@ class Teacher:
         if mine < 0:
             return None
         name = self._own(facet, mine)
-        return open_question(Wanted(facet=facet, text=name)) + SHORTLY, "emoji" if name == HOUSE else name
+        return open_question(Wanted(facet=facet, text=name)) + SHORTLY, SPOKEN.get((facet, name), name)
 
 
 def corpus(banks: dict[str, Texts], strangers: list[str]) -> list[str]:

@@ -22,12 +22,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ...graph.embedding import MiniLM
+from ...scoring.critics.dual_encoder import Critic as DualEncoder
 from ...scoring.critics.vlm import calibration
-from ...scoring.critics.vlm.critic import VlmCritic
 from ...scoring.critics.vlm.local_model import LocalModel
+from ...scoring.critics.vlm.naming import NamingCritic
 from ...scoring.request import Wanted
 from .. import world_dir
-from ..critic import CALIBRATION, FACETS
+from ..critic import CALIBRATION, FACETS, Names
 from . import rehearsal, vlm_eye, vlm_parts
 from . import scorer_pool as sp
 from .art import Art
@@ -223,7 +224,8 @@ def calibrate(folder: Path, made: MadeLessons) -> dict[str, dict[str, float]]:
     What was asked for is shown or absent, as the images were made. Returns AUROC and expected calibration error before
     and after, by facet.
     """
-    critic = VlmCritic(LocalModel(folder, pairs=False), describes=False)
+    eyes = DualEncoder.load(world_dir() / "scorers" / "critic")
+    critic = NamingCritic(LocalModel(folder, pairs=False), Names(eyes))
     x, asked, shown = made.held_back()
     arrays = x.add(1).mul(127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     said: dict[str, tuple[list[float], list[bool]]] = {facet: ([], []) for facet in FACETS}

@@ -143,6 +143,44 @@ class LocalModel(Backend):
             out += self._processor.batch_decode(said, skip_special_tokens=True)
         return out
 
+    def name_likelihoods(self, asked: Sequence[tuple[Image.Image, str, str]]) -> np.ndarray[Any, Any]:
+        """Log-probability that a name is the whole answer to an open question about an image.
+
+        Args:
+            asked: image, open question, name.
+
+        Returns:
+            float64 (n,), at most 0; nan where the model cannot take the image.
+        """
+        out: list[float] = []
+        for start in range(0, len(asked), self.batch):
+            out += self._named(asked[start : start + self.batch])
+        return np.asarray(out, dtype=np.float64)
+
+    def _named(self, part: Sequence[tuple[Image.Image, str, str]]) -> list[float]:
+        """Of a few at once; what the model cannot take is tried one by one, as in `_of_part`."""
+        tokenizer = self._processor.tokenizer
+        names = [[*tokenizer.encode(name, add_special_tokens=False), tokenizer.eos_token_id] for _, _, name in part]
+        most = max(map(len, names))
+        goals = torch.tensor([[*ids, *[tokenizer.pad_token_id] * (most - len(ids))] for ids in names])
+        there = torch.tensor([[1] * len(ids) + [0] * (most - len(ids)) for ids in names])
+        try:
+            with torch.inference_mode():
+                inputs = self._inputs([((image,), question + SHORTLY) for image, question, _ in part])
+                start = inputs["input_ids"].shape[1]
+                goals, there = goals.to(self.device), there.to(self.device)
+                inputs["input_ids"] = torch.cat([inputs["input_ids"], goals], dim=1)
+                inputs["attention_mask"] = mask = torch.cat([inputs["attention_mask"], there], dim=1)
+                places = (mask.cumsum(1) - 1).clamp_min(0)  # padded on the left, so counted here
+                logits = self._model(**inputs, position_ids=places, use_cache=False).logits[:, start - 1 : -1].double()
+        except _NOT_TAKEN as error:
+            if len(part) > 1:
+                return [p for one in part for p in self._named([one])]
+            _log.warning("The vision model %s cannot take an image: %s", self.title, clean(str(error), 200))
+            return [math.nan]
+        each = logits.log_softmax(-1).gather(2, goals[..., None])[..., 0]
+        return [float(p) for p in (each * there).sum(1)]
+
     def _probabilities(self, asked: Sequence[Asked], yes: Sequence[str], no: Sequence[str]) -> list[float]:
         """The first token's P(yes) of (P(yes) + P(no)), each summed over its spellings."""
         out: list[float] = []

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from diffgraph.errors import UserError
 from diffgraph.scoring.critics.vlm.calibration import Calibration, Curve, auroc, ece, expit, fit, logit
@@ -30,6 +32,15 @@ def test_a_curve_mends_the_error_and_leaves_the_order() -> None:
     assert ece(p, shown) > 0.15
     assert ece(after.tolist(), shown) < 0.02
     assert auroc(after.tolist(), shown) == pytest.approx(auroc(p, shown), abs=1e-12)
+
+
+@given(slope=st.floats(0.3, 3), shift=st.floats(-2, 2), off=st.floats(-9, 9))
+def test_the_likeliest_curve_is_found_however_far_off_the_model_is(slope: float, shift: float, off: float) -> None:
+    """At the optimum the mean of what is said is the share that is true, but for the prior's 0.01 · shift."""
+    p, shown = drawn(slope, shift, 400)
+    said = expit(logit(np.asarray(p)) + off)
+    found = fit(said.tolist(), shown)
+    assert (found(said) - shown).sum() == pytest.approx(-0.01 * found.shift, abs=1e-5)
 
 
 def test_labels_that_part_cleanly_give_a_finite_curve() -> None:
