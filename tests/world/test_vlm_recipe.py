@@ -15,7 +15,7 @@ from diffgraph.scoring.critics.vlm.local_model import LocalModel
 from diffgraph.world.critic import FACETS
 from diffgraph.world.recipe import made_images, vlm_eye, vlm_parts
 from diffgraph.world.recipe.made_images import ABSENT, SHOWN, UNSAID, Group
-from diffgraph.world.recipe.made_lessons import NOBODY, labels_of, pixels
+from diffgraph.world.recipe.made_lessons import NOBODY, MadeLessons, labels_of, pixels
 from diffgraph.world.recipe.made_lessons import UNSAID as UNKNOWN
 from diffgraph.world.recipe.scorer_pool import Classes
 from diffgraph.world.recipe.vlm_lessons import QUESTIONS, ROOM, Teacher, corpus
@@ -64,6 +64,37 @@ def test_no_group_holds_a_combination_of_a_suite() -> None:
         assert all(faint[f] > 0.8 for f in FACETS if f != group.missing)
 
 
+def test_a_subject_comes_through_soft_looks_and_drowns_in_loud_ones() -> None:
+    held = made_images.suites_hold()
+    some = made_images.drowned(20, seed=5)
+    assert [g.looks for g in some] == ["soft", "loud"] * 10
+    assert not {(s, g.style, g.background) for g in some for s in g.subjects} & held
+    for group in some:
+        subject, *looks = group.weights
+        assert 0.85 <= subject <= 1.15
+        low, high = made_images.LOUD if group.looks == "loud" else made_images.SOFT
+        assert all(low <= weight <= high for weight in looks)
+        assert group.labels == (ABSENT if group.looks == "loud" else SHOWN, UNSAID, UNSAID)
+
+
+def test_the_last_images_of_each_list_are_held_back() -> None:
+    kinds = torch.tensor([0] * 50 + [1] * 25)
+    made = made_images.Made(
+        torch.arange(75).to(torch.uint8)[:, None, None, None].expand(75, 64, 64, 3).contiguous(),
+        [(str(i), "", "") for i in range(75)],
+        torch.zeros(75, 3, dtype=torch.int8),
+        kinds,
+    )
+    lessons = MadeLessons(made, np.zeros((75, 3), np.int64))
+    _, asked, _ = lessons.held_back()
+    assert [int(text) for text, _, _ in asked] == [*range(44, 50), *range(72, 75)]
+    torch.manual_seed(0)
+    x, _, drawn = lessons.draw(400)
+    assert not {text for text, _, _ in drawn} & {text for text, _, _ in asked}
+    assert sum(int(text) >= 50 for text, _, _ in drawn) == 200, "as many of each list"
+    assert all(round(float((one[0, 0, 0] + 1) * 127.5)) == int(a[0]) for one, a in zip(x, drawn, strict=True))
+
+
 def test_labels_are_classes_nobody_or_unknown() -> None:
     classes = Classes(NAMES["subject"], NAMES["style"], NAMES["background"], {})
     asked = [("owl", "neon", "starry night"), ("bus", "", "starry night")]
@@ -71,6 +102,7 @@ def test_labels_are_classes_nobody_or_unknown() -> None:
         torch.zeros(2, 64, 64, 3, dtype=torch.uint8),
         asked,
         torch.tensor([[ABSENT, SHOWN, SHOWN], [SHOWN, UNSAID, ABSENT]]),
+        torch.zeros(2),
     )
     rows = labels_of(made, classes)
     assert rows.tolist() == [[NOBODY, 1, 1], [2, 0, NOBODY]]

@@ -4,8 +4,9 @@
 
 An image without the subject's expert, or with it at a quarter of its weight, does not show the subject; one of the
 subject alone or under one look does. Whether a subject comes through two looks at once is what a critic is asked, so
-nothing is said of it. A third are drawn without guidance, which is quicker and rougher. Combinations that a suite holds
-are left out. Resumable: a shard is written once.
+nothing is said of it; but it does where both are at half their weight, and it drowns where both are at twice theirs. A
+third are drawn without guidance, which is quicker and rougher. Combinations that a suite holds are left out. Resumable:
+a shard is written once.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,16 +34,22 @@ from .looks import BACKGROUNDS, STYLES
 from .subjects import BASE, PACKS
 
 Missing = Literal["", "subject", "style", "background"]
+Looks = Literal["", "soft", "loud"]
 SHOWN, ABSENT, UNSAID = 1, 0, -1
 FAINT = 0.25
 """An expert at this share of its weight or less shows nothing of what it can."""
+SOFT, LOUD = (0.4, 0.65), (1.9, 2.5)
+"""Weights of two looks at which a subject comes through for sure, and at which nothing is left of it."""
 _SHARD = 12
 """Groups of images in a file."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Images of one merge: ``subjects`` under a style and a background ("": none); what ``missing`` names is faint."""
+    """Images of one merge: ``subjects`` under a style and a background ("": none); what ``missing`` names is faint.
+
+    ``looks`` says where both looks are at other weights than they are for.
+    """
 
     pack: str
     subjects: tuple[str, ...]
@@ -51,10 +58,13 @@ class Group:
     missing: Missing
     weights: tuple[float, float, float]
     seed: int
+    looks: Looks = ""
 
     @property
     def labels(self) -> tuple[int, int, int]:
         """Whether subject, style and background are shown; `UNSAID` where nobody knows, or nothing was asked."""
+        if self.looks:
+            return SHOWN if self.looks == "soft" else ABSENT, UNSAID, UNSAID
         looks = sum(bool(text) and self.missing != facet for facet, text in self._looks)
         subject = ABSENT if self.missing == "subject" else SHOWN if looks < 2 else UNSAID
         style, background = (
@@ -69,21 +79,29 @@ class Group:
 
 @dataclass(frozen=True)
 class Made:
-    """``images`` uint8 (n, 64, 64, 3); what was asked for, by facet, "" for nothing; ``shown`` (n, 3) as labelled."""
+    """``images`` uint8 (n, 64, 64, 3); what was asked for, by facet, "" for nothing; ``shown`` (n, 3) as labelled;
+    ``kinds`` (n,): which images were made by one list, numbered.
+    """
 
     images: Tensor
     asked: list[tuple[str, str, str]]
     shown: Tensor
+    kinds: Tensor
 
     @classmethod
     def load(cls, folder: Path) -> Made:
         """All shards of a folder. Raises ValueError if there is none."""
-        parts = [load_file(path) for path in sorted(folder.glob("made-*.safetensors"))]
-        if not parts:
+        paths = sorted(folder.glob("made-*.safetensors"))
+        if not paths:
             raise ValueError(f"no made images in {folder}")
+        parts = [load_file(path) for path in paths]
+        lists = [path.stem.rpartition("-")[0] for path in paths]
+        numbers = {kind: i for i, kind in enumerate(dict.fromkeys(lists))}
+        kinds = [torch.full((len(p["images"]),), numbers[k]) for k, p in zip(lists, parts, strict=True)]
         texts = bytes(torch.cat([part["asked"] for part in parts]).tolist()).decode().splitlines()
         asked = [tuple(line.split("\t")) for line in texts]
-        return cls(torch.cat([p["images"] for p in parts]), asked, torch.cat([p["shown"] for p in parts]))  # type: ignore[arg-type]
+        images, shown = (torch.cat([p[name] for p in parts]) for name in ("images", "shown"))
+        return cls(images, asked, shown, torch.cat(kinds))  # type: ignore[arg-type]
 
 
 def suites_hold() -> set[tuple[str, str, str]]:
@@ -119,6 +137,20 @@ def groups(count: int, seed: int, per_group: int = 8) -> list[Group]:
         faint = 0.0 if rng.random() < 0.5 else rng.uniform(0.05, FAINT)
         weights = tuple(round(float(faint if f == missing else w), 3) for f, w in zip(FACETS, strong, strict=True))
         out.append(Group(pack, chosen, style, scene, missing, weights, int(rng.integers(2**31))))  # type: ignore[arg-type]
+    return out
+
+
+def drowned(count: int, seed: int, per_group: int = 8) -> list[Group]:
+    """``count`` random merges of a subject under two looks, every other one loud and the others soft."""
+    rng = np.random.default_rng(seed)
+    whole = [g for g in groups(8 * count, seed, per_group) if g.pack and g.style and g.background][:count]
+    out = []
+    for i, group in enumerate(whole):
+        looks: Looks = "loud" if i % 2 else "soft"
+        low, high = LOUD if looks == "loud" else SOFT
+        drawn = (rng.uniform(0.85, 1.15), *rng.uniform(low, high, 2))
+        weights = tuple(round(float(w), 3) for w in drawn)
+        out.append(replace(group, missing="", looks=looks, weights=weights))  # type: ignore[arg-type]
     return out
 
 
@@ -168,16 +200,17 @@ def draw(ctx: Context, some: Sequence[Group]) -> dict[str, Tensor]:
     }
 
 
-def make(out: Path, count: int, seed: int) -> Iterator[tuple[int, int]]:
+def make(out: Path, count: int, looks: int, seed: int) -> Iterator[tuple[int, int]]:
     """Draw what is not there yet, a shard at a time; yields (shards done, shards in all)."""
     out.mkdir(parents=True, exist_ok=True)
-    todo = groups(count, seed)
-    shards = [todo[i : i + _SHARD] for i in range(0, len(todo), _SHARD)]
+    shards: list[tuple[str, list[Group]]] = []
+    for kind, todo in ((f"made-{seed}", groups(count, seed)), (f"made-{seed}-looks", drowned(looks, seed))):
+        starts = range(0, len(todo), _SHARD)
+        shards += [(f"{kind}-{n:03d}.safetensors", todo[i : i + _SHARD]) for n, i in enumerate(starts)]
     with Context.open(Settings.load(base="world", dtype="bfloat16")) as ctx:
-        for number, some in enumerate(shards):
-            path = out / f"made-{seed}-{number:03d}.safetensors"
-            if not path.is_file():
-                write_bytes(path, save(draw(ctx, some)))
+        for number, (name, some) in enumerate(shards):
+            if not (out / name).is_file():
+                write_bytes(out / name, save(draw(ctx, some)))
             yield number + 1, len(shards)
 
 
@@ -185,9 +218,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Images made by the product, labelled by how they were made.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--groups", type=int, default=600, help="merges; each makes eight images")
+    parser.add_argument("--looks", type=int, default=120, help="merges of two looks, soft or loud; eight images each")
     parser.add_argument("--seed", type=int, default=51)
     a = parser.parse_args()
-    for done, total in make(a.out, a.groups, a.seed):
+    for done, total in make(a.out, a.groups, a.looks, a.seed):
         print(f"made images: {done}/{total} files", flush=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from .made_images import ABSENT, SHOWN, Made
 NOBODY, UNSAID = -1, -2
 """Labels: shows none of the known things; nobody knows."""
 HELD_BACK = 0.12
-"""Share of the images, the last ones made, that nothing learns from: scores are calibrated on them."""
+"""Share of the images of each list, the last ones made, that nothing learns from: scores are calibrated on them."""
 
 
 def pixels(images: Tensor) -> Tensor:
@@ -42,7 +43,7 @@ def labels_of(made: Made, classes: sp.Classes) -> np.ndarray[Any, Any]:
 
 @dataclass(frozen=True)
 class MadeLessons:
-    """Made images with ``labels`` (n, 3) and what was ``asked`` for; the last `HELD_BACK` of them are held back."""
+    """Made images, ``labels`` (n, 3), and what was ``asked`` for; the last `HELD_BACK` of each list are held back."""
 
     made: Made
     labels: np.ndarray[Any, Any]
@@ -52,14 +53,22 @@ class MadeLessons:
         made = Made.load(folder)
         return cls(made, labels_of(made, classes))
 
-    @property
-    def taught(self) -> int:
-        """How many, from the first on, may be learnt from."""
-        return round(len(self.labels) * (1 - HELD_BACK))
+    @cached_property
+    def taught(self) -> Tensor:
+        """Which of them may be learnt from: bool (n,)."""
+        may = torch.ones(len(self.labels), dtype=torch.bool)
+        for kind in self.made.kinds.unique():
+            own = torch.nonzero(self.made.kinds == kind)[:, 0]
+            may[own[round(len(own) * (1 - HELD_BACK)) :]] = False
+        return may
 
     def draw(self, n: int) -> tuple[Tensor, np.ndarray[Any, Any], list[tuple[str, str, str]]]:
-        """n images (n, 3, 64, 64) at random, their labels (n, 3), and what was asked for."""
-        at = torch.randint(self.taught, (n,))
+        """n images (n, 3, 64, 64) at random, of each list about equally many, their labels (n, 3), and what was asked
+        for.
+        """
+        lists = [torch.nonzero(self.taught & (self.made.kinds == kind))[:, 0] for kind in self.made.kinds.unique()]
+        shares = torch.arange(n) % len(lists)
+        at = torch.stack([lists[share][torch.randint(len(lists[share]), ())] for share in shares.tolist()])
         return pixels(self.made.images[at]), self.labels[at.numpy()], [self.made.asked[i] for i in at.tolist()]
 
     def batch(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -70,5 +79,5 @@ class MadeLessons:
 
     def held_back(self) -> tuple[Tensor, list[tuple[str, str, str]], Tensor]:
         """The others: images (n, 3, 64, 64), what was asked for, and whether it is shown (n, 3), as labelled."""
-        rest = slice(self.taught, None)
-        return pixels(self.made.images[rest]), self.made.asked[rest], self.made.shown[rest]
+        rest = torch.nonzero(~self.taught)[:, 0]
+        return pixels(self.made.images[rest]), [self.made.asked[i] for i in rest.tolist()], self.made.shown[rest]
