@@ -191,14 +191,18 @@ def platt(right: Tensor, wrong: Tensor) -> tuple[float, float]:
     return slope, shift
 
 
+Scores = dict[str, tuple[Tensor, Tensor]]
+"""Facet -> logits of texts that are right, and of texts that are wrong."""
+
+
 def measure(
     net: DualEncoder, x: Tensor, labels: Tensor, bad: Tensor, bad_labels: Tensor, banks: dict[str, Texts], alike: Tensor
-) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Accuracies on ``x`` and the calibration that separates right texts from the likeliest wrong ones."""
+) -> tuple[dict[str, float], Scores]:
+    """Accuracies on ``x``, and logits of the right texts and of the likeliest wrong ones."""
     logits, spoiled = all_logits(net, x, banks), all_logits(net, bad, banks)
     every = torch.arange(len(x))
     report: dict[str, float] = {}
-    calibration: dict[str, tuple[float, float]] = {}
+    scores: Scores = {}
     joint = torch.ones(len(x), dtype=torch.bool)
     for facet, at in _ARROW.items():
         label = labels[:, at]
@@ -213,21 +217,21 @@ def measure(
         if facet == "subject":
             half = spoiled[facet][torch.arange(len(bad)), bad_labels[:, 0]]
             wrong = torch.cat([wrong, half])
-        calibration[facet] = platt(right, wrong)
-        slope, shift = calibration[facet]
+        scores[facet] = right, wrong
+        slope, shift = platt(right, wrong)
         report[f"{facet} right accepted"] = float((right * slope + shift > 0).float().mean())
         report[f"{facet} wrong accepted"] = float((wrong * slope + shift > 0).float().mean())
         if facet == "subject":
             report["negatives accepted"] = float((half * slope + shift > 0).float().mean())
     report["joint"] = float(joint.float().mean())
-    return {k: round(v, 4) for k, v in report.items()}, calibration
+    return {k: round(v, 4) for k, v in report.items()}, scores
 
 
 @torch.no_grad()
-def calibrated_on(made: MadeLessons, net: DualEncoder, banks: dict[str, Texts]) -> dict[str, tuple[float, float]]:
-    """Slope and shift of each facet on the made images held back: what was asked for, shown against absent."""
+def made_scores(made: MadeLessons, net: DualEncoder, banks: dict[str, Texts]) -> Scores:
+    """Logits of what was asked for, shown and absent, on the made images held back."""
     x, asked, shown = made.held_back()
-    found: dict[str, tuple[float, float]] = {}
+    found: Scores = {}
     parts = [net.images(part) for part in x.split(256)]
     for facet, at in _ARROW.items():
         images, bank = torch.cat([part[facet] for part in parts]), banks[facet]
@@ -236,8 +240,14 @@ def calibrated_on(made: MadeLessons, net: DualEncoder, banks: dict[str, Texts]) 
         vectors = net.texts[facet](bank.features[rows])
         logits = (images[known] * vectors).sum(1) * net.scale[facet].exp() + net.bias[facet]
         there = shown[known, at] == SHOWN
-        found[facet] = platt(logits[there], logits[~there])
+        found[facet] = logits[there], logits[~there]
     return found
+
+
+def calibrated(*measured: Scores) -> dict[str, tuple[float, float]]:
+    """Slope and shift of each facet on all that was measured together."""
+    together = {f: [torch.cat([scores[f][side] for scores in measured]) for side in (0, 1)] for f in FACETS}
+    return {facet: platt(right, wrong) for facet, (right, wrong) in together.items()}
 
 
 def train(
@@ -297,6 +307,7 @@ def train(
         judged[:hurt, 1] = ~soft
         if mix is not None:
             made_x, made_labels, made_judged = mix.batch(BATCH - few)
+            made_judged[:, _ARROW["background"]] = False  # true renders alone teach a scene better (.99 against .97)
             images.append(sp.nudge(made_x, 2))
             known.append(made_labels)
             judged = torch.cat([judged, made_judged])
@@ -327,9 +338,8 @@ def train(
     x, labels = test.batch(torch.arange(len(test.images)))
     spoiled, _, _ = negatives(x[:1400], labels[:1400])
     clean, _ = measure(net, x, labels, spoiled, labels[:1400], banks, alike)
-    damaged, calibration = measure(net, damage(x.clone())[0], labels, spoiled, labels[:1400], banks, alike)
-    if mix is not None:
-        calibration |= calibrated_on(mix, net, banks)
+    damaged, scores = measure(net, damage(x.clone())[0], labels, spoiled, labels[:1400], banks, alike)
+    calibration = calibrated(scores, *([] if mix is None else [made_scores(mix, net, banks)]))
     report = {"clean": clean, "damaged": damaged, "steps": steps, "seconds": round(time.time() - began, 1)}
     write_critic(out, net, {f: (b.texts, b.names, b.features) for f, b in banks.items()}, calibration)
     origins = {"seed": seed, "pool": pool_size, "vae": vae is not None, "start": origin, "made": made is not None}
