@@ -24,9 +24,8 @@ import yaml
 from ...errors import DiffGraphError
 from ...graph.experts.registration import register
 from ...graph.store.graph_store import GraphStore
-from ..critic import VLM
 from ..source import World
-from . import base, cards, company, lora, publish, vae
+from . import base, cards, company, eyes, lora, publish, vae
 from .art import Art
 from .looks import BACKGROUNDS, STYLES
 from .subjects import PACKS
@@ -49,10 +48,6 @@ STEPS = {
     "full": 600,
 }
 SCORER_STEPS = {"critic": 5500, "judge": 4500}
-VISION_STEPS = {"eye": 1700, "words": 700, "both": 1000}
-"""Of the vision-language model's lessons."""
-MADE = 264
-"""Merges whose images it learns from, eight each."""
 TAUGHT_ON, TAUGHT_ON_POOL = {"critic": 1500, "judge": 3000}, 24000
 """Steps and renders where published scorers are taught a changed look, instead of new ones everything."""
 MORE = 4
@@ -100,6 +95,7 @@ def everything(context: typer.Context, scale: Scale = 1.0) -> None:
         oracle(work, WORLD, scale)
         scorers(work, scale=scale)
         publish_all(work)
+        critic(work, scale=scale)
         graph(work)
         vision(work, scale=scale)
 
@@ -289,8 +285,14 @@ def scorers(work: Work = WORK, world: Path = WORLD, scale: Scale = 1.0, on: On =
 
 
 @app.command()
+def critic(work: Work = WORK, world: Path = WORLD, scale: Scale = 1.0) -> None:
+    """Step 6: teach the critic on, on images made by the published experts."""
+    eyes.teach_critic(work, world, scale)
+
+
+@app.command()
 def graph(work: Work = WORK, world: Path = WORLD) -> None:
-    """Step 6: scout and calibrate the whole hub, export the graph without the newcomer, seal the manifest."""
+    """Step 7: scout and calibrate the whole hub, export the graph without the newcomer, seal the manifest."""
     export = world / "graph" / "graph.jsonl"
     export.unlink(missing_ok=True)
     write_manifest(work, world)
@@ -310,21 +312,8 @@ def graph(work: Work = WORK, world: Path = WORLD) -> None:
 
 @app.command()
 def vision(work: Work = WORK, world: Path = WORLD, scale: Scale = 1.0) -> None:
-    """Step 7: make images with the published experts, and teach the vision-language model on them."""
-    made, out = work / "made", work / "vlm"
-    environment = {**os.environ, "DIFFGRAPH_HOME": str(work / "home"), "DIFFGRAPH_WORLD": str(world)}
-    python = [sys.executable, "-m"]
-    if not (out / "report.json").exists():
-        groups = ["--groups", str(max(1, round(MADE * scale)))]
-        drawing = [*python, "diffgraph.world.recipe.made_images", "--out", str(made), *groups]
-        subprocess.run(drawing, check=True, env=environment)
-        steps = [str(max(1, round(n * scale))) for n in VISION_STEPS.values()]
-        places = {"--cache": work / "art", "--made": made, "--work": work / "vlm-work", "--out": out}
-        folders = [str(word) for pair in places.items() for word in pair]
-        teaching = [*python, "diffgraph.world.recipe.vlm_net", *folders, "--steps", *steps]
-        subprocess.run(teaching, check=True, env=environment)
-    shutil.copytree(out, world / VLM, dirs_exist_ok=True)
-    publish.seal(world)
+    """Step 8: teach the vision-language model on true renders and on images made by the published experts."""
+    eyes.teach_vlm(work, world, scale)
 
 
 @app.command()
