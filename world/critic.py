@@ -91,7 +91,11 @@ class WorldCritic:
         verify(self._world, f"{FOLDER}/")
         try:
             return Critic.load(
-                self._world / FOLDER, embed_text=self._setup.embed_text, device=self._setup.device, by=NAME
+                self._world / FOLDER,
+                embed_text=self._setup.embed_text,
+                device=self._setup.device,
+                by=NAME,
+                called=SPOKEN,
             )
         except UserError as error:
             raise WorldMissing(f"{error} {_HINT}") from error

@@ -28,6 +28,8 @@ from .dual_encoder_net import CriticConfig, DualEncoder
 
 FILES = ("config.json", "model.safetensors")
 _UNSURE = 0.5
+_APART = 0.02
+"""By how much more likely what is seen instead must be."""
 
 
 def to_pixels(images: Sequence[Image.Image], size: int) -> Tensor:
@@ -93,6 +95,7 @@ class Critic:
         embed_text: EmbedText | None = None,
         device: str = "cpu",
         by: str = "",
+        called: Mapping[tuple[str, str], str] | None = None,
     ) -> None:
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -104,6 +107,7 @@ class Critic:
             raise UserError(f"The critic in {folder} cannot be read ({error}).") from error
         self.folder = folder
         self.by = by or f"dual_encoder:{folder.name}"
+        self.called = called or {}
         self.facets = facets
         self.embed_text = embed_text
         self.device = torch.device(device)
@@ -119,11 +123,19 @@ class Critic:
         self.net.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
-    def load(cls, folder: Path, *, embed_text: EmbedText | None = None, device: str = "cpu", by: str = "") -> Critic:
-        """Read a critic from ``folder``; ``by`` is what its verdicts call it. Raises UserError if a file is absent or
-        damaged.
+    def load(
+        cls,
+        folder: Path,
+        *,
+        embed_text: EmbedText | None = None,
+        device: str = "cpu",
+        by: str = "",
+        called: Mapping[tuple[str, str], str] | None = None,
+    ) -> Critic:
+        """Read a critic from ``folder``; ``by`` is what its verdicts call it, ``called`` what they call a name of a
+        facet that is not for people. Raises UserError if a file is absent or damaged.
         """
-        return cls(folder, embed_text=embed_text, device=device, by=by)
+        return cls(folder, embed_text=embed_text, device=device, by=by, called=called)
 
     @property
     def identity(self) -> str:
@@ -152,6 +164,7 @@ class Critic:
         rows: list[dict[str, float]] = [{} for _ in images]
         findings: list[list[str]] = [[] for _ in images]
         seen: list[dict[str, str]] = [{} for _ in images]
+        asked = self._asked(parts, wanted)
         for want in wanted:
             if want.facet not in self.facets:
                 for found in findings:
@@ -169,7 +182,9 @@ class Critic:
                 if not known:
                     findings[i].append(f"{want.text!r} is outside the critic's bank: its {p:.2f} is a guess.")
                 if p < _UNSURE:
-                    instead = self._instead(want, parts[want.facet][i], p)
+                    # What is as likely as another thing that was asked for stands in nobody's place.
+                    rivals = [q + _APART for q in asked[want.facet][i].tolist() if q > p]
+                    instead = self._instead(want, parts[want.facet][i], max([p, *rivals]))
                     findings[i].append(_complaint(want, p, instead))
                     if instead:
                         seen[i][want.text] = instead
@@ -215,10 +230,20 @@ class Critic:
                 break
         return list(best.items())
 
+    def _asked(self, images: Mapping[str, Tensor], wanted: Sequence[Wanted]) -> dict[str, Tensor]:
+        """Facet -> probabilities (n, k) of the k things of it that are wanted and known."""
+        vectors: dict[str, list[Tensor]] = {facet: [] for facet in self.facets}
+        for want in wanted:
+            if want.facet in vectors and (vector := self._text(want)[0]) is not None:
+                vectors[want.facet].append(vector)
+        return {f: self._probability(f, images[f], torch.stack(v)) for f, v in vectors.items() if v}
+
     def _instead(self, want: Wanted, image: Tensor, p: float) -> str:
-        """What the image rather looks like than what is wanted; "" if nothing stands out."""
+        """What the image looks like with more than ``p``, instead of what is wanted; "" if nothing stands out."""
         seen = [(n, q) for n, q in self._nearest(want.facet, image, 2) if n != normal(want.text, want.facet)]
-        return seen[0][0] if seen and seen[0][1] > max(p, 0.3) else ""
+        if not seen or seen[0][1] <= max(p, 0.3):
+            return ""
+        return self.called.get((want.facet, seen[0][0]), seen[0][0])
 
 
 def _complaint(want: Wanted, p: float, instead: str) -> str:

@@ -107,6 +107,18 @@ def test_a_thing_is_called_as_the_model_was_taught(want: Wanted, name: str) -> N
 
 
 @shipped
+def test_what_is_seen_instead_is_called_as_people_do_and_is_nothing_that_was_asked_for() -> None:
+    found = critic("world")
+    plain, owl, bus = _sample("birds", 0), Wanted(facet="subject", text="owl"), Wanted(facet="subject", text="bus")
+    verdict = found.score([plain], [Wanted(facet="style", text="blueprint")])[0]
+    assert verdict.seen["blueprint"] == "emoji"
+    (alone,), (beside,) = found.score([plain], [bus]), found.score([plain], [bus, owl])
+    assert alone.facets["bus"] < 0.5 < beside.facets["owl"]
+    assert alone.seen["bus"]
+    assert "bus" not in beside.seen
+
+
+@shipped
 def test_of_two_images_the_one_with_what_is_wanted_is_preferred() -> None:
     found = critic("world")
     assert isinstance(found, protocol.Prefers)

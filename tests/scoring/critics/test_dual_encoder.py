@@ -47,9 +47,9 @@ def test_a_verdict_says_what_is_seen_instead_and_who_judged(critic_dir: Path, im
     critic.calibration = dict.fromkeys(critic.facets, (100.0, 0.0))  # its random weights are sure of nothing
     wanted = [Wanted(facet=facet, text=name) for facet, bank in critic.banks.items() for name in bank.names]
     told = 0
-    for image, verdict in zip(images, critic.score(images, wanted), strict=True):
-        assert verdict.by == f"dual_encoder:{critic_dir.name}"
-        for want in wanted:
+    for want in wanted:
+        for image, verdict in zip(images, critic.score(images, [want]), strict=True):
+            assert verdict.by == f"dual_encoder:{critic_dir.name}"
             likest = critic.sees(image, want.facet, 1)[0]
             if want.text not in verdict.seen:
                 continue
