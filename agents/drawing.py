@@ -39,7 +39,7 @@ class Drawing:
             return sent_back(state, [blame([e.id for e in plan.experts], error)])
         self.ctx.say(
             "merged",
-            f"merged {len(plan.experts)} experts into {done.targets} weights ({plan.method.name})",
+            f"merged {len(plan.experts)} expert{'' if len(plan.experts) == 1 else 's'} into {done.targets} weights ({plan.method.name})",
             targets=done.targets,
             norm=done.delta_norm,
         )

@@ -157,7 +157,7 @@ def fitting(setting: str, setup: CriticSetup) -> Critic:
     said, base = setting.strip(), setup.base
     title = base.title or base.name
     if said == NONE:
-        raise NoCritic(f"DIFFGRAPH_CRITIC is none, so no image is judged. Set it to auto, or to {_known()}")
+        raise NoCritic("DIFFGRAPH_CRITIC is none, so no image is judged (`diffgraph critic list` says who could).")
     if said not in (AUTO, ""):
         made = make(said, setup)
         if not made.fits(base):

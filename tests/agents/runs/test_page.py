@@ -224,6 +224,24 @@ def test_a_row_for_each_thing_that_was_asked_for(ctx: Context) -> None:
     assert hidden == ["span"] * 4
 
 
+@pytest.mark.parametrize(
+    ("sees", "score", "frame"),
+    [
+        ({"octopus": 0.99, "blueprint style": 0.99}, 0.99, "good"),
+        ({"octopus": 0.99, "blueprint style": 0.4}, 0.99, "warn"),
+        ({"octopus": 0.6, "blueprint style": 0.6}, 0.6, "warn"),
+    ],
+)
+def test_a_green_frame_is_for_an_image_that_will_do(
+    ctx: Context, sees: dict[str, float], score: float, frame: str
+) -> None:
+    html = judged(ctx, sees, score=score, by="vlm:openai:eyes")
+    assert [a["style"] for t, a in checked(html).tags if t == "figure" and "style" in a][:1] == [
+        f"--frame:var(--{frame})"
+    ]
+    assert f"--{frame}:" in html
+
+
 def test_what_nobody_judged_is_said_to_be_unjudged(ctx: Context) -> None:
     page = checked(judged(ctx, {"octopus": 0.93}, by=""))
     assert page.rows[1:] == [
