@@ -37,9 +37,10 @@ class Drawing:
             done = merge(self.ctx, plan)
         except (PlanError, ExpertError) as error:
             return sent_back(state, [blame([e.id for e in plan.experts], error)])
+        count = len(plan.experts)
         self.ctx.say(
             "merged",
-            f"merged {len(plan.experts)} expert{'' if len(plan.experts) == 1 else 's'} into {done.targets} weights ({plan.method.name})",
+            f"merged {count} expert{'' if count == 1 else 's'} into {done.targets} weights ({plan.method.name})",
             targets=done.targets,
             norm=done.delta_norm,
         )

@@ -16,7 +16,6 @@ from ...errors import ToolFailed, ToolRetry, UserError
 from ...graph.reading.request import Orders, Part
 from ...graph.reading.said_orders import Said, orders_of
 from ...graph.reading.split import split
-from ...merging.plan.check import Problem
 from ...merging.plan.merge_plan import MergePlan
 from ...settings import Settings, user_path
 from ...tools.activate_experts import ActivateArgs, activate_experts
@@ -24,11 +23,9 @@ from ...tools.check_plan import problems_here, unread_words
 from ...tools.context import Context, Job
 from ...tools.events import Emit, silent
 from ...tools.obeying import NO_TEXT, refuse_impossible
-from ...tools.propose_plan import propose_plan
-from ...tools.results import Rejected
+from ...tools.propose_plan import ProposeArgs, propose_plan
 from .. import answer
 from ..brains.brain import make
-from ..brains.offline import revise
 from ..machine import build, steps_limit
 from ..state import AnswerScores, Request, State, loaded
 from . import folder
@@ -176,23 +173,21 @@ def plan(
         job = Job(prompt=asked.prompt, n=asked.n, seed=asked.seed, orders=asked.orders)
         try:
             activation = activate_experts(ctx.with_job(job), ActivateArgs(prompt=asked.prompt))
-            made, unfit = _feasible(ctx.with_job(replace(job, activation=activation)))
+            made: MergePlan | None = None
+            if activation.plannable:
+                ctx = ctx.with_job(replace(job, activation=activation))
+                made = ctx.load_plan(propose_plan(ctx, ProposeArgs()).plan_id)
         except (ToolRetry, ToolFailed) as error:
             raise UserError(str(error)) from error
-        notes = () if made is None else unread_words(ctx, made)
-    merged = () if made is None else made.experts
-    left_out = {problem.expert: problem.message for problem in unfit} if made is not None else {}
-    for expert in merged:
-        if why := left_out.pop(expert.id, ""):
-            notes += (why,)  # it is ordered, and stays
+        notes = () if made is None else (*unread_words(ctx, made), *_left_out_by_a_run(ctx, made))
     return PlannedRequest(
         plan=made,
         prompt=activation.prompt,
         facets=activation.facets,
-        experts=tuple(e for e in activation.experts if e.id not in left_out),
+        experts=activation.experts,
         uncovered=activation.uncovered,
         left_to_base=activation.left_to_base,
-        rejected=(*activation.rejected, *(Rejected(id=i, why=why) for i, why in left_out.items())),
+        rejected=activation.rejected,
         excluded=activation.excluded,
         unmet=activation.unmet,
         orders=activation.orders,
@@ -201,21 +196,9 @@ def plan(
     )
 
 
-def _feasible(ctx: Context) -> tuple[MergePlan | None, list[Problem]]:
-    """The plan of a job's activation without the experts whose files cannot be merged, as a run would leave them out;
-    and what is wrong with these.
-    """
-    activation = ctx.job.activation
-    if activation is None or not activation.plannable:
-        return None, []
-    unfit: list[Problem] = []
-    while True:
-        refused = {problem.expert for problem in unfit}
-        made = ctx.load_plan(propose_plan(ctx, revise(activation, [], [], refused)).plan_id)
-        more = [problem for problem in problems_here(ctx, made) if problem.expert not in refused]
-        if not more:
-            return made, unfit
-        unfit += more
+def _left_out_by_a_run(ctx: Context, made: MergePlan) -> tuple[str, ...]:
+    """What a run will say of the plan's experts that cannot be merged, which it then does without."""
+    return tuple(f"A run leaves {p.expert} out: {p.message}" for p in problems_here(ctx, made))
 
 
 def _aside(prompt: str, *, writes: bool) -> tuple[Part, ...]:
