@@ -76,7 +76,9 @@ def run(suite: EyesSuite, ctx: Context, options: Options) -> SuiteResult:
         images = options.images
         shown, bad = read(images)
         judge = None if all(one.listed.truth for one in shown) else _judge(suite, ctx)
-        folder = options.root / f"{name}-{hashlib.sha256(listing(images).read_bytes()).hexdigest()[:10]}"
+        # Another run with other critics has a report of its own.
+        told_apart = "\n".join(options.critics or critics).encode()
+        folder = options.root / f"{name}-{hashlib.sha256(listing(images).read_bytes() + told_apart).hexdigest()[:10]}"
     asked = list(batches(shown, judge))
     compared = pairs(asked, suite.pairs)
     told = {}

@@ -433,6 +433,9 @@ def test_images_drawn_before_are_judged_by_the_critics_that_are_named(
     assert list(result.summary) == ["world", "old"]
     assert result.summary["world"] == result.summary["old"]
     assert result.folder.is_relative_to(tmp_path / "out")
+    other = _run(suite, ctx, tmp_path / "out", images=images, critics=["world"])
+    assert other.folder != result.folder, "each choice of critics has its report"
+    assert _run(suite, ctx, tmp_path / "out", images=images, critics=["world"]).folder == other.folder
     with pytest.raises(UserError, match="Two critics"):
         _run(suite, ctx, tmp_path / "out", images=images, critics=["world", "world"])
     with pytest.raises(UserError, match="no critic"):
