@@ -50,6 +50,29 @@ class Paid(BaseModel):
     p: float
 
 
+class Room(BaseModel):
+    """How much there is to gain by more tries at the same prompts.
+
+    Attributes:
+        prompts: of them ``always`` are right under every seed with one image, ``never`` under none.
+        joint: images drawn -> share of answers that are right, by the best of so many.
+        best_seen: share of prompts and seeds for which any answer of any arm of ours is right.
+        first_wrong, first_right: answers with one image. mended, spoiled: those of them that the loop turned round.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    prompts: int
+    always: int
+    never: int
+    joint: dict[int, float]
+    best_seen: float
+    first_wrong: int
+    mended: int
+    first_right: int
+    spoiled: int
+
+
 def arms() -> list[str]:
     """All arms that the comparison needs, cheapest first."""
     return [*(f"{rival}:{n}" for rival in RIVALS for n in SIZES), *LOOPS]
@@ -79,6 +102,30 @@ def compared(rows: Sequence[Row], loop: str, rival: str) -> Paid | None:
     )
 
 
+def room(rows: Sequence[Row]) -> Room | None:
+    """What ours leaves to gain; None before every prompt has its first image and the loop's answer."""
+    ours = {row.key: row.joint for row in rows if not row.arm.startswith("concat")}
+    first, looped = ({k[1:]: right for k, right in ours.items() if k[0] == arm} for arm in (f"{RIVALS[0]}:1", "ours"))
+    if not first or first.keys() != looped.keys():
+        return None
+    seen: dict[tuple[str, int], bool] = {}
+    for (_, item, seed), right in ours.items():
+        seen[item, seed] = seen.get((item, seed), False) or right
+    tries = by_item([(item, float(right)) for (item, _), right in first.items()])
+    counts = {n: [right for k, right in ours.items() if k[0] == f"{RIVALS[0]}:{n}"] for n in SIZES}
+    return Room(
+        prompts=len(tries),
+        always=sum(share == 1 for share in tries.values()),
+        never=sum(share == 0 for share in tries.values()),
+        joint={n: round(sum(rights) / len(rights), 4) for n, rights in counts.items() if rights},
+        best_seen=round(sum(seen.values()) / len(seen), 4),
+        first_wrong=sum(not right for right in first.values()),
+        mended=sum(looped[k] and not right for k, right in first.items()),
+        first_right=sum(first.values()),
+        spoiled=sum(right and not looped[k] for k, right in first.items()),
+    )
+
+
 def run(out: Path, experts: int, seeds: Sequence[int], limit: int | None, settings: Settings | None = None) -> Path:
     """Draw what is not in the log yet; returns the log."""
     suite = load("compose")
@@ -99,7 +146,7 @@ def run(out: Path, experts: int, seeds: Sequence[int], limit: int | None, settin
 
 
 def main() -> None:
-    """Run the arms and print one JSON object a comparison."""
+    """Run the arms and print one JSON object a comparison, and one for what is left to gain."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("loop_pays"), help="where images and log are kept")
     parser.add_argument("--experts", type=int, default=3, help="prompts of so many experts")
@@ -112,6 +159,8 @@ def main() -> None:
         for rival in RIVALS:
             if found := compared(rows, loop, rival):
                 print(json.dumps(found.model_dump(mode="json")))
+    if left := room(rows):
+        print(json.dumps(left.model_dump(mode="json")))
 
 
 if __name__ == "__main__":

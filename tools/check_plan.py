@@ -7,7 +7,7 @@ from pydantic import Field
 from ..errors import DiffGraphError
 from ..graph.experts.expert import SourceRef
 from ..graph.experts.sources import Keeps
-from ..merging.plan.check import Problem, check
+from ..merging.plan.check import CheckReport, Problem, check
 from ..merging.plan.merge_plan import MergePlan, PlanExpert
 from ..merging.plan.prompt_fit import prompt_notes
 from .context import Context
@@ -36,9 +36,7 @@ class PlanCheck(Result):
 def check_plan(ctx: Context, args: PlanArgs) -> PlanCheck:
     """Check a proposed plan against the base and the experts' files: family, content hash, kind, coverage, method."""
     plan = ctx.load_plan(args.plan_id or ctx.job.plan_id)
-    known = {i: e.base_family for i, e in ctx.store.some(e.id for e in plan.experts).items() if e.kind != "base"}
-    limit = ctx.profile.prompt_limit
-    report = check(plan, ctx.machinery.index, ctx.locate, families=known, prompt_limit=limit)
+    report = _report(ctx, plan)
     return PlanCheck(
         plan_id=plan.plan_id,
         ok=report.ok,
@@ -53,9 +51,12 @@ def problems_here(ctx: Context, plan: MergePlan) -> tuple[Problem, ...]:
     none is downloaded for it.
     """
     some = plan.model_copy(update={"experts": tuple(e for e in plan.experts if _is_here(ctx, e))})
-    known = {i: e.base_family for i, e in ctx.store.some(e.id for e in some.experts).items() if e.kind != "base"}
-    report = check(some, ctx.machinery.index, ctx.locate, families=known, prompt_limit=ctx.profile.prompt_limit)
-    return tuple(problem for problem in report.problems if problem.fatal and problem.expert)
+    return tuple(problem for problem in _report(ctx, some).problems if problem.fatal and problem.expert)
+
+
+def _report(ctx: Context, plan: MergePlan) -> CheckReport:
+    known = {i: e.base_family for i, e in ctx.store.some(e.id for e in plan.experts).items() if e.kind != "base"}
+    return check(plan, ctx.machinery.index, ctx.locate, families=known, prompt_limit=ctx.profile.prompt_limit)
 
 
 def _is_here(ctx: Context, expert: PlanExpert) -> bool:

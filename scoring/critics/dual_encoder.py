@@ -164,13 +164,14 @@ class Critic:
         rows: list[dict[str, float]] = [{} for _ in images]
         findings: list[list[str]] = [[] for _ in images]
         seen: list[dict[str, str]] = [{} for _ in images]
-        asked = self._asked(parts, wanted)
+        texts = {want: self._text(want) for want in wanted if want.facet in self.facets}
+        asked = self._asked(parts, texts)
         for want in wanted:
             if want.facet not in self.facets:
                 for found in findings:
                     found.append(f"The critic does not judge the facet {want.facet!r} ({want.text!r}).")
                 continue
-            vector, known = self._text(want)
+            vector, known = texts[want]
             if vector is None:
                 for row, found in zip(rows, findings, strict=True):
                     row[want.text] = 0.0
@@ -230,13 +231,15 @@ class Critic:
                 break
         return list(best.items())
 
-    def _asked(self, images: Mapping[str, Tensor], wanted: Sequence[Wanted]) -> dict[str, Tensor]:
+    def _asked(
+        self, images: Mapping[str, Tensor], texts: Mapping[Wanted, tuple[Tensor | None, bool]]
+    ) -> dict[str, Tensor]:
         """Facet -> probabilities (n, k) of the k things of it that are wanted and known."""
-        vectors: dict[str, list[Tensor]] = {facet: [] for facet in self.facets}
-        for want in wanted:
-            if want.facet in vectors and (vector := self._text(want)[0]) is not None:
-                vectors[want.facet].append(vector)
-        return {f: self._probability(f, images[f], torch.stack(v)) for f, v in vectors.items() if v}
+        vectors: dict[str, list[Tensor]] = {}
+        for want, (vector, _) in texts.items():
+            if vector is not None:
+                vectors.setdefault(want.facet, []).append(vector)
+        return {f: self._probability(f, images[f], torch.stack(v)) for f, v in vectors.items()}
 
     def _instead(self, want: Wanted, image: Tensor, p: float) -> str:
         """What the image looks like with more than ``p``, instead of what is wanted; "" if nothing stands out."""

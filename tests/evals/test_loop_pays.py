@@ -7,7 +7,7 @@ import pytest
 from diffgraph.errors import UserError
 from diffgraph.evals.arms import arm as table
 from diffgraph.evals.log import Row
-from diffgraph.evals.loop_pays import arms, compared
+from diffgraph.evals.loop_pays import arms, compared, room
 
 
 def _rows(arm: str, joints: str, made: int | str) -> list[Row]:
@@ -44,3 +44,22 @@ def test_all_its_arms_are_there_and_other_numbers_are_refused() -> None:
     for name in ("ours_within:0", "concat_sum_best_of:many", "ours_no_loop_best_of:70"):
         with pytest.raises(UserError, match="draws 1 to 6 images"):
             table.get(name)
+
+
+def test_what_more_tries_can_gain_is_counted_by_prompt() -> None:
+    def drawn(arm: str, joints: str) -> list[Row]:
+        """Two seeds of each of two prompts."""
+        return [
+            Row(arm=arm, item=f"i{n // 2}", group="g", seed=n % 2, hits={}, joint=c == "1", made=1)
+            for n, c in enumerate(joints)
+        ]
+
+    rows = drawn("ours_no_loop_best_of:1", "1100") + drawn("ours_no_loop_best_of:2", "1101")
+    assert room(rows) is None
+    rows += drawn("ours", "0110") + drawn("concat_sum_best_of:1", "1111")
+    found = room(rows)
+    assert found is not None
+    assert (found.prompts, found.always, found.never) == (2, 1, 1)
+    assert found.joint == {1: 0.5, 2: 0.75}
+    assert found.best_seen == 1.0
+    assert (found.first_wrong, found.mended, found.first_right, found.spoiled) == (2, 1, 2, 1)

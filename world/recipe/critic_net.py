@@ -307,7 +307,7 @@ def train(
         judged[:hurt, 1] = ~soft
         if mix is not None:
             made_x, made_labels, made_judged = mix.batch(BATCH - few)
-            made_judged[:, _ARROW["background"]] = False  # true renders alone teach a scene better (.99 against .97)
+            made_judged[:, _ARROW["background"]] = False  # true renders alone teach a scene better
             images.append(sp.nudge(made_x, 2))
             known.append(made_labels)
             judged = torch.cat([judged, made_judged])
